@@ -1,0 +1,70 @@
+//! Devices as evpnd wants them, and as the kernel room found them.
+
+use crate::base::Vni;
+use std::net::IpAddr;
+
+/// What one VNI needs of the kernel. The kernel room makes or adopts a device for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// The VNI: by it (and not by name) an existing device is adopted.
+    pub vni: Vni,
+    /// Name of the VXLAN device to make where none exists (at most 15 octets).
+    pub device: String,
+    /// Name of the bridge to make where the adopted or made device has none.
+    pub bridge: String,
+    /// Local tunnel address.
+    pub local: IpAddr,
+    /// UDP port for a device that is made; an adopted device keeps its own.
+    pub port: u16,
+    /// MTU for devices that are made; `None`: from the route to the underlay less 50 (IPv4) or 70 (IPv6).
+    pub mtu: Option<u32>,
+    /// Kernel learning on the VXLAN device and its port (flood-list-only mode).
+    pub learning: bool,
+    /// `neigh_suppress` on the VXLAN port.
+    pub neighbor_suppression: bool,
+}
+
+/// A device that works: where rows for a VNI go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyDevice {
+    /// The VNI.
+    pub vni: Vni,
+    /// ifindex of the VXLAN device.
+    pub ifindex: u32,
+    /// Name of the VXLAN device.
+    pub device: String,
+    /// ifindex of its bridge.
+    pub bridge_ifindex: u32,
+    /// Name of the bridge.
+    pub bridge: String,
+    /// Local address the device sends from: IPv4 or IPv6 decides which remotes it can hold.
+    pub local: Option<IpAddr>,
+    /// UDP port of the device.
+    pub port: u16,
+    /// MTU of the VXLAN device.
+    pub mtu: u32,
+    /// Whether evpnd made the VXLAN device (so that drain may remove it).
+    pub made_device: bool,
+    /// Whether evpnd made the bridge.
+    pub made_bridge: bool,
+    /// Operationally up.
+    pub up: bool,
+    /// What will not work although rows can be written, in words, with the remedy (e.g. learning left on).
+    pub warnings: Vec<String>,
+}
+
+/// The state of one VNI's device, as the kernel room tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceState {
+    /// Rows can be written.
+    Ready(ReadyDevice),
+    /// It cannot be used: one sentence why, and what to do.
+    Unusable {
+        /// Which.
+        vni: Vni,
+        /// Why.
+        reason: String,
+        /// What would mend it: a command or a change of configuration.
+        remedy: String,
+    },
+}
