@@ -1,0 +1,205 @@
+//! The language between the core and the kernel room: what to write, what was written, what was seen.
+//!
+//! Plain data, so that a simulated kernel speaks it as well as netlink does. Read `device` for the devices.
+
+use std::net::IpAddr;
+
+use super::device::{DeviceSpec, DeviceState};
+use crate::base::{MacAddr, Vni};
+
+/// Where frames for a MAC, or flooded frames, are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Remote {
+    /// The tunnel address of the other host.
+    pub ip: IpAddr,
+    /// The VNI to send with; `Some` only where it differs from the device's own (downstream-assigned, RFC 8365 §5.1.3).
+    pub vni: Option<Vni>,
+}
+
+/// What an [`Op`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OpKind {
+    /// Adds or replaces the one row of a MAC, in the VXLAN FDB and the bridge FDB (SELF+MASTER+EXT_LEARNED).
+    ReplaceUnicast,
+    /// Deletes the row of a MAC, by MAC alone (a delete that names another destination deletes nothing).
+    DeleteUnicast {
+        /// Only in the VXLAN FDB: the bridge's entry belongs to a local port now.
+        self_only: bool,
+    },
+    /// Adds one destination to the flood list (all-zero MAC, `NLM_F_APPEND`); idempotent.
+    AppendFlood,
+    /// Takes one destination from the flood list; the destination is named.
+    DeleteFlood,
+}
+
+/// One write to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Op {
+    /// The VXLAN device.
+    pub ifindex: u32,
+    /// What to do.
+    pub kind: OpKind,
+    /// The MAC; zero for the flood list.
+    pub mac: MacAddr,
+    /// The destination; only informative in a unicast delete.
+    pub remote: Remote,
+}
+
+/// About 64 writes that ride in one `sendmsg` (4 KiB is the best size). The kernel may answer them in any order of batches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Its name in [`BatchDone`].
+    pub id: u64,
+    /// What to do, in this order.
+    pub ops: Vec<Op>,
+}
+
+/// A batch was carried out, but for the errors.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BatchDone {
+    /// Which batch.
+    pub id: u64,
+    /// Index of the op in the batch, and its errno (positive).
+    pub errors: Vec<(u32, i32)>,
+    /// The whole batch could not be sent: why, in words. Nothing is known of any of its ops.
+    pub fatal: Option<String>,
+}
+
+/// A row of the VXLAN FDB as the kernel shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelRow {
+    /// The MAC; zero: the flood list.
+    pub mac: MacAddr,
+    /// The destination.
+    pub remote: Remote,
+    /// Carries `NTF_EXT_LEARNED`: written by a control plane. Rows without it are the operator's.
+    pub ext_learned: bool,
+    /// `NUD_PERMANENT`.
+    pub permanent: bool,
+}
+
+/// A MAC heard on, or set at, a local bridge port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalMac {
+    /// The VNI of the bridge.
+    pub vni: Vni,
+    /// The MAC.
+    pub mac: MacAddr,
+    /// ifindex of the port.
+    pub port: u32,
+    /// Name of the port.
+    pub port_name: String,
+    /// Set by the operator (`bridge fdb add … static`), so that it is announced as sticky.
+    pub is_static: bool,
+}
+
+/// What the core asks of the kernel room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelCommand {
+    /// The whole wanted list of devices; may be sent again with changes.
+    Devices(Vec<DeviceSpec>),
+    /// Write rows.
+    Write(Batch),
+    /// Read the whole FDB of one VNI's VXLAN device; answered by [`KernelEvent::Rows`].
+    Dump {
+        /// Comes back in the answer.
+        token: u64,
+        /// Which.
+        vni: Vni,
+    },
+    /// Read what the kernel has for one MAC; answered by [`KernelEvent::Row`].
+    GetRow {
+        /// Comes back in the answer.
+        token: u64,
+        /// Which VNI.
+        vni: Vni,
+        /// Which MAC.
+        mac: MacAddr,
+    },
+    /// Remove the devices that we made for these, where nothing else uses them; answered by [`KernelEvent::DeviceGone`]
+    /// for each and [`KernelEvent::Removed`].
+    Remove {
+        /// Which.
+        vnis: Vec<Vni>,
+    },
+    /// Dump the local MACs again; answered by [`KernelEvent::LocalMacs`] for each VNI.
+    ResyncLocal,
+    /// End.
+    Stop,
+}
+
+/// What the kernel room tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KernelEvent {
+    /// A device became usable, changed, or cannot be used.
+    Device(DeviceState),
+    /// A device is gone.
+    DeviceGone {
+        /// Which.
+        vni: Vni,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A MAC was heard on, or set at, a local port; also when it moved to another port.
+    LocalMac(LocalMac),
+    /// A local MAC aged out, was deleted, or its port went.
+    LocalMacGone {
+        /// Which VNI.
+        vni: Vni,
+        /// Which MAC.
+        mac: MacAddr,
+    },
+    /// The whole set of a VNI's local MACs, after a dump: what is not in it is gone.
+    LocalMacs {
+        /// Which VNI.
+        vni: Vni,
+        /// All of them.
+        macs: Vec<LocalMac>,
+    },
+    /// A row of the VXLAN FDB was deleted; maybe our own delete's echo.
+    RowGone {
+        /// Which VNI.
+        vni: Vni,
+        /// As it was.
+        row: KernelRow,
+    },
+    /// A row of the VXLAN FDB was added or changed; maybe our own write's echo.
+    RowChanged {
+        /// Which VNI.
+        vni: Vni,
+        /// As it is.
+        row: KernelRow,
+    },
+    /// A batch was carried out.
+    BatchDone(BatchDone),
+    /// The answer to [`KernelCommand::Dump`].
+    Rows {
+        /// That of the command.
+        token: u64,
+        /// Which VNI.
+        vni: Vni,
+        /// Every row, or why it could not be read.
+        rows: Result<Vec<KernelRow>, String>,
+    },
+    /// The answer to [`KernelCommand::GetRow`].
+    Row {
+        /// That of the command.
+        token: u64,
+        /// As `bridge fdb` would show it: VXLAN and bridge FDB. `None`: no entry.
+        row: Option<String>,
+    },
+    /// Notifications were lost (`ENOBUFS`): dumps follow.
+    Overflow {
+        /// How many times so far.
+        lost: u64,
+    },
+    /// The answer to [`KernelCommand::Remove`].
+    Removed {
+        /// Devices that are gone.
+        vnis: Vec<Vni>,
+        /// Devices that stay, and why.
+        kept: Vec<(Vni, String)>,
+    },
+    /// The kernel room cannot go on: one sentence.
+    Fatal(String),
+}
