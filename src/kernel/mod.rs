@@ -1,1 +1,168 @@
-//! (to be written)
+//! Floor 3, at the rim: netlink. Makes and adopts devices, writes rows in batches, tells what the kernel learned and lost.
+//!
+//! Knows `fib` and `base` and no BGP. One thread does it all; the core speaks to it in [`KernelCommand`]s and hears
+//! [`KernelEvent`]s. Inside, from the octets upward:
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | `codec` | messages and attributes |
+//! | `fdb` | one entry of a forwarding database |
+//! | `links` | the table of interfaces (pure) |
+//! | `devices` | from a wanted device and the table to a verdict in words or steps (pure) |
+//! | `stations` | the MACs behind local ports (pure) |
+//! | `socket`, `filter`, `request` | the sockets, and the filter on events |
+//! | `writer`, `dumper`, `setup` | batches, long dumps, the steps of `devices` |
+//! | `worker`, `follow`, `manage` | the thread: its loop, what it does with events, what it does about devices |
+//!
+//! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/kernel-netlink.md`.
+
+mod codec;
+mod devices;
+mod dumper;
+mod environment;
+mod fdb;
+mod filter;
+mod follow;
+mod links;
+mod manage;
+mod request;
+mod setup;
+mod socket;
+mod stations;
+#[cfg(test)]
+mod tests;
+mod worker;
+mod writer;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::fib::{KernelCommand, KernelEvent};
+
+pub use environment::check_environment;
+
+/// Commands that may wait; [`KernelHandle::send`] waits where there are more (the thread always takes them on).
+const COMMANDS: usize = 1024;
+/// Events that may wait before the thread stops reading the kernel's; `ENOBUFS` and a dump are then the worst that follows.
+const EVENTS: usize = 1 << 16;
+
+/// How to start.
+pub struct KernelOptions {
+    /// Octets for notifications that wait; 128 MiB is generous. Without CAP_NET_ADMIN the machine's limit holds.
+    pub receive_buffer: usize,
+    /// Called after events were queued, on the thread of the kernel room: must not wait.
+    pub wake: Box<dyn Fn() + Send>,
+}
+
+impl fmt::Debug for KernelOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KernelOptions").field("receive_buffer", &self.receive_buffer).finish_non_exhaustive()
+    }
+}
+
+/// Why the kernel room cannot work: one sentence, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {remedy}")]
+pub struct KernelError {
+    /// What is wrong.
+    pub reason: String,
+    /// What would mend it.
+    pub remedy: String,
+}
+
+/// What both threads hold.
+#[derive(Debug, Default)]
+struct Shared {
+    events: Mutex<VecDeque<KernelEvent>>,
+    /// The thread waits for room in `events`.
+    paused: AtomicBool,
+}
+
+impl Shared {
+    fn events(&self) -> MutexGuard<'_, VecDeque<KernelEvent>> {
+        // A panic on the other side leaves a queue that is still a queue.
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The core's end.
+#[derive(Debug)]
+pub struct KernelHandle {
+    commands: SyncSender<KernelCommand>,
+    shared: Arc<Shared>,
+    kick: File,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts the thread, in the network namespace of the calling thread.
+///
+/// # Errors
+/// Where no netlink socket can be opened.
+pub fn start(options: KernelOptions) -> Result<KernelHandle, KernelError> {
+    let error = |what: &str, error: std::io::Error| KernelError {
+        reason: format!("{what}: {error}"),
+        remedy: "netlink sockets (AF_NETLINK) and eventfd must be allowed to evpnd".to_owned(),
+    };
+    let (commands, receiver) = sync_channel(COMMANDS);
+    let shared = Arc::new(Shared::default());
+    let kick = worker::eventfd().map_err(|e| error("no eventfd can be made", e))?;
+    let kicked = kick.try_clone().map_err(|e| error("no eventfd can be shared", e))?;
+    let worker = worker::Worker::open(options, receiver, kicked, Arc::clone(&shared))
+        .map_err(|e| error("no netlink socket can be opened", e))?;
+    let thread = std::thread::Builder::new()
+        .name("kernel".to_owned())
+        .spawn(move || worker.run())
+        .map_err(|e| error("no thread can be started", e))?;
+    Ok(KernelHandle { commands, shared, kick, thread: Some(thread) })
+}
+
+impl KernelHandle {
+    /// Hands over a command. After the thread ended (it told [`KernelEvent::Fatal`] before) nothing happens.
+    pub fn send(&self, command: KernelCommand) {
+        if self.commands.send(command).is_ok() {
+            self.wake_thread();
+        }
+    }
+
+    /// The next event, where one waits.
+    pub fn try_receive(&self) -> Option<KernelEvent> {
+        let (event, left) = {
+            let mut events = self.shared.events();
+            (events.pop_front(), events.len())
+        };
+        if left < EVENTS / 2 && self.shared.paused.load(Ordering::Acquire) && self.shared.paused.swap(false, Ordering::AcqRel) {
+            self.wake_thread();
+        }
+        event
+    }
+
+    /// Ends the thread and waits for it. Rows and devices stay as they stand.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn wake_thread(&self) {
+        // The counter of an eventfd can only be full where it was not read for 2^64 kicks.
+        let _ = (&self.kick).write(&1u64.to_ne_bytes());
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.send(KernelCommand::Stop);
+            // A panic of the thread was told by its hook already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for KernelHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,387 @@
+//! From one wanted device and the table of interfaces to a verdict: ready, unusable in words, or steps to take.
+//!
+//! Pure, so that every refusal has a unit test. A device is adopted by its VNI and not by its name; what is made is marked
+//! with the alias `evpnd`, so that a restart knows it again; what evpnd did not make is never removed. `setup` takes
+//! the steps, `manage` decides when.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
+use crate::base::Vni;
+use crate::fib::{DeviceSpec, ReadyDevice};
+
+/// The longest name of an interface (`IFNAMSIZ` less the final zero).
+const NAME_OCTETS: usize = 15;
+
+/// One change to the kernel. Interfaces go by name: they may not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Make the VXLAN device, marked as ours.
+    MakeVxlan(DeviceSpec),
+    /// Make a bridge, marked as ours: no STP, no delay, not VLAN-aware, no snooping.
+    MakeBridge { name: String },
+    /// No IPv6 on it, so that a tenant cannot talk to the host.
+    Quiet { name: String },
+    /// Put a device into a bridge.
+    Enslave { name: String, bridge: String },
+    /// Set the flags of a bridge port.
+    SetPort { name: String, flags: PortFlags },
+    /// Set learning on the VXLAN device itself.
+    SetLearning { name: String, on: bool },
+    /// Set the local address.
+    SetLocal { name: String, local: IpAddr },
+    /// Set the MTU.
+    SetMtu { name: String, mtu: u32 },
+    /// Set it up.
+    Up { name: String },
+    /// Remove a device that we made.
+    Delete { name: String },
+}
+
+/// Steps that may fail: the device is usable without, with a warning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Soft {
+    /// [`Step::Quiet`].
+    Quiet,
+    /// [`Step::SetPort`].
+    Port,
+    /// [`Step::SetLearning`].
+    Learning,
+    /// [`Step::SetLocal`].
+    Local,
+    /// [`Step::SetMtu`].
+    Mtu,
+}
+
+impl Step {
+    /// Whether, and as what, its failure may be lived with.
+    pub(super) fn soft(&self) -> Option<Soft> {
+        match self {
+            Self::Quiet { .. } => Some(Soft::Quiet),
+            Self::SetPort { .. } => Some(Soft::Port),
+            Self::SetLearning { .. } => Some(Soft::Learning),
+            Self::SetLocal { .. } => Some(Soft::Local),
+            Self::SetMtu { .. } => Some(Soft::Mtu),
+            Self::MakeVxlan(_) | Self::MakeBridge { .. } | Self::Enslave { .. } | Self::Up { .. } | Self::Delete { .. } => None,
+        }
+    }
+}
+
+/// Why a device cannot be used, and what would mend it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// One sentence, without a full stop.
+    pub reason: String,
+    /// A command, or a change of configuration.
+    pub remedy: String,
+}
+
+fn refuse<T>(reason: String, remedy: String) -> Result<T, Refusal> {
+    Err(Refusal { reason, remedy })
+}
+
+/// What to do about a wanted device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Rows can be written.
+    Ready(ReadyDevice),
+    /// Take these, then ask again.
+    Work(Vec<Step>),
+    /// Somebody's device without a bridge, maybe being set up this moment: ask again later.
+    Wait,
+}
+
+/// What is known beside the table.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Circumstances {
+    /// Soft steps that failed, and the kernel's words.
+    pub failed: BTreeMap<Soft, String>,
+    /// The device was ready before: whoever set it down meant it.
+    pub was_ready: bool,
+    /// A device without a bridge has been so for a while.
+    pub settled: bool,
+}
+
+/// Judges one wanted device. `wanted` tells whether a VNI is in the list.
+///
+/// # Errors
+/// A [`Refusal`] where it cannot be used.
+pub(super) fn judge(
+    spec: &DeviceSpec,
+    links: &Links,
+    wanted: &dyn Fn(Vni) -> bool,
+    known: &Circumstances,
+) -> Result<Verdict, Refusal> {
+    let found: Vec<&Link> = links.vxlans(spec.vni).collect();
+    match found[..] {
+        [] => make(spec, links, wanted),
+        [link] => adopt(spec, link, links, wanted, known),
+        _ => {
+            let here: Vec<&&Link> =
+                found.iter().filter(|link| link.master.is_some_and(|m| links.name(m) == spec.bridge)).collect();
+            if let [link] = here[..] {
+                return adopt(spec, link, links, wanted, known);
+            }
+            let names: Vec<&str> = found.iter().map(|link| link.name.as_str()).collect();
+            refuse(
+                format!("VNI {} has {} VXLAN devices: {}", spec.vni, names.len(), names.join(", ")),
+                format!(
+                    "keep one: ip link del {}; or put the one that is meant into bridge {}",
+                    names[names.len() - 1],
+                    spec.bridge
+                ),
+            )
+        }
+    }
+}
+
+/// No device has the VNI: make one, and its bridge where there is none.
+fn make(spec: &DeviceSpec, links: &Links, wanted: &dyn Fn(Vni) -> bool) -> Result<Verdict, Refusal> {
+    for (name, key) in [(&spec.device, "device"), (&spec.bridge, "bridge")] {
+        if name.is_empty() || name.len() > NAME_OCTETS || name.contains(['/', ':', ' ']) || name == "." || name == ".." {
+            return refuse(
+                format!("\"{name}\" cannot be the name of an interface"),
+                format!("set `{key}` of VNI {} to a name of 1 to {NAME_OCTETS} octets without spaces, `/` and `:`", spec.vni),
+            );
+        }
+    }
+    if spec.device == spec.bridge {
+        return refuse(
+            format!("the VXLAN device and the bridge of VNI {} have the same name, {}", spec.vni, spec.bridge),
+            format!("set another `device` or `bridge` for VNI {}", spec.vni),
+        );
+    }
+    if let Some(link) = links.named(&spec.device) {
+        let other = format!("rename or remove {}, or set another `device` for VNI {}", link.name, spec.vni);
+        return match &link.kind {
+            LinkKind::Vxlan(VxlanInfo { external: true, .. }) => refuse(
+                format!("{} is a single VXLAN device for many VNIs (`external`), which is not supported", link.name),
+                other,
+            ),
+            LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) => {
+                refuse(format!("{} is the VXLAN device of VNI {vni}, not of {}", link.name, spec.vni), other)
+            }
+            _ => refuse(format!("an interface {} exists that is not VXLAN", link.name), other),
+        };
+    }
+    let mut steps = vec![Step::MakeVxlan(spec.clone()), Step::Quiet { name: spec.device.clone() }];
+    let ups = bridge_steps(spec, &spec.device, links, wanted, &mut steps)?;
+    steps.push(Step::Up { name: spec.device.clone() });
+    steps.extend(ups);
+    Ok(Verdict::Work(steps))
+}
+
+/// Steps that put `name` into the bridge of `spec`, made where there is none. Returns what is to be set up last.
+fn bridge_steps(
+    spec: &DeviceSpec,
+    name: &str,
+    links: &Links,
+    wanted: &dyn Fn(Vni) -> bool,
+    steps: &mut Vec<Step>,
+) -> Result<Option<Step>, Refusal> {
+    let bridge = spec.bridge.clone();
+    let up = match links.named(&bridge) {
+        Some(link) => {
+            check_bridge(spec, link, links, wanted)?;
+            link.made && !link.up
+        }
+        None => {
+            steps.push(Step::MakeBridge { name: bridge.clone() });
+            steps.push(Step::Quiet { name: bridge.clone() });
+            true
+        }
+    };
+    steps.push(Step::Enslave { name: name.to_owned(), bridge: bridge.clone() });
+    steps.push(Step::SetPort { name: name.to_owned(), flags: port_flags(spec) });
+    Ok(up.then_some(Step::Up { name: bridge }))
+}
+
+fn port_flags(spec: &DeviceSpec) -> PortFlags {
+    PortFlags { learning: spec.learning, neighbor_suppression: spec.neighbor_suppression }
+}
+
+/// Whether a bridge can carry the VNI.
+fn check_bridge(spec: &DeviceSpec, bridge: &Link, links: &Links, wanted: &dyn Fn(Vni) -> bool) -> Result<(), Refusal> {
+    let name = &bridge.name;
+    let LinkKind::Bridge { vlan_filtering } = bridge.kind else {
+        return refuse(
+            format!("{name} is not a bridge"),
+            format!("rename or remove {name}, or set another `bridge` for VNI {}", spec.vni),
+        );
+    };
+    if vlan_filtering {
+        return refuse(
+            format!("bridge {name} is VLAN-aware, which is not supported"),
+            format!("ip link set {name} type bridge vlan_filtering 0; or set another `bridge` for VNI {}", spec.vni),
+        );
+    }
+    if let Some(master) = bridge.master.and_then(|index| links.link(index))
+        && master.kind != LinkKind::Other("vrf".to_owned())
+    {
+        return refuse(
+            format!("bridge {name} is enslaved to {}", master.name),
+            format!("ip link set {name} nomaster; or set another `bridge` for VNI {}", spec.vni),
+        );
+    }
+    for member in links.members(bridge.ifindex) {
+        let LinkKind::Vxlan(info) = &member.kind else { continue };
+        if info.external {
+            return refuse(
+                format!(
+                    "bridge {name} has {}, a single VXLAN device for many VNIs (`external`), which is not supported",
+                    member.name
+                ),
+                format!("ip link set {} nomaster; or set another `bridge` for VNI {}", member.name, spec.vni),
+            );
+        }
+        if let Some(other) = info.vni.filter(|other| *other < spec.vni && wanted(*other)) {
+            return refuse(
+                format!("bridge {name} already carries VNI {other}: two segments would become one"),
+                format!("set another `bridge` for VNI {}", spec.vni),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A device with the VNI exists: use it, mend what may be mended, and say what will not work.
+fn adopt(
+    spec: &DeviceSpec,
+    link: &Link,
+    links: &Links,
+    wanted: &dyn Fn(Vni) -> bool,
+    known: &Circumstances,
+) -> Result<Verdict, Refusal> {
+    let LinkKind::Vxlan(info) = &link.kind else { return Ok(Verdict::Wait) };
+    let name = link.name.clone();
+    let same_family = info.local.is_some_and(|local| local.is_ipv4() == spec.local.is_ipv4());
+    if link.made && (info.port != spec.port || !same_family) {
+        // Neither can be changed on a device that stands; it is ours, and the configuration changed.
+        return Ok(Verdict::Work(vec![Step::Delete { name }]));
+    }
+    let mut steps = Vec::new();
+    let mut soft = |step: Step| {
+        if step.soft().is_none_or(|soft| !known.failed.contains_key(&soft)) {
+            steps.push(step);
+        }
+    };
+    if info.learning != spec.learning {
+        soft(Step::SetLearning { name: name.clone(), on: spec.learning });
+    }
+    if link.made && info.local != Some(spec.local) {
+        soft(Step::SetLocal { name: name.clone(), local: spec.local });
+    }
+    if let Some(mtu) = spec.mtu.filter(|mtu| link.made && *mtu != link.mtu) {
+        soft(Step::SetMtu { name: name.clone(), mtu });
+    }
+    let Some(master) = link.master else {
+        if !link.made && !known.settled {
+            return Ok(Verdict::Wait);
+        }
+        let up = bridge_steps(spec, &name, links, wanted, &mut steps)?;
+        if link.made && !link.up {
+            steps.push(Step::Up { name });
+        }
+        steps.extend(up);
+        return Ok(Verdict::Work(steps));
+    };
+    let Some(bridge) = links.link(master) else { return Ok(Verdict::Wait) };
+    if !matches!(bridge.kind, LinkKind::Bridge { .. }) {
+        return refuse(
+            format!("{name} (VNI {}) is in {}, which is not a Linux bridge", spec.vni, bridge.name),
+            format!("ip link set {name} master <bridge>; or drop VNI {} from the configuration", spec.vni),
+        );
+    }
+    check_bridge(spec, bridge, links, wanted)?;
+    if link.port != Some(port_flags(spec)) {
+        soft(Step::SetPort { name: name.clone(), flags: port_flags(spec) });
+    }
+    for (made, up, name) in [(link.made, link.up, &link.name), (bridge.made, bridge.up, &bridge.name)] {
+        if made && !up && !known.was_ready {
+            steps.push(Step::Up { name: name.clone() });
+        }
+    }
+    if !steps.is_empty() {
+        return Ok(Verdict::Work(steps));
+    }
+    Ok(Verdict::Ready(ReadyDevice {
+        vni: spec.vni,
+        ifindex: link.ifindex,
+        device: name,
+        bridge_ifindex: bridge.ifindex,
+        bridge: bridge.name.clone(),
+        local: info.local,
+        port: info.port,
+        mtu: link.mtu,
+        made_device: link.made,
+        made_bridge: bridge.made,
+        up: link.up && link.running && bridge.up,
+        warnings: warnings(spec, link, info, bridge, known),
+    }))
+}
+
+/// What will not work although rows can be written, each with the command that mends it.
+fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known: &Circumstances) -> Vec<String> {
+    let name = &link.name;
+    let mut out = Vec::new();
+    for down in [link, bridge].into_iter().filter(|link| !link.up) {
+        out.push(format!("{0} is down: ip link set {0} up", down.name));
+    }
+    let on_off = |on: bool| if on { "on" } else { "off" };
+    if info.learning != spec.learning {
+        let word = if spec.learning { "learning" } else { "nolearning" };
+        out.push(format!(
+            "{name} has learning {} and the kernel did not let it be changed{}: ip link set {name} type vxlan {word}",
+            on_off(info.learning),
+            said(known, Soft::Learning)
+        ));
+    }
+    if link.port != Some(port_flags(spec)) {
+        out.push(format!(
+            "the flags of bridge port {name} could not be set{}: bridge link set dev {name} learning {} neigh_suppress {}",
+            said(known, Soft::Port),
+            on_off(spec.learning),
+            on_off(spec.neighbor_suppression)
+        ));
+    }
+    match info.local {
+        None => out.push(format!(
+            "{name} has no local address, so its packets leave with whatever address the route gives, \
+             while other hosts are told {0}: ip link set {name} type vxlan local {0}",
+            spec.local
+        )),
+        Some(local) if local != spec.local => out.push(format!(
+            "{name} sends from {local}, while other hosts are told {0}: ip link set {name} type vxlan local {0}{1}",
+            spec.local,
+            said(known, Soft::Local)
+        )),
+        Some(_) => {}
+    }
+    if let Some(group) = info.group {
+        let what = if group.is_multicast() { "multicast group" } else { "default destination" };
+        out.push(format!(
+            "{name} still floods to its {what} {group} as well: ip link set {name} type vxlan group {}",
+            unset(group)
+        ));
+    }
+    if let Some(text) = known.failed.get(&Soft::Quiet) {
+        out.push(format!(
+            "IPv6 could not be turned off on {name} and {} ({text}), so a tenant may reach this host: \
+             sysctl -w net.ipv6.conf.{name}.disable_ipv6=1 net.ipv6.conf.{}.disable_ipv6=1",
+            bridge.name, bridge.name
+        ));
+    }
+    if let Some(text) = known.failed.get(&Soft::Mtu) {
+        out.push(format!("the MTU of {name} could not be set ({text})"));
+    }
+    out
+}
+
+fn said(known: &Circumstances, soft: Soft) -> String {
+    known.failed.get(&soft).map_or_else(String::new, |text| format!(" ({text})"))
+}
+
+fn unset(group: IpAddr) -> &'static str {
+    if group.is_ipv4() { "0.0.0.0" } else { "::" }
+}

@@ -1,0 +1,283 @@
+//! What the thread does with notifications: MACs that come, move and go at local ports, rows that others touched,
+//! interfaces that change; and what it does when notifications were lost.
+
+use super::codec::{self, Message};
+use super::dumper::{Finished, Job};
+use super::fdb::Entry;
+use super::links::{Change, LinkKind, Links, VxlanInfo};
+use super::setup;
+use super::socket::Received;
+use super::stations::Station;
+use super::worker::Worker;
+use super::writer;
+use crate::base::{MacAddr, Vni};
+use crate::fib::{KernelEvent, KernelRow, LocalMac};
+
+/// Datagrams read in one slice.
+const SLICE: usize = 1024;
+/// Rows of one device gone in one slice that make us ask whether the device itself is gone.
+const MANY: usize = 32;
+/// `RTEXT_FILTER_SKIP_STATS`: no counters in dumps of interfaces.
+const SKIP_STATS: u32 = 8;
+
+/// What is put off to the end of a slice.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Rows deleted by others: told unless their device turns out to be gone.
+    rows_gone: Vec<(u32, Vni, KernelRow)>,
+    /// A bridge's half deleted; its VXLAN half's notification follows at once where both went.
+    half: Option<(u32, MacAddr)>,
+    /// Halves whose other half stayed.
+    halves: Vec<(u32, MacAddr)>,
+}
+
+impl Worker {
+    /// Reads a slice of notifications. Whether none is left.
+    pub(super) fn read_events(&mut self) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut drained = false;
+        for _ in 0..SLICE {
+            match self.events.receive(&mut buffer, false) {
+                Ok(Received::Octets(len)) => {
+                    for message in codec::messages(&buffer[..len.min(buffer.len())]) {
+                        self.handle_event(&message);
+                    }
+                }
+                Ok(Received::Empty) => {
+                    drained = true;
+                    break;
+                }
+                // Nothing more is queued until everything is read: the dump waits for that.
+                Ok(Received::Lost) => {
+                    self.lost += 1;
+                    self.resync = true;
+                    tracing::warn!(times = self.lost, "notifications of the kernel were lost: reading everything again");
+                    self.out.push(KernelEvent::Overflow { lost: self.lost });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "notifications of the kernel cannot be read: reading everything again");
+                    self.resync = true;
+                    drained = true;
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+        self.end_slice();
+        drained
+    }
+
+    fn handle_event(&mut self, message: &Message<'_>) {
+        match message.kind {
+            libc::RTM_NEWLINK | libc::RTM_DELLINK => {
+                let change = self.links.handle(message.kind, message.body);
+                self.handle_change(&change);
+            }
+            libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => {
+                if let Some(entry) = Entry::parse(message.body) {
+                    self.handle_entry(message.kind == libc::RTM_NEWNEIGH, &entry);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_entry(&mut self, new: bool, entry: &Entry) {
+        let key = (entry.ifindex, entry.mac);
+        if entry.is_self() {
+            if !new && self.seen.half == Some(key) {
+                self.seen.half = None;
+            }
+            let Some(vni) = self.devices.get(&entry.ifindex).copied() else { return };
+            let Some(row) = entry.row() else { return };
+            if new {
+                self.out.push(KernelEvent::RowChanged { vni, row });
+            } else if row.mac == MacAddr::ZERO || !self.writer.is_echo(entry.ifindex, entry.mac) {
+                self.seen.rows_gone.push((entry.ifindex, vni, row));
+            }
+            return;
+        }
+        let Some(vni) = entry.master.and_then(|bridge| self.bridges.get(&bridge)).copied() else { return };
+        if self.devices.get(&entry.ifindex) == Some(&vni) {
+            if new {
+                // The bridge believes that the MAC is behind the tunnel now (its port learns).
+                self.station_gone(vni, entry.mac);
+            } else if entry.is_ext_learned() && !self.writer.awaits_echo(entry.ifindex, entry.mac) {
+                self.seen.halves.extend(self.seen.half.replace(key));
+            }
+            return;
+        }
+        if entry.vlan.unwrap_or(0) != 0 {
+            return;
+        }
+        match entry.station().filter(|_| new) {
+            Some(is_static) => {
+                let own = self.links.is_own_mac(entry.mac);
+                let station = Station { port: entry.ifindex, is_static };
+                let Some(managed) = self.managed.get_mut(&vni) else { return };
+                if managed.stations.heard(entry.mac, station, own) {
+                    let told = self.local_mac(vni, entry.mac, station);
+                    self.out.push(KernelEvent::LocalMac(told));
+                }
+            }
+            // Gone, or no station any more (set PERMANENT, say).
+            None => self.station_gone(vni, entry.mac),
+        }
+    }
+
+    fn station_gone(&mut self, vni: Vni, mac: MacAddr) {
+        if self.managed.get_mut(&vni).is_some_and(|managed| managed.stations.gone(mac)) {
+            self.out.push(KernelEvent::LocalMacGone { vni, mac });
+        }
+    }
+
+    fn local_mac(&self, vni: Vni, mac: MacAddr, station: Station) -> LocalMac {
+        LocalMac { vni, mac, port: station.port, port_name: self.links.name(station.port), is_static: station.is_static }
+    }
+
+    /// An interface changed: which wanted devices may be concerned, and whose MACs are stations now or no more.
+    fn handle_change(&mut self, change: &Change) {
+        for link in &change.touched {
+            let mut concerned: Vec<Vni> = self.names.get(&link.name).into_iter().flatten().copied().collect();
+            concerned.extend(self.devices.get(&link.ifindex));
+            concerned.extend(self.bridges.get(&link.ifindex));
+            concerned.extend(link.master.and_then(|master| self.bridges.get(&master)));
+            if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
+                concerned.push(*vni);
+            }
+            if let LinkKind::Bridge { .. } = link.kind {
+                for member in self.links.members(link.ifindex) {
+                    if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &member.kind {
+                        concerned.push(*vni);
+                    }
+                }
+            }
+            self.dirty.extend(concerned.into_iter().filter(|vni| self.managed.contains_key(vni)));
+        }
+        if change.macs_new.is_empty() && change.macs_gone.is_empty() {
+            return;
+        }
+        let ready: Vec<Vni> = self.devices.values().copied().collect();
+        for vni in ready {
+            for mac in &change.macs_new {
+                if self.managed.get_mut(&vni).is_some_and(|managed| managed.stations.became_own(*mac)) {
+                    self.out.push(KernelEvent::LocalMacGone { vni, mac: *mac });
+                }
+            }
+            for mac in &change.macs_gone {
+                if let Some(station) = self.managed.get_mut(&vni).and_then(|managed| managed.stations.became_foreign(*mac)) {
+                    let told = self.local_mac(vni, *mac, station);
+                    self.out.push(KernelEvent::LocalMac(told));
+                }
+            }
+        }
+    }
+
+    /// Tells the rows that others deleted. Those of a device that was removed are not told one by one.
+    fn end_slice(&mut self) {
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.halves.extend(seen.half);
+        let mut gone = Vec::new();
+        let mut asked = Vec::new();
+        for (ifindex, _, _) in &seen.rows_gone {
+            if !asked.contains(ifindex) {
+                asked.push(*ifindex);
+                let many = seen.rows_gone.iter().filter(|(other, _, _)| other == ifindex).count() > MANY;
+                if many && !setup::exists(&mut self.requests, *ifindex) {
+                    gone.push(*ifindex);
+                }
+            }
+        }
+        for (ifindex, vni, row) in seen.rows_gone {
+            if !gone.contains(&ifindex) {
+                self.out.push(KernelEvent::RowGone { vni, row });
+            }
+        }
+        for (ifindex, mac) in seen.halves {
+            let Some(vni) = self.devices.get(&ifindex).copied().filter(|_| !gone.contains(&ifindex)) else { continue };
+            match writer::entry(&mut self.requests, ifindex, mac, libc::NTF_MASTER) {
+                // It stands again, or a local port has it.
+                Ok(Some(_)) => continue,
+                Ok(None) => {}
+                // The device is in no bridge any more: its going is told instead.
+                Err(_) => {
+                    gone.push(ifindex);
+                    continue;
+                }
+            }
+            let own = writer::entry(&mut self.requests, ifindex, mac, libc::NTF_SELF);
+            if let Some(row) = own.ok().flatten().and_then(|entry| entry.row()) {
+                self.out.push(KernelEvent::RowGone { vni, row });
+            }
+        }
+    }
+
+    /// Reads the table of interfaces again and has every local MAC read again: at the start, and after notifications were lost.
+    pub(super) fn read_everything(&mut self) {
+        let body = |out: &mut Vec<u8>| {
+            codec::ifinfo(out, 0, 0, 0, 0);
+            codec::attribute(out, libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+        };
+        let mut links = Links::default();
+        let result = self.requests.dump(libc::RTM_GETLINK, body, |message| {
+            links.handle(message.kind, message.body);
+            None::<()>
+        });
+        if let Err(said) = result {
+            tracing::error!(error = said.text, "the interfaces of this host cannot be read");
+            self.out.push(KernelEvent::Fatal(format!("the interfaces of this host cannot be read: {}", said.text)));
+            return;
+        }
+        self.links = links;
+        self.writer.forget_echoes();
+        self.dirty.extend(self.managed.keys().copied());
+        self.resync_stations();
+    }
+
+    /// Has the local MACs of every VNI read again.
+    pub(super) fn resync_stations(&mut self) {
+        for vni in self.devices.values() {
+            self.dumper.push(Job::Stations { vni: *vni });
+        }
+    }
+
+    /// Begins the next dump where none is under way.
+    pub(super) fn begin_jobs(&mut self) {
+        while let Some(job) = self.dumper.next_job() {
+            let finished = match job {
+                Job::Stations { vni } => {
+                    let Some(ready) = self.ready_device(vni) else { continue };
+                    let (device, members) = (ready.ifindex, self.links.members(ready.bridge_ifindex));
+                    let ports = members.map(|link| link.ifindex).filter(|port| *port != device).collect();
+                    if let Some(managed) = self.managed.get_mut(&vni) {
+                        managed.stations.dump_begins();
+                    }
+                    self.dumper.begin(job, ports)
+                }
+                Job::Rows { token, vni } => match self.ready_device(vni).map(|ready| ready.ifindex) {
+                    Some(ifindex) => self.dumper.begin(job, [ifindex].into()),
+                    None => Some(Finished::Rows { token, vni, rows: Err(format!("VNI {vni} has no device that is ready")) }),
+                },
+            };
+            self.finished(finished);
+        }
+    }
+
+    /// Tells what a dump found.
+    pub(super) fn finished(&mut self, finished: Option<Finished>) {
+        match finished {
+            Some(Finished::Rows { token, vni, rows }) => self.out.push(KernelEvent::Rows { token, vni, rows }),
+            Some(Finished::Stations { vni, found, error }) if self.ready_device(vni).is_some() => {
+                if let Some(error) = &error {
+                    tracing::warn!(%vni, error, "the local MACs could not all be read: those known before are kept");
+                }
+                let Some(managed) = self.managed.get_mut(&vni) else { return };
+                managed.stations.dump_ended(found, error.is_none(), |mac| self.links.is_own_mac(mac));
+                let told: Vec<(MacAddr, Station)> = managed.stations.iter().collect();
+                let macs = told.into_iter().map(|(mac, station)| self.local_mac(vni, mac, station)).collect();
+                self.out.push(KernelEvent::LocalMacs { vni, macs });
+            }
+            Some(Finished::Stations { .. }) | None => {}
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the thread does about devices: judges them when interfaces changed, takes the steps, tells what came of it, and
+//! does not fight for ever with whoever undoes them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::devices::{self, Circumstances, Refusal, Step, Verdict};
+use super::dumper::Job;
+use super::links::Link;
+use super::setup;
+use super::stations::Stations;
+use super::worker::{Worker, now};
+use crate::base::Vni;
+use crate::fib::{DeviceSpec, DeviceState, KernelEvent, ReadyDevice};
+
+/// How long somebody's VXLAN device may be without a bridge, while evpnd runs, before it is given one: platforms make the
+/// device first and enslave it a moment later.
+const BARE: Duration = Duration::from_secs(2);
+/// The longest wait between two tries.
+const LONGEST: Duration = Duration::from_secs(30);
+/// The same steps again after this time are no repetition.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// One wanted device.
+#[derive(Debug)]
+pub(super) struct Managed {
+    /// As it is wanted.
+    pub spec: DeviceSpec,
+    /// What was told last.
+    pub told: Option<DeviceState>,
+    /// The MACs behind its bridge's other ports.
+    pub stations: Stations,
+    known: Circumstances,
+    /// The list of devices was just given: nobody is in the middle of setting this one up.
+    fresh: bool,
+    bare_since: Option<Instant>,
+    last_steps: Vec<Step>,
+    last_work: Option<Instant>,
+    repeats: u32,
+    not_before: Option<Instant>,
+}
+
+impl Managed {
+    fn new(spec: DeviceSpec) -> Self {
+        Self {
+            spec,
+            told: None,
+            stations: Stations::default(),
+            known: Circumstances::default(),
+            fresh: true,
+            bare_since: None,
+            last_steps: Vec::new(),
+            last_work: None,
+            repeats: 0,
+            not_before: None,
+        }
+    }
+
+    /// When the next try may be: at once the first time, then 0.1 s, 0.4 s … 30 s while the same steps are needed again
+    /// and again; from 1 s where they failed.
+    fn note_work(&mut self, steps: Vec<Step>, failed: bool, now: Instant) {
+        let again = self.last_steps == steps && self.last_work.is_some_and(|at| now.duration_since(at) < QUIET);
+        self.repeats = if again { self.repeats.saturating_add(1) } else { 0 };
+        let wait = match (failed, self.repeats) {
+            (false, 0) => Duration::ZERO,
+            (false, repeats) => Duration::from_millis(100) * 4u32.saturating_pow((repeats - 1).min(6)),
+            (true, repeats) => Duration::from_secs(1) * 2u32.pow(repeats.min(6)),
+        };
+        self.last_steps = steps;
+        self.last_work = Some(now);
+        self.not_before = Some(now + wait.min(LONGEST));
+    }
+}
+
+impl Worker {
+    /// The whole list of wanted devices, anew.
+    pub(super) fn want(&mut self, specs: Vec<DeviceSpec>) {
+        let specs: BTreeMap<Vni, DeviceSpec> = specs.into_iter().map(|spec| (spec.vni, spec)).collect();
+        let dropped: Vec<Vni> = self.managed.keys().filter(|vni| !specs.contains_key(vni)).copied().collect();
+        for vni in dropped {
+            self.lose(vni, "it is not configured any more".to_owned());
+            self.managed.remove(&vni);
+        }
+        self.names.clear();
+        for (vni, spec) in specs {
+            for name in [&spec.device, &spec.bridge] {
+                self.names.entry(name.clone()).or_default().insert(vni);
+            }
+            let managed = self.managed.entry(vni).or_insert_with(|| Managed::new(spec.clone()));
+            managed.spec = spec;
+            managed.fresh = true;
+            managed.known.failed.clear();
+            managed.last_steps.clear();
+            managed.not_before = None;
+            self.dirty.insert(vni);
+        }
+    }
+
+    /// No notification waits: the table of interfaces is true. Judges devices until one needed work, whose own
+    /// notifications must be read first.
+    pub(super) fn settle(&mut self) {
+        if std::mem::take(&mut self.resync) {
+            self.read_everything();
+        }
+        let now = now();
+        let due: Vec<Vni> = self.later.iter().filter(|(_, at)| **at <= now).map(|(vni, _)| *vni).collect();
+        for vni in due {
+            self.later.remove(&vni);
+            self.dirty.insert(vni);
+        }
+        while let Some(vni) = self.dirty.pop_first() {
+            if self.judge(vni, now) {
+                self.dirty.insert(vni);
+                return;
+            }
+        }
+    }
+
+    /// Judges one. Whether steps were taken.
+    fn judge(&mut self, vni: Vni, now: Instant) -> bool {
+        if let Some(reason) = self.ready_device(vni).and_then(|ready| self.why_gone(ready)) {
+            self.lose(vni, reason);
+        }
+        let Some(managed) = self.managed.get(&vni) else {
+            self.later.remove(&vni);
+            return false;
+        };
+        let wanted = |vni: Vni| self.managed.contains_key(&vni);
+        let verdict = devices::judge(&managed.spec, &self.links, &wanted, &managed.known);
+        let Some(managed) = self.managed.get_mut(&vni) else { return false };
+        match verdict {
+            Ok(Verdict::Ready(ready)) => self.ready(ready),
+            Err(refusal) => self.unusable(vni, refusal),
+            Ok(Verdict::Wait) => {
+                let since = *managed.bare_since.get_or_insert(now);
+                if managed.fresh || now.duration_since(since) >= BARE {
+                    if !managed.known.settled {
+                        managed.known.settled = true;
+                        self.dirty.insert(vni);
+                    }
+                } else {
+                    self.later.insert(vni, since + BARE);
+                }
+                return false;
+            }
+            Ok(Verdict::Work(steps)) => {
+                if let Some(at) = managed.not_before.filter(|at| *at > now) {
+                    self.later.insert(vni, at);
+                    return false;
+                }
+                let outcome = setup::carry_out(&mut self.requests, &self.links, &steps);
+                managed.known.failed.extend(outcome.failed);
+                managed.note_work(steps, outcome.refusal.is_some(), now);
+                if let Some(refusal) = outcome.refusal {
+                    self.unusable(vni, refusal);
+                }
+                return true;
+            }
+        }
+        if let Some(managed) = self.managed.get_mut(&vni) {
+            managed.fresh = false;
+            managed.bare_since = None;
+            managed.known.settled = false;
+        }
+        false
+    }
+
+    fn why_gone(&self, ready: &ReadyDevice) -> Option<String> {
+        match self.links.link(ready.ifindex) {
+            None => Some(format!("the VXLAN device {} was removed", ready.device)),
+            Some(link) if link.master != Some(ready.bridge_ifindex) => {
+                Some(format!("{} is in bridge {} no more", link.name, ready.bridge))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn ready(&mut self, ready: ReadyDevice) {
+        let (vni, was_ready) = (ready.vni, self.ready_device(ready.vni).is_some());
+        let Some(managed) = self.managed.get_mut(&vni) else { return };
+        let state = DeviceState::Ready(ready.clone());
+        if managed.told.as_ref() == Some(&state) {
+            return;
+        }
+        managed.told = Some(state.clone());
+        managed.known.was_ready = true;
+        self.out.push(KernelEvent::Device(state));
+        if !was_ready {
+            self.devices.insert(ready.ifindex, vni);
+            self.bridges.insert(ready.bridge_ifindex, vni);
+            self.dumper.push(Job::Stations { vni });
+        }
+    }
+
+    fn unusable(&mut self, vni: Vni, refusal: Refusal) {
+        self.lose(vni, refusal.reason.clone());
+        let Some(managed) = self.managed.get_mut(&vni) else { return };
+        let state = DeviceState::Unusable { vni, reason: refusal.reason, remedy: refusal.remedy };
+        if managed.told.as_ref() != Some(&state) {
+            managed.told = Some(state.clone());
+            self.out.push(KernelEvent::Device(state));
+        }
+    }
+
+    /// A device that was ready is not: told, and everything known of it forgotten.
+    fn lose(&mut self, vni: Vni, reason: String) {
+        let Some((ifindex, bridge)) = self.ready_device(vni).map(|ready| (ready.ifindex, ready.bridge_ifindex)) else { return };
+        self.devices.remove(&ifindex);
+        self.bridges.remove(&bridge);
+        if let Some(managed) = self.managed.get_mut(&vni) {
+            managed.told = None;
+            managed.stations = Stations::default();
+            managed.known = Circumstances::default();
+        }
+        self.out.push(KernelEvent::DeviceGone { vni, reason });
+    }
+
+    /// Removes what we made for these VNIs, where nothing else uses it; they are wanted no more.
+    pub(super) fn remove(&mut self, vnis: Vec<Vni>) {
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        for vni in vnis {
+            self.lose(vni, "evpnd leaves the fabric".to_owned());
+            let spec = self.managed.remove(&vni).map(|managed| managed.spec);
+            let found: Vec<Link> = self.links.vxlans(vni).cloned().collect();
+            let mut bridges: Vec<u32> = found.iter().filter_map(|link| link.master).collect();
+            bridges.extend(spec.and_then(|spec| self.links.named(&spec.bridge)).map(|link| link.ifindex));
+            bridges.sort_unstable();
+            bridges.dedup();
+            let mut removed = Vec::new();
+            for link in &found {
+                if !link.made {
+                    kept.push((vni, format!("{} was not made by evpnd", link.name)));
+                } else if let Err(said) = setup::delete_index(&mut self.requests, link.ifindex)
+                    && said.errno != libc::ENODEV
+                {
+                    kept.push((vni, format!("{} could not be removed: {}", link.name, said.text)));
+                } else {
+                    removed.push(link.ifindex);
+                }
+            }
+            for bridge in bridges {
+                if let Some(why) = self.remove_bridge(bridge, &removed) {
+                    kept.push((vni, why));
+                }
+            }
+            if removed.len() == found.len() {
+                gone.push(vni);
+            }
+        }
+        self.out.push(KernelEvent::Removed { vnis: gone, kept });
+    }
+
+    /// Removes a bridge that we made and nobody uses. Why not, in words; nothing where it is not ours to speak of.
+    fn remove_bridge(&mut self, ifindex: u32, removed: &[u32]) -> Option<String> {
+        let bridge = self.links.link(ifindex).filter(|link| link.made)?;
+        let name = bridge.name.clone();
+        let ports: Vec<&str> =
+            self.links.members(ifindex).filter(|link| !removed.contains(&link.ifindex)).map(|link| link.name.as_str()).collect();
+        if !ports.is_empty() {
+            return Some(format!("bridge {name} stays: {} still in it", ports.join(", ")));
+        }
+        let addresses = setup::addresses(&mut self.requests, 0).unwrap_or_default();
+        if let Some((_, ip)) = addresses.iter().find(|(index, _)| *index == ifindex) {
+            return Some(format!("bridge {name} stays: it has the address {ip}"));
+        }
+        match setup::delete_index(&mut self.requests, ifindex) {
+            Err(said) if said.errno != libc::ENODEV => Some(format!("bridge {name} could not be removed: {}", said.text)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The thread of the kernel room: waits for commands, notifications and dumps, and hands events to the core.
+//!
+//! One turn: a few commands, a slice of notifications, then (only when none waits, so that the table of interfaces is
+//! true) one device, one datagram of a dump, and everything that came of it is handed over. Nothing here waits but `poll`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::dumper::{Dumper, Job};
+use super::follow::Seen;
+use super::links::Links;
+use super::manage::Managed;
+use super::request::Requests;
+use super::socket::{RECEIVE_OCTETS, Socket};
+use super::writer::{self, Writer};
+use super::{EVENTS, KernelOptions, Shared, filter};
+use crate::base::{MacAddr, Vni};
+use crate::fib::{DeviceState, KernelCommand, KernelEvent, OpKind, ReadyDevice};
+
+/// Commands taken in one turn: between them notifications are read, so that a burst of writes delays no local MAC.
+const COMMANDS_PER_TURN: usize = 4;
+
+/// The thread's state. `follow` and `manage` hold the rest of what it does.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    commands: Receiver<KernelCommand>,
+    kick: File,
+    wake: Box<dyn Fn() + Send>,
+    pub(super) events: Socket,
+    pub(super) writer: Writer,
+    pub(super) requests: Requests,
+    pub(super) dumper: Dumper,
+    pub(super) buffer: Vec<u8>,
+    pub(super) links: Links,
+    /// The wanted devices.
+    pub(super) managed: BTreeMap<Vni, Managed>,
+    /// Names of devices and bridges in the wanted list.
+    pub(super) names: BTreeMap<String, BTreeSet<Vni>>,
+    /// VXLAN devices that are ready.
+    pub(super) devices: BTreeMap<u32, Vni>,
+    /// Their bridges.
+    pub(super) bridges: BTreeMap<u32, Vni>,
+    /// Wanted devices to be judged, when no notification waits.
+    pub(super) dirty: BTreeSet<Vni>,
+    /// Those to be judged later.
+    pub(super) later: BTreeMap<Vni, Instant>,
+    /// Events for the core, until the end of the turn.
+    pub(super) out: Vec<KernelEvent>,
+    /// How often notifications were lost.
+    pub(super) lost: u64,
+    /// Everything is to be read again, when no notification waits.
+    pub(super) resync: bool,
+    /// What was seen in one slice of notifications and waits for its end.
+    pub(super) seen: Seen,
+}
+
+/// An eventfd: a counter to wait on.
+///
+/// # Errors
+/// Those of `eventfd(2)`.
+pub(super) fn eventfd() -> io::Result<File> {
+    // SAFETY: takes two numbers and returns a new descriptor or -1.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just made, is open, and nobody else has it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// The time, for back-off only.
+#[allow(clippy::disallowed_methods, reason = "the kernel room is at the rim; its back-off is not the core's time")]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+impl Worker {
+    /// Opens the sockets, in the namespace of the calling thread.
+    ///
+    /// # Errors
+    /// Those of `socket(2)` and `setsockopt(2)`.
+    pub(super) fn open(
+        options: KernelOptions,
+        commands: Receiver<KernelCommand>,
+        kick: File,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        let mut events = Socket::open()?;
+        let given = events.set_receive_buffer(options.receive_buffer);
+        if given < options.receive_buffer {
+            tracing::warn!(
+                wanted = options.receive_buffer,
+                given,
+                "notifications of the kernel may be lost under load: give evpnd CAP_NET_ADMIN, or raise net.core.rmem_max"
+            );
+        }
+        if let Err(error) = events.attach_filter(&filter::program()) {
+            tracing::warn!(%error, "the echo of our own writes cannot be filtered: more work, the same result");
+        }
+        events.join(libc::RTNLGRP_LINK)?;
+        events.join(libc::RTNLGRP_NEIGH)?;
+        Ok(Self {
+            shared,
+            commands,
+            kick,
+            wake: options.wake,
+            events,
+            writer: Writer::open()?,
+            requests: Requests::open()?,
+            dumper: Dumper::open()?,
+            buffer: vec![0; RECEIVE_OCTETS],
+            links: Links::default(),
+            managed: BTreeMap::new(),
+            names: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            bridges: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            later: BTreeMap::new(),
+            out: Vec::new(),
+            lost: 0,
+            resync: true,
+            seen: Seen::default(),
+        })
+    }
+
+    /// The loop. Ends on [`KernelCommand::Stop`], or where the core's end is gone, or where waiting itself fails.
+    pub(super) fn run(mut self) {
+        let mut readable = [true; 3];
+        loop {
+            let mut more = false;
+            if readable[0] {
+                let _ = self.kick.read(&mut [0; 8]);
+            }
+            for turn in 0..COMMANDS_PER_TURN {
+                match self.commands.try_recv() {
+                    Ok(KernelCommand::Stop) | Err(TryRecvError::Disconnected) => return self.hand_over(),
+                    Ok(command) => self.handle_command(command),
+                    Err(TryRecvError::Empty) => break,
+                }
+                more |= turn + 1 == COMMANDS_PER_TURN;
+            }
+            let paused = self.pause();
+            let drained = !paused && (!readable[1] || self.read_events());
+            if drained {
+                self.settle();
+            }
+            if readable[2] && self.dumper.is_busy() {
+                let finished = self.dumper.handle_readable();
+                self.finished(finished);
+            }
+            self.begin_jobs();
+            self.hand_over();
+            more |= !paused && (!drained || !self.dirty.is_empty() || self.resync);
+            readable = match self.wait(more, paused) {
+                Ok(readable) => readable,
+                Err(error) => {
+                    self.out.push(KernelEvent::Fatal(format!("the kernel room cannot wait for its sockets: {error}")));
+                    return self.hand_over();
+                }
+            };
+        }
+    }
+
+    fn handle_command(&mut self, command: KernelCommand) {
+        match command {
+            KernelCommand::Devices(specs) => self.want(specs),
+            KernelCommand::Write(batch) => {
+                let done = self.writer.write(&batch, &mut self.requests);
+                // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes.
+                let wrote = |index: usize| done.fatal.is_none() && !done.errors.iter().any(|(at, _)| *at as usize == index);
+                for (index, op) in batch.ops.iter().enumerate() {
+                    if op.kind == OpKind::ReplaceUnicast
+                        && let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni))
+                        && wrote(index)
+                    {
+                        managed.stations.gone(op.mac);
+                    }
+                }
+                self.out.push(KernelEvent::BatchDone(done));
+                self.hand_over();
+            }
+            KernelCommand::Dump { token, vni } => self.dumper.push(Job::Rows { token, vni }),
+            KernelCommand::GetRow { token, vni, mac } => {
+                let row = self.row(vni, mac);
+                self.out.push(KernelEvent::Row { token, row });
+            }
+            KernelCommand::Remove { vnis } => self.remove(vnis),
+            KernelCommand::ResyncLocal => self.resync_stations(),
+            KernelCommand::Stop => {}
+        }
+    }
+
+    /// The device of a VNI, where it is ready.
+    pub(super) fn ready_device(&self, vni: Vni) -> Option<&ReadyDevice> {
+        match self.managed.get(&vni)?.told.as_ref()? {
+            DeviceState::Ready(ready) => Some(ready),
+            DeviceState::Unusable { .. } => None,
+        }
+    }
+
+    /// What both databases have for one MAC, a line each.
+    fn row(&mut self, vni: Vni, mac: MacAddr) -> Option<String> {
+        let ifindex = self.ready_device(vni)?.ifindex;
+        let mut lines = Vec::new();
+        for table in [libc::NTF_SELF, libc::NTF_MASTER] {
+            if let Ok(Some(entry)) = writer::entry(&mut self.requests, ifindex, mac, table) {
+                lines.push(entry.show(|index| self.links.name(index)));
+            }
+        }
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    /// Hands what came of the turn to the core, and wakes it.
+    fn hand_over(&mut self) {
+        if !self.out.is_empty() {
+            self.shared.events().extend(self.out.drain(..));
+            (self.wake)();
+        }
+    }
+
+    /// Whether the core has more to read than it should: then no notification is read until it has caught up.
+    fn pause(&self) -> bool {
+        let full = || self.shared.events().len() >= EVENTS;
+        if !full() {
+            return false;
+        }
+        self.shared.paused.store(true, Ordering::Release);
+        // The core may have read them all just before the flag was set.
+        full()
+    }
+
+    /// Waits for commands, notifications (unless `paused`) and the dump under way; not at all where there is `more` to do.
+    fn wait(&self, more: bool, paused: bool) -> io::Result<[bool; 3]> {
+        let entry = |fd: BorrowedFd<'_>, on: bool| libc::pollfd {
+            fd: if on { fd.as_raw_fd() } else { -1 },
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut fds = [
+            entry(self.kick.as_fd(), true),
+            entry(self.events.as_fd(), !paused),
+            entry(self.dumper.socket().as_fd(), self.dumper.is_busy()),
+        ];
+        let timeout = if more {
+            0
+        } else {
+            self.later.values().min().map_or(-1, |at| {
+                let wait = at.saturating_duration_since(now()) + Duration::from_millis(1);
+                i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+            })
+        };
+        loop {
+            // SAFETY: the pointer and the length are those of `fds`, which lives over the call; the descriptors are open.
+            let count = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+            if count >= 0 {
+                return Ok(fds.map(|fd| fd.revents != 0));
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+}

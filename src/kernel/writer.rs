@@ -1,0 +1,195 @@
+//! Writes rows: one `sendmsg` of about 4 KiB, an acknowledgement of its last message, the errors of the others by number.
+//!
+//! Measured (see `docs/decisions/kernel-netlink.md`): one ACK per 4 KiB is several times faster than one per row, and
+//! larger sends are slower. Every result is read before the next send, so nothing can pile up.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::codec;
+use super::fdb::{self, BATCH_OCTETS, Entry, OP_OCTETS};
+use super::request::Requests;
+use super::socket::{Received, Socket};
+use crate::base::MacAddr;
+use crate::fib::{Batch, BatchDone, Op, OpKind};
+
+/// How many echoes of our own deletes may be awaited; above it they are told to the core, which knows them too.
+const ECHOES: usize = 1 << 16;
+
+/// The socket and its buffers.
+#[derive(Debug)]
+pub(super) struct Writer {
+    socket: Socket,
+    sequence: u32,
+    out: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Rows that we deleted, whose notification is still to come.
+    echoes: BTreeSet<(u32, MacAddr)>,
+}
+
+impl Writer {
+    /// A socket for writes.
+    ///
+    /// # Errors
+    /// Those of `socket(2)` and `bind(2)`.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = Socket::open()?;
+        // 85 refusals of about 1 KiB of kernel memory each must fit.
+        socket.set_receive_buffer(1 << 20);
+        Ok(Self {
+            socket,
+            sequence: 0,
+            out: Vec::with_capacity(BATCH_OCTETS),
+            buffer: vec![0; 16 * 1024],
+            echoes: BTreeSet::new(),
+        })
+    }
+
+    /// Carries out a batch.
+    ///
+    /// A delete of what is not there is done. A delete in both databases whose bridge half belongs to a local port by now
+    /// (ENOENT) goes on with the VXLAN half. A replace that only the bridge took is taken back there, so that no frame
+    /// is sent into a tunnel that has no address.
+    pub(super) fn write(&mut self, batch: &Batch, requests: &mut Requests) -> BatchDone {
+        let mut done = BatchDone { id: batch.id, ..BatchDone::default() };
+        let mut errors = match self.send(&batch.ops) {
+            Ok(errors) => errors,
+            Err(error) => {
+                done.fatal = Some(format!("rows could not be written: {error}"));
+                return done;
+            }
+        };
+        let missing = |op: &Op, errno: i32| errno == libc::ENOENT && op.kind == OpKind::DeleteUnicast { self_only: false };
+        let again: Vec<u32> =
+            errors.iter().filter(|(i, errno)| missing(&batch.ops[*i as usize], *errno)).map(|(i, _)| *i).collect();
+        if !again.is_empty() {
+            let ops: Vec<Op> = again
+                .iter()
+                .map(|index| Op { kind: OpKind::DeleteUnicast { self_only: true }, ..batch.ops[*index as usize] })
+                .collect();
+            match self.send(&ops) {
+                Ok(second) => {
+                    errors.retain(|(index, _)| again.binary_search(index).is_err());
+                    errors.extend(second.into_iter().map(|(at, errno)| (again[at as usize], errno)));
+                    errors.sort_unstable();
+                }
+                Err(error) => {
+                    done.fatal = Some(format!("rows could not be deleted: {error}"));
+                    return done;
+                }
+            }
+        }
+        self.expect_echoes(batch, &errors);
+        for (index, errno) in errors {
+            let op = &batch.ops[index as usize];
+            match op.kind {
+                OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood if errno == libc::ENOENT => continue,
+                OpKind::ReplaceUnicast if !matches!(errno, libc::EPERM | libc::ENODEV) => take_back(requests, op),
+                _ => {}
+            }
+            done.errors.push((index, errno));
+        }
+        done
+    }
+
+    /// Whether a row that was deleted is one that we deleted; told once for each.
+    pub(super) fn is_echo(&mut self, ifindex: u32, mac: MacAddr) -> bool {
+        self.echoes.remove(&(ifindex, mac))
+    }
+
+    /// Whether the row's own notification is still to come, without taking note.
+    pub(super) fn awaits_echo(&self, ifindex: u32, mac: MacAddr) -> bool {
+        self.echoes.contains(&(ifindex, mac))
+    }
+
+    /// Notifications were lost: none is awaited any more.
+    pub(super) fn forget_echoes(&mut self) {
+        self.echoes.clear();
+    }
+
+    fn expect_echoes(&mut self, batch: &Batch, errors: &[(u32, i32)]) {
+        for (index, op) in batch.ops.iter().enumerate() {
+            let failed = errors.binary_search_by_key(&(index as u32), |(at, _)| *at).is_ok();
+            if matches!(op.kind, OpKind::DeleteUnicast { .. }) && !failed && self.echoes.len() < ECHOES {
+                self.echoes.insert((op.ifindex, op.mac));
+            }
+        }
+    }
+
+    /// Sends in pieces of at most 4 KiB and reads every result: index and errno, in order.
+    fn send(&mut self, ops: &[Op]) -> io::Result<Vec<(u32, i32)>> {
+        let mut errors = Vec::new();
+        let mut first = 0;
+        while first < ops.len() {
+            self.out.clear();
+            let base = self.sequence;
+            let mut len = 0;
+            while let Some(op) = ops.get(first + len) {
+                let last = ops.len() == first + len + 1 || self.out.len() + 2 * OP_OCTETS > BATCH_OCTETS;
+                fdb::emit_op(&mut self.out, op, if last { libc::NLM_F_ACK } else { 0 }, base.wrapping_add(len as u32));
+                len += 1;
+                if last {
+                    break;
+                }
+            }
+            self.sequence = base.wrapping_add(len as u32);
+            self.socket.send(&self.out)?;
+            self.results(base, len as u32, first as u32, &mut errors)?;
+            first += len;
+        }
+        Ok(errors)
+    }
+
+    /// Reads answers until that of the last message, which always comes.
+    fn results(&mut self, base: u32, len: u32, first: u32, errors: &mut Vec<(u32, i32)>) -> io::Result<()> {
+        loop {
+            let octets = match self.socket.receive(&mut self.buffer, true)? {
+                Received::Octets(octets) => octets,
+                Received::Empty => return Err(io::Error::from(io::ErrorKind::TimedOut)),
+                Received::Lost => return Err(io::Error::from_raw_os_error(libc::ENOBUFS)),
+            };
+            for message in codec::messages(&self.buffer[..octets.min(self.buffer.len())]) {
+                let index = message.sequence.wrapping_sub(base);
+                if i32::from(message.kind) != libc::NLMSG_ERROR || index >= len {
+                    continue;
+                }
+                let errno = codec::answer(&message).errno;
+                if errno != 0 {
+                    errors.push((first + index, errno));
+                }
+                if index == len - 1 {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The bridge took the row and the VXLAN device refused it: without a row there the bridge's half goes, too. Where an
+/// older row stands, both halves stay as they were.
+fn take_back(requests: &mut Requests, op: &Op) {
+    if let Ok(None) = entry(requests, op.ifindex, op.mac, libc::NTF_SELF) {
+        // Nothing to take back is as good.
+        let _ = requests.change(libc::RTM_DELNEIGH, 0, |out| {
+            codec::ndmsg(out, op.ifindex, 0, libc::NTF_MASTER);
+            codec::attribute(out, libc::NDA_LLADDR, &op.mac.0);
+        });
+    }
+}
+
+/// One entry as it stands (`RTM_GETNEIGH`, kernel ≥ 5.0): `NTF_SELF` the VXLAN device's own, `NTF_MASTER` its bridge's.
+///
+/// # Errors
+/// What the kernel said, but that there is none.
+pub(super) fn entry(
+    requests: &mut Requests,
+    ifindex: u32,
+    mac: MacAddr,
+    table: u8,
+) -> Result<Option<Entry>, super::request::KernelSaid> {
+    let body = |out: &mut Vec<u8>| {
+        codec::ndmsg(out, ifindex, 0, table);
+        codec::attribute(out, libc::NDA_LLADDR, &mac.0);
+    };
+    requests.get(libc::RTM_GETNEIGH, body, |message| Entry::parse(message.body))
+}
