@@ -361,7 +361,7 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
     if let Some(group) = info.group {
         let what = if group.is_multicast() { "multicast group" } else { "default destination" };
         out.push(format!(
-            "{name} still floods to its {what} {group} as well: ip link set {name} type vxlan group {}",
+            "{name} still floods to its {what} {group} as well: ip link set {name} type vxlan remote {}",
             unset(group)
         ));
     }

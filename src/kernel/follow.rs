@@ -136,7 +136,7 @@ impl Worker {
     }
 
     /// An interface changed: which wanted devices may be concerned, and whose MACs are stations now or no more.
-    fn handle_change(&mut self, change: &Change) {
+    pub(super) fn handle_change(&mut self, change: &Change) {
         for link in &change.touched {
             let mut concerned: Vec<Vni> = self.names.get(&link.name).into_iter().flatten().copied().collect();
             concerned.extend(self.devices.get(&link.ifindex));

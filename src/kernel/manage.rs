@@ -108,10 +108,26 @@ impl Worker {
             self.later.remove(&vni);
             self.dirty.insert(vni);
         }
+        for vni in std::mem::take(&mut self.worked) {
+            self.read_again(vni);
+        }
         while let Some(vni) = self.dirty.pop_first() {
             if self.judge(vni, now) {
                 self.dirty.insert(vni);
+                self.worked.insert(vni);
                 return;
+            }
+        }
+    }
+
+    /// Reads the VXLAN devices of a VNI after steps were taken: what changes on a device that is down is notified to
+    /// nobody (`netdev_state_change`, `net/core/dev.c`).
+    fn read_again(&mut self, vni: Vni) {
+        let found: Vec<u32> = self.links.vxlans(vni).map(|link| link.ifindex).collect();
+        for ifindex in found {
+            if let Some(body) = setup::read(&mut self.requests, ifindex) {
+                let change = self.links.handle(libc::RTM_NEWLINK, &body);
+                self.handle_change(&change);
             }
         }
     }
@@ -150,8 +166,10 @@ impl Worker {
                 }
                 let outcome = setup::carry_out(&mut self.requests, &self.links, &steps);
                 managed.known.failed.extend(outcome.failed);
-                managed.note_work(steps, outcome.refusal.is_some(), now);
-                if let Some(refusal) = outcome.refusal {
+                // Something vanished meanwhile: its notification waits, and the next verdict will know. Once.
+                let excused = outcome.vanished && managed.repeats == 0;
+                managed.note_work(steps, outcome.refusal.is_some() && !excused, now);
+                if let Some(refusal) = outcome.refusal.filter(|_| !excused) {
                     self.unusable(vni, refusal);
                 }
                 return true;

@@ -24,6 +24,8 @@ pub(super) struct Outcome {
     pub failed: BTreeMap<Soft, String>,
     /// The step that ended it; everything made on the way was removed again.
     pub refusal: Option<Refusal>,
+    /// It ended because something vanished meanwhile: the table of interfaces was old.
+    pub vanished: bool,
 }
 
 /// Takes `steps` in order.
@@ -50,6 +52,7 @@ pub(super) fn carry_out(requests: &mut Requests, links: &Links, steps: &[Step]) 
                     // What cannot be removed is at least ours by its mark; the next try adopts it.
                     let _ = delete(requests, name);
                 }
+                outcome.vanished = said.errno == libc::ENODEV;
                 outcome.refusal = Some(words(step, &said));
                 return outcome;
             }
@@ -199,6 +202,13 @@ pub(super) fn delete_index(requests: &mut Requests, ifindex: u32) -> Result<(), 
 /// Whether an interface still exists; an answer that is no answer counts as yes.
 pub(super) fn exists(requests: &mut Requests, ifindex: u32) -> bool {
     !matches!(requests.get(libc::RTM_GETLINK, |out| codec::ifinfo(out, 0, ifindex, 0, 0), |_| Some(())), Ok(None))
+}
+
+/// An interface as it stands now, as the body of the notification that tells it.
+pub(super) fn read(requests: &mut Requests, ifindex: u32) -> Option<Vec<u8>> {
+    let body = |out: &mut Vec<u8>| codec::ifinfo(out, 0, ifindex, 0, 0);
+    // Where it cannot be read its notifications will tell.
+    requests.get(libc::RTM_GETLINK, body, |message| Some(message.body.to_vec())).ok().flatten()
 }
 
 fn find(requests: &mut Requests, name: &str) -> Result<Link, KernelSaid> {

@@ -48,6 +48,8 @@ pub(super) struct Worker {
     pub(super) bridges: BTreeMap<u32, Vni>,
     /// Wanted devices to be judged, when no notification waits.
     pub(super) dirty: BTreeSet<Vni>,
+    /// Those for which steps were just taken.
+    pub(super) worked: BTreeSet<Vni>,
     /// Those to be judged later.
     pub(super) later: BTreeMap<Vni, Instant>,
     /// Events for the core, until the end of the turn.
@@ -121,6 +123,7 @@ impl Worker {
             devices: BTreeMap::new(),
             bridges: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            worked: BTreeSet::new(),
             later: BTreeMap::new(),
             out: Vec::new(),
             lost: 0,
