@@ -251,6 +251,18 @@ fn exists(name: &str) -> bool {
     Command::new("ip").args(["link", "show", name]).output().unwrap().status.success()
 }
 
+/// Processor time of this process so far: user, system.
+fn cpu() -> (Duration, Duration) {
+    // SAFETY: the structure is plain numbers, and is filled in by the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
+        usage
+    };
+    let time = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    (time(usage.ru_utime), time(usage.ru_stime))
+}
+
 /// Sends a broadcast frame from `source` out of an interface.
 fn speak(interface: &str, source: MacAddr) {
     let name = std::ffi::CString::new(interface).unwrap();
@@ -869,7 +881,7 @@ fn measure_writes() {
                         .collect(),
                 })
                 .collect();
-            let (start, count) = (Instant::now(), batches.len());
+            let (start, count, used) = (Instant::now(), batches.len(), cpu());
             let (mut sent, mut done) = (batches.into_iter(), 0);
             for batch in sent.by_ref().take(16) {
                 room.handle.send(KernelCommand::Write(batch));
@@ -888,11 +900,14 @@ fn measure_writes() {
                 }
             }
             let time = start.elapsed();
-            let _ = writeln!(figures, "{what}: {:.0} rows/s ({time:?})", 100_000.0 / time.as_secs_f64());
+            let (user, system) = (cpu().0 - used.0, cpu().1 - used.1);
+            let rate = 100_000.0 / time.as_secs_f64();
+            let _ = writeln!(figures, "{what}: {rate:.0} rows/s ({time:?}; CPU: user {user:?}, system {system:?})");
             if what == "replace" {
-                let start = Instant::now();
+                let (start, used) = (Instant::now(), cpu());
                 assert_eq!(room.rows(100).len(), 100_000);
-                let _ = writeln!(figures, "dump of 100,000: {:?}", start.elapsed());
+                let (user, system) = (cpu().0 - used.0, cpu().1 - used.1);
+                let _ = writeln!(figures, "dump of 100,000: {:?} (CPU: user {user:?}, system {system:?})", start.elapsed());
             }
         }
         let mut times: Vec<Duration> = (0..200)
