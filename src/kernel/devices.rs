@@ -360,8 +360,11 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
     }
     if let Some(group) = info.group {
         let what = if group.is_multicast() { "multicast group" } else { "default destination" };
+        // Not while it is up: it would not leave the group, and kernels such as 5.10 lock up for good when it is then set
+        // down (vxlan_stop → ip_mc_drop_socket takes the RTNL that is held).
         out.push(format!(
-            "{name} still floods to its {what} {group} as well: ip link set {name} type vxlan remote {}",
+            "{name} still floods to its {what} {group} as well: \
+             ip link set {name} down; ip link set {name} type vxlan remote {}; ip link set {name} up",
             unset(group)
         ));
     }

@@ -25,6 +25,7 @@ pub(super) const IFLA_BR_FORWARD_DELAY: u16 = 1;
 pub(super) const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 pub(super) const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+pub(super) const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
 pub(super) const IFLA_BRPORT_LEARNING: u16 = 8;
 pub(super) const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
 

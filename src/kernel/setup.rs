@@ -78,6 +78,9 @@ fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), Kerne
         Step::MakeBridge { name } => make(requests, name, "bridge", None, |out| {
             codec::attribute(out, links::IFLA_BR_FORWARD_DELAY, &0u32.to_ne_bytes());
             codec::attribute(out, links::IFLA_BR_STP_STATE, &0u32.to_ne_bytes());
+            // No VLAN on its ports: it looks at none, but would double every entry of its database for each. A kernel without
+            // CONFIG_BRIDGE_VLAN_FILTERING takes no notice.
+            codec::attribute(out, links::IFLA_BR_VLAN_DEFAULT_PVID, &0u16.to_ne_bytes());
             // Not VLAN-aware is what a bridge is born as; a kernel without CONFIG_BRIDGE_VLAN_FILTERING refuses even the 0.
             // With snooping the bridge would guess at multicast listeners behind the tunnel, and queries of its own
             // would leave the host.

@@ -288,7 +288,7 @@ fn what_may_fail_becomes_a_warning_with_a_command() {
         "(because): ip link set vx type vxlan nolearning",
         "(because): bridge link set dev vx learning off neigh_suppress on",
         "ip link set vx type vxlan local 10.0.0.1",
-        "default destination 10.0.0.9 as well: ip link set vx type vxlan remote 0.0.0.0",
+        "as well: ip link set vx down; ip link set vx type vxlan remote 0.0.0.0; ip link set vx up",
         "sysctl -w net.ipv6.conf.vx.disable_ipv6=1",
     ]) {
         assert!(warning.contains(command), "{command}: {warning}");
