@@ -1,0 +1,368 @@
+//! Rows and local MACs of the kernel room against the real kernel, and figures. See `kernel_stage.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+#[path = "kernel_stage.rs"]
+mod stage;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use evpnd::base::MacAddr;
+use evpnd::fib::{Batch, KernelCommand, KernelEvent, Op, OpKind, Remote};
+use stage::*;
+
+// ---- rows ------------------------------------------------------------------------------------------------------
+
+#[test]
+fn rows_stand_in_both_databases_and_go_from_both() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        let index = ready.ifindex;
+        let done = room.write(vec![
+            op(index, OpKind::ReplaceUnicast, mac(1), "10.0.0.2"),
+            Op {
+                remote: Remote { ip: "10.0.0.3".parse().unwrap(), vni: Some(vni(777)) },
+                ..op(index, OpKind::ReplaceUnicast, mac(2), "10.0.0.3")
+            },
+            op(index, OpKind::AppendFlood, MacAddr::ZERO, "10.0.0.2"),
+            op(index, OpKind::AppendFlood, MacAddr::ZERO, "10.0.0.3"),
+            op(index, OpKind::AppendFlood, MacAddr::ZERO, "10.0.0.3"),
+        ]);
+        assert_eq!(done.errors, []);
+        let both = |dst: &str| {
+            vec![
+                format!("{} dev vxlan100 dst {dst} self extern_learn static", mac(1)),
+                format!("{} dev vxlan100 extern_learn master br100", mac(1)),
+            ]
+        };
+        assert_eq!(fdb(mac(1)), both("10.0.0.2"));
+        assert!(fdb(mac(2))[0].contains("dst 10.0.0.3 vni 777 self extern_learn"), "{:?}", fdb(mac(2)));
+        assert_eq!(fdb(MacAddr::ZERO).len(), 2);
+        assert!(fdb(MacAddr::ZERO)[0].contains("extern_learn permanent"));
+        assert_eq!(room.row(mac(1)).unwrap().lines().map(str::to_owned).collect::<Vec<_>>(), both("10.0.0.2"));
+        assert_eq!(room.row(mac(9)), None);
+        let rows = room.rows(100);
+        assert_eq!(rows.len(), 4);
+        assert_eq!(rows.iter().filter(|row| row.mac == MacAddr::ZERO && row.permanent).count(), 2);
+        assert!(rows.iter().any(|row| row.remote.vni == Some(vni(777))));
+        // A move is one write; the device set down and up keeps the rows.
+        room.write(vec![op(index, OpKind::ReplaceUnicast, mac(1), "10.0.0.4")]);
+        assert_eq!(fdb(mac(1)), both("10.0.0.4"));
+        sh("ip link set vxlan100 down; ip link set vxlan100 up");
+        assert_eq!(fdb(mac(1)), both("10.0.0.4"));
+        let done = room.write(vec![
+            op(index, DELETE, mac(1), "10.0.0.4"),
+            op(index, DELETE, mac(1), "10.0.0.4"),
+            op(index, OpKind::DeleteFlood, MacAddr::ZERO, "10.0.0.2"),
+            op(index, OpKind::DeleteFlood, MacAddr::ZERO, "10.0.0.9"),
+            op(index, OpKind::DeleteUnicast { self_only: true }, mac(2), "10.0.0.3"),
+        ]);
+        assert_eq!(done.errors, [], "deleting what is not there is done");
+        assert_eq!(fdb(mac(1)), Vec::<String>::new());
+        assert_eq!(fdb(mac(2)).len(), 1, "only the VXLAN half went");
+        assert_eq!(fdb(MacAddr::ZERO).len(), 1);
+        // Half a row is no row, in a dump.
+        room.write(vec![op(index, OpKind::ReplaceUnicast, mac(3), "10.0.0.4")]);
+        sh(&format!("bridge fdb del {} dev vxlan100 master", mac(3)));
+        assert!(!room.rows(100).iter().any(|row| row.mac == mac(3)));
+        // Nothing was told of our own writes and deletes but of the flood list.
+        let told = |event: &&KernelEvent| matches!(event, KernelEvent::RowGone { row, .. } if row.mac != MacAddr::ZERO && row.mac != mac(3));
+        room.listen(100);
+        assert_eq!(room.seen.iter().filter(told).count(), 0, "{:#?}", room.seen);
+        assert!(!room.seen.iter().any(|event| matches!(event, KernelEvent::RowChanged { .. })), "{:#?}", room.seen);
+    });
+}
+
+#[test]
+fn ten_thousand_rows_with_errors_among_them() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        let mut expected = BTreeSet::new();
+        for first in (0..10_000u32).step_by(64) {
+            let mut ops: Vec<Op> = (first..(first + 64).min(10_000))
+                .map(|n| op(ready.ifindex, OpKind::ReplaceUnicast, mac(n), "10.0.0.2"))
+                .collect();
+            // Each kind of mistake, at the begin, in the middle and at the end.
+            let bad = [
+                (0, "fd00::2", libc::EAFNOSUPPORT),
+                (ops.len() / 2, "fd00::3", libc::EAFNOSUPPORT),
+                (ops.len() - 1, "fd00::4", libc::EAFNOSUPPORT),
+            ];
+            for (at, ip, _) in bad {
+                ops[at].remote.ip = ip.parse::<IpAddr>().unwrap();
+            }
+            ops[1].ifindex = 999_999;
+            let mut errors: Vec<(u32, i32)> = bad.iter().map(|(at, _, errno)| (*at as u32, *errno)).collect();
+            errors.push((1, libc::ENODEV));
+            errors.sort_unstable();
+            for (at, _) in &errors {
+                expected.insert(ops[*at as usize].mac);
+            }
+            assert_eq!(room.write(ops).errors, errors);
+        }
+        let rows = room.rows(100);
+        assert_eq!(rows.len(), 10_000 - expected.len());
+        assert!(rows.iter().all(|row| !expected.contains(&row.mac)));
+        // A batch that is much too long goes in pieces.
+        let ops = (0..10_000).map(|n| op(ready.ifindex, DELETE, mac(n), "10.0.0.2")).collect();
+        assert_eq!(room.write(ops).errors, []);
+        assert_eq!(room.rows(100), []);
+        assert_eq!(sh("bridge fdb show | grep -c extern_learn || true").trim(), "0");
+        room.listen(200);
+        assert!(!room.seen.iter().any(|event| matches!(event, KernelEvent::RowGone { .. })), "echoes are not told");
+    });
+}
+
+#[test]
+fn rows_that_others_delete_or_change_are_told() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        let index = ready.ifindex;
+        room.write((1..4).map(|n| op(index, OpKind::ReplaceUnicast, mac(n), "10.0.0.2")).collect());
+        room.write(vec![op(index, OpKind::AppendFlood, MacAddr::ZERO, "10.0.0.2")]);
+        let gone = |room: &mut Room, mac: MacAddr| {
+            room.wait("a row's end", |event| match event {
+                KernelEvent::RowGone { row, .. } if row.mac == mac => Some(row.remote),
+                _ => None,
+            })
+        };
+        sh(&format!("bridge fdb del {} dev vxlan100 self", mac(1)));
+        assert_eq!(gone(&mut room, mac(1)).ip, "10.0.0.2".parse::<IpAddr>().unwrap());
+        sh(&format!("bridge fdb del {} dev vxlan100 master", mac(2)));
+        gone(&mut room, mac(2));
+        sh("bridge fdb del 00:00:00:00:00:00 dev vxlan100 dst 10.0.0.2 self");
+        gone(&mut room, MacAddr::ZERO);
+        sh(&format!("bridge fdb replace {} dev vxlan100 dst 10.0.0.9 self", mac(3)));
+        let row = room.wait("a row's change", |event| match event {
+            KernelEvent::RowChanged { row, .. } if row.mac == mac(3) => Some(*row),
+            _ => None,
+        });
+        assert!(!row.ext_learned, "{row:?}");
+        assert_eq!(row.remote.ip, "10.0.0.9".parse::<IpAddr>().unwrap());
+    });
+}
+
+// ---- local MACs --------------------------------------------------------------------------------------------------
+
+#[test]
+fn local_macs_come_move_age_and_go() {
+    in_namespace(|| {
+        let (mut room, _) = Room::with_port();
+        add_port("t2", "p2");
+        speak("p1", mac(1));
+        assert_eq!(room.heard(mac(1)), ("t1".to_owned(), false));
+        // A move is told as the new place, not as an end.
+        let from = room.seen.len();
+        speak("p2", mac(1));
+        assert_eq!(room.heard(mac(1)), ("t2".to_owned(), false));
+        assert!(!room.seen[from..].iter().any(|event| matches!(event, KernelEvent::LocalMacGone { .. })));
+        // Static on a port; then set PERMANENT, which makes it the port's own.
+        sh(&format!("bridge fdb add {} dev t1 master static", mac(2)));
+        assert_eq!(room.heard(mac(2)), ("t1".to_owned(), true));
+        sh(&format!("bridge fdb del {} dev t1 master", mac(2)));
+        room.unheard(mac(2));
+        sh(&format!("bridge fdb add {} dev t1 master permanent", mac(3)));
+        // A port that leaves, goes down, or is removed takes its MACs along.
+        for (number, line) in [(10, "ip link set t1 nomaster"), (11, "ip link set t1 down"), (12, "ip link del t1")] {
+            speak("p1", mac(number));
+            room.heard(mac(number));
+            sh(line);
+            room.unheard(mac(number));
+            if number < 12 {
+                sh("ip link set t1 up; ip link set t1 master br100");
+            }
+        }
+        sh("ip link set br100 type bridge ageing_time 100");
+        speak("p2", mac(20));
+        room.heard(mac(20));
+        room.unheard(mac(20));
+        assert!(!format!("{:?}", room.seen).contains(&mac(3).to_string()), "PERMANENT entries are not stations");
+    });
+}
+
+#[test]
+fn local_macs_that_stand_before_the_start_are_told_at_once() {
+    in_namespace(|| {
+        sh("ip link add br100 type bridge ageing_time 30000; ip link set br100 up");
+        add_port("t1", "p1");
+        speak("p1", mac(1));
+        sh(&format!("bridge fdb add {} dev t1 master static", mac(2)));
+        let mut room = Room::new();
+        room.want(&[spec(100)]);
+        room.ready(100);
+        let macs = room.wait("the local MACs", |event| match event {
+            KernelEvent::LocalMacs { macs, .. } => Some(macs.clone()),
+            _ => None,
+        });
+        assert_eq!(macs.iter().map(|local| (local.mac, local.is_static)).collect::<Vec<_>>(), [(mac(1), false), (mac(2), true)]);
+        room.handle.send(KernelCommand::ResyncLocal);
+        let again = room.wait("the local MACs again", |event| match event {
+            KernelEvent::LocalMacs { macs, .. } => Some(macs.clone()),
+            _ => None,
+        });
+        assert_eq!(macs, again);
+    });
+}
+
+#[test]
+fn macs_of_this_host_are_not_stations_until_they_leave_it() {
+    in_namespace(|| {
+        let (mut room, _) = Room::with_port();
+        let own: MacAddr =
+            sh("cat /proc/self/mountinfo >/dev/null; ip -br link show p1").split_whitespace().nth(2).unwrap().parse().unwrap();
+        speak("p1", own);
+        speak("p1", mac(1));
+        room.heard(mac(1));
+        assert!(!format!("{:?}", room.seen).contains(&own.to_string()));
+        // A container's end of the pair leaves: the bridge tells nobody, the MAC is a station now.
+        let elsewhere = Elsewhere::new();
+        sh(&format!("bridge fdb replace {own} dev t1 master static"));
+        sh(&format!("ip link set p1 netns {}", elsewhere.0.id()));
+        assert_eq!(room.heard(own), ("t1".to_owned(), true));
+        // And back.
+        sh(&format!("ip link add back type veth peer name back2; ip link set back address {own}"));
+        room.unheard(own);
+    });
+}
+
+#[test]
+fn a_local_port_takes_a_remote_mac_over_and_back() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        room.write(vec![op(ready.ifindex, OpKind::ReplaceUnicast, mac(1), "10.0.0.2")]);
+        speak("p1", mac(1));
+        assert_eq!(room.heard(mac(1)).0, "t1");
+        assert!(room.row(mac(1)).unwrap().contains("dev t1 master br100"), "{:?}", room.row(mac(1)));
+        // The core makes it local: the VXLAN half goes, the bridge's entry stays the port's. Both forms of delete do it.
+        for self_only in [false, true] {
+            let done = room.write(vec![op(ready.ifindex, OpKind::DeleteUnicast { self_only }, mac(1), "10.0.0.2")]);
+            assert_eq!(done.errors, []);
+            assert_eq!(fdb(mac(1)), [format!("{} dev t1 master br100", mac(1))]);
+        }
+        // It moves away: no end is told (the core said it), and when it comes back it is told again.
+        room.write(vec![op(ready.ifindex, OpKind::ReplaceUnicast, mac(1), "10.0.0.2")]);
+        assert!(
+            room.listen(200).iter().all(|event| !matches!(event, KernelEvent::LocalMac(_) | KernelEvent::LocalMacGone { .. }))
+        );
+        // Marked in both, though a port had it: unmarked it would age out.
+        assert_eq!(
+            fdb(mac(1)),
+            [
+                format!("{} dev vxlan100 dst 10.0.0.2 self extern_learn static", mac(1)),
+                format!("{} dev vxlan100 extern_learn master br100", mac(1)),
+            ]
+        );
+        speak("p1", mac(1));
+        room.heard(mac(1));
+    });
+}
+
+#[test]
+fn lost_notifications_lead_to_the_whole_truth() {
+    in_namespace(|| {
+        let gate = Arc::new(Mutex::new(()));
+        let mut room = Room::gated(2304, &gate);
+        room.want(&[spec(100)]);
+        room.ready(100);
+        add_port("t1", "p1");
+        room.listen(100);
+        // The thread is held up by its wake while the kernel goes on.
+        let held = gate.lock().unwrap();
+        speak("p1", mac(1_000_000));
+        room.heard(mac(1_000_000));
+        let mut lines = String::new();
+        for number in 0..5000 {
+            writeln!(lines, "fdb add {} dev t1 master static", mac(number)).unwrap();
+        }
+        let path = std::env::temp_dir().join(format!("evpnd-kernel-test-{}", std::process::id()));
+        std::fs::write(&path, lines).unwrap();
+        sh(&format!("bridge -batch {}", path.display()));
+        std::fs::remove_file(&path).unwrap();
+        drop(held);
+        room.wait("an overflow", |event| matches!(event, KernelEvent::Overflow { .. }).then_some(()));
+        let mut macs = BTreeSet::new();
+        let mut apply = |event: &KernelEvent| {
+            match event {
+                KernelEvent::LocalMacs { macs: all, .. } => macs = all.iter().map(|local| local.mac).collect(),
+                KernelEvent::LocalMac(local) => {
+                    macs.insert(local.mac);
+                }
+                KernelEvent::LocalMacGone { mac, .. } => {
+                    macs.remove(mac);
+                }
+                _ => {}
+            }
+            (macs.len() == 5001).then_some(())
+        };
+        if !room.seen.clone().iter().any(|event| apply(event).is_some()) {
+            room.wait("all of them", apply);
+        }
+        // Interfaces that came and went unseen are known, too.
+        sh("ip link del vxlan100");
+        room.ready(100);
+    });
+}
+
+#[test]
+#[ignore = "a measurement: run it alone, with --release --ignored --nocapture"]
+fn measure_writes() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        let remotes: Vec<String> = (0..100).map(|n| format!("10.1.0.{n}")).collect();
+        let mut figures = String::new();
+        for (what, kind) in [("add", OpKind::ReplaceUnicast), ("replace", OpKind::ReplaceUnicast), ("delete", DELETE)] {
+            let batches: Vec<Batch> = (0..100_000u32)
+                .step_by(64)
+                .map(|first| Batch {
+                    id: u64::from(first),
+                    ops: (first..(first + 64).min(100_000))
+                        .map(|n| op(ready.ifindex, kind, mac(n), &remotes[(n as usize + what.len()) % 100]))
+                        .collect(),
+                })
+                .collect();
+            let (start, count, used) = (Instant::now(), batches.len(), cpu());
+            let (mut sent, mut done) = (batches.into_iter(), 0);
+            for batch in sent.by_ref().take(16) {
+                room.handle.send(KernelCommand::Write(batch));
+            }
+            while done < count {
+                room.wait("the end of a batch", |event| match event {
+                    KernelEvent::BatchDone(done) => {
+                        assert_eq!((done.errors.as_slice(), &done.fatal), (&[][..], &None));
+                        Some(())
+                    }
+                    _ => None,
+                });
+                done += 1;
+                if let Some(batch) = sent.next() {
+                    room.handle.send(KernelCommand::Write(batch));
+                }
+            }
+            let time = start.elapsed();
+            let (user, system) = (cpu().0 - used.0, cpu().1 - used.1);
+            let rate = 100_000.0 / time.as_secs_f64();
+            let _ = writeln!(figures, "{what}: {rate:.0} rows/s ({time:?}; CPU: user {user:?}, system {system:?})");
+            if what == "replace" {
+                let (start, used) = (Instant::now(), cpu());
+                assert_eq!(room.rows(100).len(), 100_000);
+                let (user, system) = (cpu().0 - used.0, cpu().1 - used.1);
+                let _ = writeln!(figures, "dump of 100,000: {:?} (CPU: user {user:?}, system {system:?})", start.elapsed());
+            }
+        }
+        let mouth = Mouth::new("p1");
+        let mut times: Vec<Duration> = (0..200)
+            .map(|n| {
+                let start = Instant::now();
+                mouth.speak(mac(1_000_000 + n));
+                room.heard(mac(1_000_000 + n));
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        println!("{figures}frame to event: p50 {:?}, p99 {:?}", times[100], times[197]);
+    });
+}
