@@ -1,0 +1,265 @@
+//! What a configuration says, checked: every default filled in, every template expanded, every name fit for the kernel.
+//! `parse` is the only way to make one; `docs/CONFIG.md` says the same in words for operators.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
+use crate::wire::ext_community::RouteTarget;
+use crate::wire::rd::Rd;
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[router]`.
+    pub router: Router,
+    /// `[vxlan]`.
+    pub vxlan: Vxlan,
+    /// `[control]`.
+    pub control: Control,
+    /// `[[neighbor]]`, in the order of the file.
+    pub neighbors: Vec<Neighbor>,
+    /// `[[vni]]`, with `ids` spelt out and the defaults filled in.
+    pub vnis: BTreeMap<Vni, VniConfig>,
+    /// `[vni-defaults]`: what a VNI that is added at run time gets.
+    pub vni_defaults: VniDefaults,
+    /// `[limits]`.
+    pub limits: Limits,
+}
+
+/// `[router]`: who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Router {
+    /// Own AS.
+    pub asn: Asn,
+    /// Own BGP identifier: the VTEP where that is IPv4 and none is given.
+    pub router_id: BgpIdentifier,
+    /// Own tunnel address; none where no VNI is configured (a reflector).
+    pub vtep: Option<IpAddr>,
+    /// Addresses to listen on; empty: nobody may connect to us.
+    pub listen: Vec<IpAddr>,
+    /// TCP port to listen on.
+    pub listen_port: u16,
+    /// Where what must survive a restart is kept (the numbers of route distinguishers).
+    pub state_directory: PathBuf,
+}
+
+/// `[vxlan]`: what devices that evpnd makes look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan {
+    /// UDP port of devices that are made.
+    pub port: u16,
+    /// Name of the device to make, with `{vni}` in it.
+    pub device: String,
+    /// Name of the bridge to make, with `{vni}` in it.
+    pub bridge: String,
+    /// MTU in octets of what is made; none: from the route to the underlay.
+    pub mtu: Option<u32>,
+}
+
+/// `[control]`: the control socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// Group that may use it besides root.
+    pub group: Option<String>,
+}
+
+/// Whom a `[[neighbor]]` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NeighborAddress {
+    /// One neighbor.
+    Address(IpAddr),
+    /// Whoever connects from this range.
+    ListenRange(IpNet),
+}
+
+/// `[[neighbor]]`: one BGP neighbor, or a range of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbor {
+    /// Its address or range.
+    pub who: NeighborAddress,
+    /// Its AS.
+    pub asn: Asn,
+    /// TCP port to connect to.
+    pub port: u16,
+    /// Address to connect from, and to accept it on.
+    pub local_address: Option<IpAddr>,
+    /// Never connect, only accept. Always true for a range.
+    pub passive: bool,
+    /// Hold time to offer, in seconds: 0 (no keepalives) or at least 3 (RFC 4271 §4.2).
+    pub hold_time_secs: u16,
+    /// Seconds between two attempts to connect, before jitter and back-off.
+    pub connect_retry_secs: u16,
+    /// TCP MD5 password (RFC 2385).
+    pub password: Option<Password>,
+    /// GTSM (RFC 5082): the most hops it may be away, at least 1.
+    pub ttl_security: Option<u8>,
+    /// The TTL to send with towards an eBGP neighbor that is not on the same link.
+    pub multihop: Option<u8>,
+    /// It is a client of ours (RFC 4456).
+    pub route_reflector_client: bool,
+    /// The most routes it may announce, before its session is closed; `[limits] routes-per-neighbor` where none is given.
+    pub max_routes: Option<u32>,
+    /// For people.
+    pub description: String,
+    /// `false`: known, but shut down.
+    pub enabled: bool,
+}
+
+/// A TCP MD5 password. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    /// As it stands in the file.
+    Text(String),
+    /// In this file: its first line. The rim reads it.
+    File(PathBuf),
+}
+
+/// What a VNI imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ImportTarget {
+    /// `"auto"`: any AS and the VNI, in the plain or the RFC 8365 §5.1.2.1 form.
+    Auto,
+    /// Exactly this one.
+    Exact(RouteTarget),
+    /// `"*:100"`: any AS and this number.
+    AnyAs {
+        /// The local administrator.
+        number: u32,
+    },
+}
+
+/// What a VNI's routes carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExportTarget {
+    /// `"auto"`: the low 16 bits of the own AS, and the VNI.
+    Auto,
+    /// Exactly this one.
+    Exact(RouteTarget),
+}
+
+/// `[vni-defaults]`, with the templates of `[vxlan]` where it names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VniDefaults {
+    /// Template of the device name.
+    pub device: String,
+    /// Template of the bridge name.
+    pub bridge: String,
+    /// What to import.
+    pub import: Vec<ImportTarget>,
+    /// What to export.
+    pub export: Vec<ExportTarget>,
+    /// Answer ARP and ND on this host.
+    pub neighbor_suppression: bool,
+    /// MTU in octets of what is made; none: from the route to the underlay.
+    pub mtu: Option<u32>,
+    /// MACs to announce as static.
+    pub static_macs: Vec<MacAddr>,
+}
+
+/// `[[vni]]`: one VNI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VniConfig {
+    /// The VNI.
+    pub vni: Vni,
+    /// Name of the VXLAN device to make where none exists for this VNI.
+    pub device: String,
+    /// Name of the bridge to make where none exists.
+    pub bridge: String,
+    /// Route distinguisher; none: router-id and a number that is kept.
+    pub rd: Option<Rd>,
+    /// What to import.
+    pub import: Vec<ImportTarget>,
+    /// What to export.
+    pub export: Vec<ExportTarget>,
+    /// Answer ARP and ND on this host (`neigh_suppress` on the VXLAN port).
+    pub neighbor_suppression: bool,
+    /// MTU in octets of what is made; none: from the route to the underlay.
+    pub mtu: Option<u32>,
+    /// MACs to announce as static (sticky) besides those the bridge holds.
+    pub static_macs: Vec<MacAddr>,
+}
+
+/// `[limits]`: what a peer or a tenant may grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Neighbors that came in through a `listen-range`, all ranges together.
+    pub dynamic_neighbors: u32,
+    /// Routes of one neighbor whose `max-routes` is not given.
+    pub routes_per_neighbor: u32,
+    /// MACs behind this host's ports in one VNI: more are not announced, but counted.
+    pub local_macs_per_vni: u32,
+    /// VNIs, those of `evpnctl vni add` included.
+    pub vnis: u32,
+    /// Connections to the control socket at a time.
+    pub control_connections: u32,
+}
+
+/// What a reload has to do. Nothing that is not named here is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Difference {
+    /// New neighbors.
+    pub neighbors_added: Vec<Neighbor>,
+    /// Neighbors to close (Cease/3, peer de-configured).
+    pub neighbors_removed: Vec<NeighborAddress>,
+    /// Neighbors of which something changed.
+    pub neighbors_changed: Vec<NeighborChange>,
+    /// New VNIs.
+    pub vnis_added: Vec<VniConfig>,
+    /// VNIs to withdraw and remove.
+    pub vnis_removed: Vec<Vni>,
+    /// VNIs of which something changed.
+    pub vnis_changed: Vec<VniChange>,
+    /// Other changes that apply at once, in words (`[limits]`, `[vni-defaults]`).
+    pub applied: Vec<String>,
+    /// Changes that only a restart applies, in words; the rest is applied all the same.
+    pub needs_restart: Vec<String>,
+}
+
+/// A neighbor of which something changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighborChange {
+    /// As it should be.
+    pub neighbor: Neighbor,
+    /// Whether its session has to be closed and opened again for that.
+    pub reset: bool,
+    /// The keys that changed.
+    pub keys: Vec<&'static str>,
+}
+
+/// A VNI of which something changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VniChange {
+    /// As it should be.
+    pub vni: VniConfig,
+    /// Whether the device spec changed (names, MTU, neighbor suppression): to be told to the kernel room.
+    pub device: bool,
+    /// Whether routes change (RD, targets, static MACs): the instance has to be made anew.
+    pub instance: bool,
+    /// The keys that changed.
+    pub keys: Vec<&'static str>,
+}
+
+impl fmt::Display for NeighborAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::ListenRange(range) => range.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text(***)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
