@@ -1,1 +1,104 @@
-//! (to be written)
+//! Floor 5, rim: tokio, TCP, the control socket, signals, files, and the only clock.
+//!
+//! One thread runs everything here; the [`Speaker`] decides, this room carries out. Read [`run`], then `pump` in
+//! `core.rs`, then `connection.rs`.
+
+mod clock;
+mod connection;
+mod control;
+mod core;
+mod files;
+mod listener;
+mod logging;
+mod security;
+mod supervisor;
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use crate::config::Config;
+use crate::speaker::{KeptState, Speaker};
+
+pub use files::read_config;
+pub use logging::set_up as set_up_logging;
+
+/// Runs the daemon in the foreground until it is told to stop. Errors are start-up refusals: one sentence that says
+/// what to do; nothing was made by then.
+pub fn run(config_path: &Path) -> anyhow::Result<()> {
+    let config = read_config(config_path)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
+    LocalSet::new().block_on(&runtime, serve(config_path, config))
+}
+
+async fn serve(config_path: &Path, config: Config) -> anyhow::Result<()> {
+    let specs = crate::speaker::device_specs(&config);
+    let needs_kernel = config.router.vtep.is_some();
+    if needs_kernel {
+        crate::kernel::check_environment(config.router.vtep)?;
+        crate::kernel::check_devices(&specs)?;
+    }
+    let control_socket = control::bind(&config.control).await?;
+    let listeners = listener::bind(&config)?;
+    let kept = files::load_state(&config.router.state_directory);
+    let mut supervisor = supervisor::Supervisor::from_environment();
+
+    // The signal handlers stand before the first wish goes to the kernel, so that no signal ends us half-way.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
+
+    let shared = core::Shared::new(config, config_path, kept)?;
+    if needs_kernel {
+        shared.start_kernel()?;
+    }
+    let control_task = control::serve(shared.clone(), control_socket);
+    listener::serve(&shared, listeners);
+    shared.with(|core, now| core.speaker.start(now));
+    tracing::info!("evpnd {} runs, {}", env!("CARGO_PKG_VERSION"), shared.describe());
+    supervisor.ready(&shared.describe());
+
+    let outcome = loop {
+        let deadline = shared.next_deadline();
+        tokio::select! {
+            () = shared.kernel_woken() => shared.take_kernel_events()?,
+            () = shared.timer_changed() => {}
+            () = clock::sleep_until(deadline) => shared.with(|core, now| core.speaker.handle_timeout(now)),
+            () = supervisor.watchdog_due() => supervisor.feed(),
+            () = shared.work_left() => {
+                shared.with(|core, now| core.speaker.handle_work(now));
+                tokio::task::yield_now().await;
+            }
+            _ = terminate.recv() => break Ok("SIGTERM"),
+            _ = interrupt.recv() => break Ok("SIGINT"),
+            _ = hang_up.recv() => {
+                supervisor.reloading();
+                shared.reload(None);
+                supervisor.ready(&shared.describe());
+            }
+            () = shared.exit_wanted() => break Ok("drain"),
+        }
+    };
+    supervisor.stopping();
+    let why: Result<&str, anyhow::Error> = outcome;
+    let why = why?;
+    tracing::info!("stopping ({why}): sessions are closed, rows and devices stay as they are");
+    shared.with(|core, now| core.speaker.shutdown(now, if why == "drain" { "drained" } else { "the daemon stops" }));
+    shared.connections_closed(std::time::Duration::from_secs(3)).await;
+    control_task.abort();
+    shared.stop_kernel();
+    Ok(())
+}
+
+/// A speaker for `config` whose hashes and jitter are keyed by the operating system's randomness.
+fn new_speaker(config: Config, kept: KeptState, now: crate::base::Time) -> anyhow::Result<Speaker> {
+    let mut seed = [0; 8];
+    // SAFETY: the buffer is 8 octets long and lives through the call.
+    let got = unsafe { libc::getrandom(seed.as_mut_ptr().cast(), seed.len(), 0) };
+    if got != 8 {
+        bail!("the kernel gives no random numbers (getrandom): {}", std::io::Error::last_os_error());
+    }
+    Ok(Speaker::new(config, kept, u64::from_ne_bytes(seed), now))
+}

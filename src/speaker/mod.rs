@@ -1,1 +1,221 @@
-//! (to be written)
+//! Floor 4: owns the state of a whole daemon, and is the only place where rooms meet.
+//!
+//! The speaker is pure: it is told of octets, of the kernel's events, of requests and of the time, and gives back
+//! [`Action`]s. It owns no socket, clock or thread, so a fabric of speakers runs in simulated time.
+//!
+//! Read `turn.rs` for the walk of a route, `peers.rs` for sessions, `kernel.rs` for devices and rows, then `show.rs`.
+
+mod drain;
+mod events;
+mod kernel;
+mod peers;
+mod reload;
+mod show;
+mod show_kernel;
+mod show_routes;
+mod turn;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::{Random, Time, Vni};
+use crate::config::{Config, Neighbor};
+use crate::control::{Event, Reply, Request};
+use crate::evpn::{Evpn, EvpnConfig};
+use crate::fib::Fib;
+use crate::fib::message::KernelCommand;
+use crate::rib::{Rib, RibConfig};
+
+pub use kernel::{VniState, device_specs};
+pub use peers::Peer;
+
+/// The name of one TCP connection, given by the speaker and used by whoever does the IO. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// The name of one control request whose reply may come later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a TCP connection to or from a peer must have set before it carries BGP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transport {
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Source address to bind, where configured.
+    pub local: Option<IpAddr>,
+    /// The neighbor whose `password`, `ttl-security` and `multihop` apply.
+    pub neighbor: Neighbor,
+    /// The peer is in another AS, so that one hop is the default (RFC 4271 §3, practice).
+    pub external: bool,
+}
+
+/// What the speaker wants done by the rim.
+#[derive(Debug)]
+pub enum Action {
+    /// Open a TCP connection; answer with [`Speaker::handle_connected`] or [`Speaker::handle_connect_failed`].
+    Connect(ConnId, Box<Transport>),
+    /// Send these last octets, then close. Also gives up an attempt under way. The speaker knows it no more.
+    Close(ConnId, Vec<u8>),
+    /// Hand this to the kernel room.
+    Kernel(KernelCommand),
+    /// Answer a control request.
+    Reply(RequestId, Box<Reply>),
+    /// Keep this in the state file.
+    Save(KeptState),
+    /// The neighbors changed: set the listener's keys (TCP MD5) and addresses again.
+    NeighborsChanged,
+    /// Read the configuration file again and hand it to [`Speaker::reload`]; the request waits for the outcome.
+    ReadConfig(Option<RequestId>),
+    /// All is said and done: leave.
+    Exit,
+}
+
+/// What outlives the process, in the state file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct KeptState {
+    /// The number in each VNI's route distinguisher (`router-id:number`), so that it is the same after a restart.
+    pub rd_numbers: BTreeMap<Vni, u16>,
+}
+
+/// A whole daemon: sessions, tables, instances and the wish-list for the kernel.
+pub struct Speaker {
+    config: Config,
+    seed: Random,
+    started: Time,
+    peers: peers::Peers,
+    rib: Rib,
+    evpn: Evpn,
+    fib: Fib,
+    vnis: BTreeMap<Vni, VniState>,
+    kept: KeptState,
+    actions: VecDeque<Action>,
+    events: events::Events,
+    requests: show_kernel::Waiting,
+    /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
+    sweep_at: Option<Time>,
+    drain: Option<drain::Drain>,
+    /// VNIs that left, whose rows are still being deleted.
+    removing: BTreeSet<Vni>,
+    overflows: u64,
+    healed: u64,
+    /// Why the kernel room cannot work, where it cannot.
+    kernel_fault: Option<String>,
+}
+
+/// After a start, rows that no route confirmed wait so long for End-of-RIB from every peer (the default restart
+/// time of `interface.md`).
+const SWEEP_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
+
+impl Speaker {
+    /// A daemon with this configuration that has not begun: call [`Speaker::start`]. `seed` keys the hashes and the
+    /// jitter.
+    pub fn new(config: Config, kept: KeptState, seed: u64, now: Time) -> Self {
+        let mut seed = Random::new(seed);
+        let rib = Rib::new(RibConfig {
+            asn: config.router.asn,
+            identifier: config.router.router_id,
+            seed: seed.next_u64(),
+            ..RibConfig::default()
+        });
+        let evpn = Evpn::new(EvpnConfig {
+            asn: config.router.asn,
+            router_id: config.router.router_id,
+            vtep: config.router.vtep,
+            seed: seed.next_u64(),
+            ..EvpnConfig::default()
+        });
+        let fib = Fib::new(seed.next_u64());
+        Self {
+            config,
+            started: now,
+            peers: peers::Peers::default(),
+            rib,
+            evpn,
+            fib,
+            vnis: BTreeMap::new(),
+            kept,
+            actions: VecDeque::new(),
+            events: events::Events::default(),
+            requests: show_kernel::Waiting::default(),
+            sweep_at: Some(now + SWEEP_AFTER),
+            drain: None,
+            removing: BTreeSet::new(),
+            overflows: 0,
+            healed: 0,
+            kernel_fault: None,
+            seed,
+        }
+    }
+
+    /// Begins: wishes for devices, instances, sessions.
+    pub fn start(&mut self, now: Time) {
+        let vnis: Vec<_> = self.config.vnis.values().cloned().collect();
+        self.add_vnis(now, vnis);
+        for neighbor in self.config.neighbors.clone() {
+            self.add_neighbor(now, &neighbor);
+        }
+        self.settle(now);
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The next thing to do at the rim; call until `None` after every `handle_*`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next line of the story, for logs and monitors.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// Whether events of debug level (one for every MAC) are wanted; without, they cost nothing.
+    pub fn set_verbose(&mut self, verbose: bool) {
+        self.events.verbose = verbose;
+    }
+
+    /// When [`Speaker::handle_timeout`] must be called next, and why.
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        let mut next: Option<(Time, &'static str)> = None;
+        let mut consider = |at: Option<(Time, &'static str)>| {
+            if let Some((at, why)) = at
+                && next.is_none_or(|(earliest, _)| at < earliest)
+            {
+                next = Some((at, why));
+            }
+        };
+        for peer in self.peers.iter() {
+            consider(peer.session.poll_timeout());
+        }
+        consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
+        consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));
+        consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
+        next
+    }
+
+    /// Serves every timer that is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.peers_timeout(now);
+        if self.fib.poll_timeout().is_some_and(|at| at <= now) {
+            self.fib.handle_timeout(now);
+        }
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now, "the restart timer ran out");
+        }
+        self.settle(now);
+    }
+
+    /// A request from the control socket; the reply comes as [`Action::Reply`] with the same id, at once or when the
+    /// kernel has answered. `Request::Monitor` is the rim's own affair and is refused here.
+    pub fn handle_request(&mut self, now: Time, id: RequestId, request: Request) {
+        if let Some(reply) = self.answer(now, id, request) {
+            self.actions.push_back(Action::Reply(id, Box::new(reply)));
+        }
+        self.settle(now);
+    }
+}

@@ -1,0 +1,206 @@
+//! The control socket: one JSON object per line each way (`docs/CONTROL.md`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::config::Control;
+use crate::control::{Event, MAX_REQUEST_LEN, MonitorLine, Reply, Request};
+
+use super::core::Shared;
+use super::logging;
+
+/// Events kept for one monitor that does not read; older ones are dropped and counted to it.
+const MONITOR_BACKLOG: usize = 4096;
+/// A client that does not take its reply is dropped after so long.
+const WRITE_LIMIT: Duration = Duration::from_secs(30);
+
+/// The socket as a file, removed when the daemon ends.
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Opens the socket. Refuses where another evpnd answers on it; replaces what a dead one left behind.
+pub async fn bind(config: &Control) -> anyhow::Result<ControlSocket> {
+    let path = config.socket.clone();
+    let shown = path.display();
+    if UnixStream::connect(&path).await.is_ok() {
+        bail!("another evpnd answers on {shown}: stop it, or give this one its own `socket` under [control]");
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make the directory of the control socket {shown}"))?;
+    }
+    if std::fs::symlink_metadata(&path).is_ok() {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove the old control socket {shown}"))?;
+    }
+    let listener = UnixListener::bind(&path).with_context(|| format!("cannot make the control socket {shown}"))?;
+    let socket = ControlSocket { listener, path: path.clone() };
+    let mode = if config.group.is_some() { 0o660 } else { 0o600 };
+    if let Some(group) = &config.group {
+        give_to_group(&path, group)?;
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).with_context(|| format!("cannot protect {shown}"))?;
+    Ok(socket)
+}
+
+fn give_to_group(path: &Path, group: &str) -> anyhow::Result<()> {
+    let groups = std::fs::read_to_string("/etc/group").context("cannot read /etc/group")?;
+    let id = groups
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&group))
+        .and_then(|fields| fields.get(2)?.parse().ok());
+    let Some(id) = id else { bail!("[control] group \"{group}\" does not exist on this host: make it with `groupadd --system {group}`") };
+    std::os::unix::fs::chown(path, None, Some(id)).with_context(|| format!("cannot give {} to group {group}", path.display()))
+}
+
+/// Serves clients until the task is aborted.
+pub fn serve(shared: Shared, socket: ControlSocket) -> JoinHandle<()> {
+    tokio::task::spawn_local(async move {
+        let open = Rc::new(std::cell::Cell::new(0_u32));
+        loop {
+            let Ok((stream, _)) = socket.listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let limit = shared.peek(|core, _| core.speaker.config().limits.control_connections);
+            if open.get() >= limit {
+                shared.peek(|core, _| core.speaker.count("control_connections_refused"));
+                continue;
+            }
+            open.set(open.get() + 1);
+            let (shared, open) = (shared.clone(), Rc::clone(&open));
+            tokio::task::spawn_local(async move {
+                // An error here is a client that went away: nobody to tell.
+                let _ = client(&shared, stream).await;
+                open.set(open.get() - 1);
+            });
+        }
+    })
+}
+
+async fn client(shared: &Shared, stream: UnixStream) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let count = (&mut read).take(MAX_REQUEST_LEN as u64 + 1).read_until(b'\n', &mut line).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        if line.len() > MAX_REQUEST_LEN {
+            let message = format!("a request has at most {MAX_REQUEST_LEN} octets in one line");
+            return send(&mut write, &Reply::Refused { message }).await;
+        }
+        let reply = match serde_json::from_slice::<Request>(&line) {
+            Err(error) => Reply::Refused { message: format!("not a request: {error}; see docs/CONTROL.md") },
+            Ok(Request::Monitor {}) => return monitor(shared, read, write).await,
+            Ok(request) => match shared.request(request).await {
+                Ok(reply) => *reply,
+                Err(_) => Reply::Refused { message: "the daemon stops".to_owned() },
+            },
+        };
+        send(&mut write, &reply).await?;
+    }
+}
+
+async fn send(write: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    match tokio::time::timeout(WRITE_LIMIT, write.write_all(&line)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Clients that watch events.
+#[derive(Default)]
+pub struct Monitors {
+    clients: Vec<Rc<Backlog>>,
+}
+
+#[derive(Default)]
+struct Backlog {
+    lines: RefCell<VecDeque<MonitorLine>>,
+    missed: std::cell::Cell<u64>,
+    wake: Notify,
+}
+
+impl Monitors {
+    /// Hands an event to every client; one that does not read loses the oldest.
+    pub fn publish(&mut self, event: &Event) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let line = MonitorLine::new(unix_millis(), event.clone());
+        for client in &self.clients {
+            let mut lines = client.lines.borrow_mut();
+            if lines.len() >= MONITOR_BACKLOG {
+                lines.pop_front();
+                client.missed.set(client.missed.get() + 1);
+            }
+            lines.push_back(line.clone());
+            client.wake.notify_one();
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // The rim's clock, for people only.
+fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn monitor(shared: &Shared, mut read: BufReader<OwnedReadHalf>, mut write: OwnedWriteHalf) -> std::io::Result<()> {
+    let backlog = Rc::new(Backlog::default());
+    shared.peek(|core, _| {
+        core.monitors.clients.push(Rc::clone(&backlog));
+        core.speaker.set_verbose(true);
+    });
+    let outcome = feed(&backlog, &mut read, &mut write).await;
+    shared.peek(|core, _| {
+        core.monitors.clients.retain(|client| !Rc::ptr_eq(client, &backlog));
+        core.speaker.set_verbose(!core.monitors.clients.is_empty() || logging::is_verbose());
+    });
+    outcome
+}
+
+async fn feed(backlog: &Backlog, read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf) -> std::io::Result<()> {
+    send(write, &Reply::Done { message: "listening".to_owned() }).await?;
+    let mut ignored = [0; 256];
+    loop {
+        let next = backlog.lines.borrow_mut().pop_front();
+        match next {
+            Some(line) => {
+                let missed = backlog.missed.take();
+                if missed > 0 {
+                    let line = MonitorLine::new(unix_millis(), Event::Missed { count: missed });
+                    send(write, &Reply::Event(line)).await?;
+                }
+                send(write, &Reply::Event(line)).await?;
+            }
+            None => tokio::select! {
+                () = backlog.wake.notified() => {}
+                count = read.read(&mut ignored) => if count? == 0 { return Ok(()) },
+            },
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Files: the configuration and the state that outlives the process.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+
+use crate::config::{self, Config};
+use crate::speaker::KeptState;
+
+/// Reads and checks a configuration. The error is the whole report: file, line, column, caret, what was expected.
+pub fn read_config(path: &Path) -> anyhow::Result<Config> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {name}"))?;
+    config::parse(&name, &text).map_err(|error| anyhow!("{error}"))
+}
+
+const STATE_FILE: &str = "state.json";
+
+/// The kept state, empty where there is none. A broken file is set aside, not trusted.
+pub fn load_state(directory: &Path) -> KeptState {
+    let path = directory.join(STATE_FILE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return KeptState::default(),
+        Err(error) => {
+            tracing::warn!("cannot read {}: {error}; route distinguishers are numbered anew", path.display());
+            return KeptState::default();
+        }
+    };
+    serde_json::from_str(&text).unwrap_or_else(|error| {
+        let aside = path.with_extension("json.broken");
+        tracing::warn!("{} is broken ({error}): set aside as {}", path.display(), aside.display());
+        let _ = std::fs::rename(&path, &aside);
+        KeptState::default()
+    })
+}
+
+/// Writes the state whole or not at all.
+pub fn save_state(directory: &Path, state: &KeptState) {
+    let save = || -> anyhow::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        let (path, fresh) = (directory.join(STATE_FILE), directory.join("state.json.new"));
+        let mut file = std::fs::File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec_pretty(state)?)?;
+        file.sync_all()?;
+        std::fs::rename(fresh, path)?;
+        Ok(())
+    };
+    if let Err(error) = save() {
+        tracing::warn!(
+            "cannot keep state in {}: {error}; route distinguishers may change at a restart (set `state-directory`)",
+            directory.display()
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! The listening sockets: who may connect is the speaker's decision, whose key a SYN must carry is set here.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+use crate::config::Config;
+
+use super::connection::{self, Signal};
+use super::core::Shared;
+use super::security;
+
+/// One listening socket.
+pub struct Listener {
+    socket: TcpListener,
+    domain: Domain,
+}
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 512;
+/// After `accept` failed (no file descriptors left), so long until the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Opens every listening socket. Errors name the address and what to do.
+pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
+    let port = config.router.listen_port;
+    let mut listeners = Vec::new();
+    for &address in &config.router.listen {
+        let at = SocketAddr::new(address, port);
+        match open(at) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => match error.raw_os_error() {
+                // A host without IPv6: the unspecified address of the other family stands for it.
+                Some(libc::EAFNOSUPPORT) if address == IpAddr::from([0_u16; 8]) && config.router.listen.len() > 1 => {
+                    tracing::warn!("this host has no IPv6: listening on IPv4 only");
+                }
+                Some(libc::EADDRINUSE) => {
+                    return Err(error).with_context(|| {
+                        format!("another program listens on {at}: stop it (`ss -ltnp sport = :{port}` names it) or set `listen-port`")
+                    });
+                }
+                Some(libc::EACCES) => {
+                    return Err(error)
+                        .with_context(|| format!("may not listen on {at}: run as root or with CAP_NET_BIND_SERVICE, or set `listen-port`"));
+                }
+                Some(libc::EADDRNOTAVAIL) => {
+                    return Err(error).with_context(|| format!("cannot listen on {at}: the address is not on this host, mend `listen`"));
+                }
+                _ => return Err(error).with_context(|| format!("cannot listen on {at}")),
+            },
+        }
+    }
+    set_all_keys(listeners.iter(), config).context("cannot set TCP MD5 keys")?;
+    Ok(listeners)
+}
+
+fn open(at: SocketAddr) -> io::Result<Listener> {
+    let domain = Domain::for_address(at);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener { socket: TcpListener::from_std(socket.into())?, domain })
+}
+
+fn set_all_keys<'a>(listeners: impl Iterator<Item = &'a Listener>, config: &Config) -> io::Result<()> {
+    for listener in listeners {
+        for neighbor in &config.neighbors {
+            security::set_listener_key(listener.socket.as_fd(), listener.domain, neighbor)?;
+        }
+        if config.neighbors.iter().any(|neighbor| neighbor.ttl_security.is_some()) {
+            security::set_listener_ttl(listener.socket.as_fd(), listener.domain)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the keys of all neighbors again, after a reload.
+pub fn set_keys(listeners: &[Rc<Listener>], config: &Config) {
+    if let Err(error) = set_all_keys(listeners.iter().map(Rc::as_ref), config) {
+        tracing::error!("cannot set TCP MD5 keys on the listening sockets: {error}");
+    }
+}
+
+/// Accepts connections from now on.
+pub fn serve(shared: &Shared, listeners: Vec<Listener>) {
+    for listener in listeners {
+        let listener = Rc::new(listener);
+        shared.peek(|core, _| core.listeners.push(Rc::clone(&listener)));
+        tokio::task::spawn_local(accept_all(shared.clone(), listener));
+    }
+}
+
+async fn accept_all(shared: Shared, listener: Rc<Listener>) {
+    loop {
+        let (stream, remote) = match listener.socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(local) = stream.local_addr() else { continue };
+        let accepted = shared.with(|core, now| {
+            let (conn, transport) = core.speaker.handle_incoming(now, local, remote)?;
+            let signal = Rc::new(Signal::default());
+            core.connections.insert(conn, Rc::clone(&signal));
+            Some((conn, transport, signal))
+        });
+        let Some((conn, transport, signal)) = accepted else { continue };
+        if let Err(error) = security::prepare_accepted(stream.as_fd(), &transport) {
+            tracing::warn!("connection from {remote}: {error}");
+        }
+        signal.wake();
+        shared.spawn(connection::serve(shared.clone(), conn, stream, signal));
+    }
+}

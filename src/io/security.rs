@@ -1,0 +1,196 @@
+//! What a BGP socket has set: TCP MD5 (RFC 2385), GTSM (RFC 5082), TTL, source address, and the words for its failures.
+//!
+//! No crate offers these options (`docs/decisions/`), so they are set with `setsockopt` here and nowhere else.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use ipnet::IpNet;
+use socket2::{Domain, SockAddr, SockRef};
+use tokio::net::TcpSocket;
+
+use crate::config::{Neighbor, NeighborAddress, Password};
+use crate::speaker::Transport;
+
+/// `TCP_MD5SIG` of linux/tcp.h.
+const TCP_MD5SIG: libc::c_int = 14;
+/// `TCP_MD5SIG_EXT`: with flags and a prefix length (kernel ≥ 4.13).
+const TCP_MD5SIG_EXT: libc::c_int = 32;
+/// `TCP_MD5SIG_FLAG_PREFIX`.
+const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
+/// The longest key the kernel takes, octets (`TCP_MD5SIG_MAXKEYLEN`).
+pub const MAX_KEY_LEN: usize = 80;
+/// `IP_MINTTL` of linux/in.h.
+const IP_MINTTL: libc::c_int = 21;
+/// `IPV6_MINHOPCOUNT` of linux/in6.h.
+const IPV6_MINHOPCOUNT: libc::c_int = 73;
+/// Class selector 6, internetwork control (RFC 4271 Appendix E, RFC 4594 §3.1).
+const TOS_INTERNETWORK_CONTROL: u32 = 0xc0;
+
+/// `struct tcp_md5sig` of linux/tcp.h.
+#[repr(C)]
+struct TcpMd5Sig {
+    address: libc::sockaddr_storage,
+    flags: u8,
+    prefix_len: u8,
+    key_len: u16,
+    ifindex: libc::c_int,
+    key: [u8; MAX_KEY_LEN],
+}
+
+/// Prepares a socket that will connect to a peer.
+pub fn prepare(socket: &TcpSocket, transport: &Transport) -> io::Result<()> {
+    if let Some(local) = transport.local {
+        socket.bind(SocketAddr::new(local, 0))?;
+    }
+    let fd = socket.as_fd();
+    set_md5(fd, transport.remote.ip(), &transport.neighbor)?;
+    set_hops(fd, transport)
+}
+
+/// Prepares a connection that a peer opened.
+pub fn prepare_accepted(fd: BorrowedFd<'_>, transport: &Transport) -> io::Result<()> {
+    set_hops(fd, transport)
+}
+
+/// TTL and its check: `ttl-security` sends 255 and takes only what comes from at most so many hops (RFC 5082 §3); an
+/// external peer is one hop away unless `multihop` says otherwise.
+fn set_hops(fd: BorrowedFd<'_>, transport: &Transport) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    let is_ipv4 = transport.remote.is_ipv4();
+    let ttl = match (transport.neighbor.ttl_security, transport.neighbor.multihop) {
+        (Some(_), _) => 255,
+        (None, Some(hops)) => u32::from(hops),
+        (None, None) if transport.external && !transport.remote.ip().is_loopback() => 1,
+        (None, None) => 64,
+    };
+    if is_ipv4 {
+        socket.set_ttl_v4(ttl)?;
+        let _ = socket.set_tos_v4(TOS_INTERNETWORK_CONTROL);
+    } else {
+        socket.set_unicast_hops_v6(ttl)?;
+        let _ = socket.set_tclass_v6(TOS_INTERNETWORK_CONTROL);
+    }
+    if let Some(hops) = transport.neighbor.ttl_security {
+        let least = libc::c_int::from(u8::MAX - hops.saturating_sub(1).min(254));
+        let (level, option) = if is_ipv4 { (libc::IPPROTO_IP, IP_MINTTL) } else { (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT) };
+        set_option(fd, level, option, &least)?;
+    }
+    Ok(())
+}
+
+/// Sets the peer's key on a socket that connects to it.
+fn set_md5(fd: BorrowedFd<'_>, peer: IpAddr, neighbor: &Neighbor) -> io::Result<()> {
+    let Some(password) = &neighbor.password else { return Ok(()) };
+    let key = read_key(password)?;
+    write_key(fd, IpNet::from(peer), &key)
+}
+
+/// Sets the key of `neighbor` on a listening socket of its family, so that its SYN is checked; `None` as password
+/// takes an earlier key away.
+pub fn set_listener_key(fd: BorrowedFd<'_>, domain: Domain, neighbor: &Neighbor) -> io::Result<()> {
+    let range = match neighbor.who {
+        NeighborAddress::Address(address) => IpNet::from(address),
+        NeighborAddress::ListenRange(range) => range,
+    };
+    if (domain == Domain::IPV4) != range.addr().is_ipv4() {
+        return Ok(());
+    }
+    match &neighbor.password {
+        Some(password) => write_key(fd, range, &read_key(password)?),
+        None => match write_key(fd, range, &[]) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => other,
+        },
+    }
+}
+
+/// A listener must answer with TTL 255 where some peer checks it (RFC 5082 §3 rule 1).
+pub fn set_listener_ttl(fd: BorrowedFd<'_>, domain: Domain) -> io::Result<()> {
+    let socket = SockRef::from(&fd);
+    if domain == Domain::IPV4 { socket.set_ttl_v4(255) } else { socket.set_unicast_hops_v6(255) }
+}
+
+fn read_key(password: &Password) -> io::Result<Vec<u8>> {
+    let key = match password {
+        Password::Text(text) => text.clone().into_bytes(),
+        Password::File(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| io::Error::new(error.kind(), format!("password-file {}: {error}", path.display())))?;
+            text.lines().next().unwrap_or_default().as_bytes().to_vec()
+        }
+    };
+    if key.is_empty() || key.len() > MAX_KEY_LEN {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a password has 1 to {MAX_KEY_LEN} octets")));
+    }
+    Ok(key)
+}
+
+fn write_key(fd: BorrowedFd<'_>, range: IpNet, key: &[u8]) -> io::Result<()> {
+    let address = SockAddr::from(SocketAddr::new(range.addr(), 0));
+    let mut signature = TcpMd5Sig {
+        address: address.as_storage().into_storage(),
+        flags: 0,
+        prefix_len: 0,
+        key_len: key.len() as u16,
+        ifindex: 0,
+        key: [0; MAX_KEY_LEN],
+    };
+    signature.key[..key.len()].copy_from_slice(key);
+    if range.prefix_len() == range.max_prefix_len() {
+        return set_option(fd, libc::IPPROTO_TCP, TCP_MD5SIG, &signature);
+    }
+    signature.flags = TCP_MD5SIG_FLAG_PREFIX;
+    signature.prefix_len = range.prefix_len();
+    set_option(fd, libc::IPPROTO_TCP, TCP_MD5SIG_EXT, &signature)
+}
+
+fn set_option<T>(fd: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of `value`, which lives through the call.
+    let outcome = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(value).cast(),
+            std::mem::size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Why a connection could not be opened, in words that say what to look at.
+pub fn explain_connect_error(error: &io::Error, transport: &Transport) -> String {
+    let remote = transport.remote;
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => format!("{remote} refuses connections: no BGP speaker listens there, or it does not know us"),
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => format!("no route to {}: look at `ip route get {}`", remote.ip(), remote.ip()),
+        Some(libc::EADDRNOTAVAIL) => match transport.local {
+            Some(local) => format!("the local address {local} is not on this host"),
+            None => format!("no local address to reach {} from", remote.ip()),
+        },
+        Some(libc::ETIMEDOUT) => {
+            let md5 = if transport.neighbor.password.is_some() { " (a wrong password looks like this)" } else { "" };
+            format!("{remote} does not answer{md5}")
+        }
+        _ => format!("cannot connect to {remote}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_structure_has_the_kernels_layout() {
+        assert_eq!(std::mem::size_of::<TcpMd5Sig>(), 128 + 1 + 1 + 2 + 4 + 80);
+    }
+
+    #[test]
+    fn a_key_is_one_to_eighty_octets() {
+        assert!(read_key(&Password::Text(String::new())).is_err());
+        assert!(read_key(&Password::Text("x".repeat(81))).is_err());
+        assert_eq!(read_key(&Password::Text("secret".to_owned())).unwrap(), b"secret");
+    }
+}

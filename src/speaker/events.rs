@@ -1,0 +1,123 @@
+//! The story of the daemon as events, for the log and for monitors. Bounded: what nobody reads is dropped and counted.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::base::Time;
+use crate::control::{Event, Level, Place};
+use crate::evpn::EvpnEvent;
+use crate::session::{DownReason, Negotiated};
+use crate::wire::attribute::AttributeError;
+
+use super::{Peer, Speaker};
+
+/// Events that may wait for the rim.
+const BACKLOG: usize = 16 * 1024;
+
+/// Events that wait, and what the speaker itself counts.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    queue: VecDeque<Event>,
+    /// Whether events of debug level are wanted.
+    pub(super) verbose: bool,
+    pub(super) counters: BTreeMap<&'static str, u64>,
+}
+
+impl Events {
+    pub(super) fn push(&mut self, event: Event) {
+        if event.level() == Level::Debug && !self.verbose {
+            return;
+        }
+        if self.queue.len() >= BACKLOG {
+            self.count("events_dropped");
+            return;
+        }
+        self.queue.push_back(event);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.queue.pop_front()
+    }
+
+    pub(super) fn count(&mut self, name: &'static str) {
+        *self.counters.entry(name).or_default() += 1;
+    }
+
+    pub(super) fn note(&mut self, severity: Level, text: impl Into<String>) {
+        self.push(Event::Note { severity, text: text.into() });
+    }
+
+    pub(super) fn session_up(&mut self, peer: &Peer, negotiated: &Negotiated) {
+        self.push(Event::SessionUp {
+            neighbor: peer.address,
+            asn: negotiated.peer_asn,
+            host_name: negotiated.peer_host_name.clone(),
+            hold_time_secs: negotiated.hold_time_secs,
+        });
+    }
+
+    pub(super) fn session_down(&mut self, peer: &Peer, reason: &DownReason, up_secs: u64, routes: u64) {
+        self.push(Event::SessionDown { neighbor: peer.address, reason: reason.to_string(), up_secs, routes });
+    }
+
+    /// A refusal is logged when it is another one than before: a retry every few seconds must not fill the log.
+    pub(super) fn refused(&mut self, peer: &mut Peer, reason: &str) {
+        self.count("sessions_refused");
+        if peer.last_refusal.as_deref() != Some(reason) {
+            peer.last_refusal = Some(reason.to_owned());
+            self.push(Event::SessionRefused { neighbor: peer.address, reason: reason.to_owned() });
+        }
+    }
+
+    /// The first few mistakes of an UPDATE in words.
+    pub(super) fn update_mistakes(&mut self, neighbor: IpAddr, mistakes: &[AttributeError]) {
+        self.count("updates_with_mistakes");
+        let words: Vec<_> = mistakes.iter().take(3).map(ToString::to_string).collect();
+        self.push(Event::UpdateMistake { neighbor, what: words.join("; ") });
+    }
+}
+
+/// A place of the MAC-VRF in the words of the control room.
+pub(super) fn place(place: crate::evpn::Place) -> Place {
+    match place {
+        crate::evpn::Place::Local { port } => Place::Port(port),
+        crate::evpn::Place::Remote(vtep) => Place::Vtep(vtep),
+    }
+}
+
+impl Speaker {
+    /// How long the session of `peer` was up.
+    pub(super) fn up_secs(peer: &Peer, now: Time) -> u64 {
+        peer.up_since.map_or(0, |since| now.secs_since(since))
+    }
+
+    /// One more of what `name` counts, for what the rim sees and the core does not.
+    pub fn count(&mut self, name: &'static str) {
+        self.events.count(name);
+    }
+
+    /// Takes the events of the MAC-VRFs over.
+    pub(super) fn take_evpn_events(&mut self) {
+        while let Some(event) = self.evpn.poll_event() {
+            let told = match event {
+                EvpnEvent::MacLearned { vni, mac, place: at, sequence, sticky } => {
+                    if !self.events.verbose {
+                        continue;
+                    }
+                    Event::MacLearned { vni, mac, place: place(at), sequence, sticky }
+                }
+                EvpnEvent::MacMoved { vni, mac, from, to, sequence } => {
+                    Event::MacMoved { vni, mac, from: place(from), to: place(to), sequence }
+                }
+                EvpnEvent::MacGone { vni, mac, place: at } => Event::MacGone { vni, mac, place: place(at) },
+                EvpnEvent::StickyViolation { vni, mac, owner, claimed_by } => {
+                    Event::StickyViolation { vni, mac, owner: place(owner), claimed_by: place(claimed_by) }
+                }
+                EvpnEvent::VtepAdded { vni, vtep } => Event::VtepAppeared { vni, vtep },
+                EvpnEvent::VtepGone { vni, vtep } => Event::VtepGone { vni, vtep },
+                EvpnEvent::Limit { vni, what } => Event::Note { severity: Level::Warn, text: format!("VNI {vni}: {what}") },
+            };
+            self.events.push(told);
+        }
+    }
+}

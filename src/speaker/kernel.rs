@@ -1,0 +1,282 @@
+//! Devices, rows and local MACs: what the kernel room tells, and what follows.
+
+use std::net::IpAddr;
+
+use crate::base::{Time, Vni};
+use crate::config::{Config, VniConfig};
+use crate::control::{Event, Level};
+use crate::evpn::InstanceConfig;
+use crate::fib::device::{DeviceSpec, DeviceState, ReadyDevice};
+use crate::fib::message::{KernelCommand, KernelEvent, KernelRow};
+use crate::wire::rd::Rd;
+
+use super::show_kernel::Token;
+use super::{Action, Speaker};
+
+/// One VNI of this host.
+#[derive(Debug)]
+pub struct VniState {
+    /// As configured.
+    pub config: VniConfig,
+    /// Added by `evpnctl vni add`; a reload leaves it alone.
+    pub run_time: bool,
+    /// Its route distinguisher.
+    pub rd: Rd,
+    /// What the kernel room last said; `None`: nothing yet.
+    pub device: Option<DeviceState>,
+    /// Its existing rows are being read; the device counts as ready when they are known.
+    pub(super) adopting: bool,
+}
+
+impl VniState {
+    /// The device, where rows can be written.
+    pub fn ready(&self) -> Option<&ReadyDevice> {
+        match &self.device {
+            Some(DeviceState::Ready(device)) if !self.adopting => Some(device),
+            _ => None,
+        }
+    }
+}
+
+/// What the VNIs of a configuration need of the kernel.
+pub fn device_specs(config: &Config) -> Vec<DeviceSpec> {
+    config.vnis.values().filter_map(|vni| device_spec(config, vni)).collect()
+}
+
+fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
+    Some(DeviceSpec {
+        vni: vni.vni,
+        device: vni.device.clone(),
+        bridge: vni.bridge.clone(),
+        local: config.router.vtep?,
+        port: config.vxlan.port,
+        mtu: vni.mtu,
+        learning: false,
+        neighbor_suppression: vni.neighbor_suppression,
+    })
+}
+
+impl Speaker {
+    /// New VNIs: numbers for their route distinguishers, instances, wishes for devices.
+    pub(super) fn add_vnis(&mut self, now: Time, vnis: Vec<VniConfig>) {
+        self.number_rds(&vnis);
+        for config in vnis {
+            let rd = self.rd_of(&config);
+            self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&config, rd));
+            let state = VniState { run_time: false, rd, device: None, adopting: false, config };
+            self.vnis.insert(state.config.vni, state);
+        }
+        self.wish_devices();
+    }
+
+    pub(super) fn number_rds(&mut self, vnis: &[VniConfig]) {
+        let without_rd = vnis.iter().filter(|vni| vni.rd.is_none()).map(|vni| vni.vni);
+        let numbers = crate::evpn::assign_rd_numbers(&self.kept.rd_numbers, without_rd);
+        if self.kept.rd_numbers != numbers {
+            self.kept.rd_numbers = numbers;
+            self.actions.push_back(Action::Save(self.kept.clone()));
+        }
+    }
+
+    pub(super) fn rd_of(&self, config: &VniConfig) -> Rd {
+        let number = self.kept.rd_numbers.get(&config.vni).copied().unwrap_or_default();
+        config.rd.unwrap_or_else(|| Rd::from_ipv4(self.config.router.router_id, number))
+    }
+
+    /// Tells the kernel room the whole list of devices.
+    pub(super) fn wish_devices(&mut self) {
+        if self.config.router.vtep.is_none() {
+            return;
+        }
+        let specs = self.vnis.values().filter_map(|vni| device_spec(&self.config, &vni.config)).collect();
+        self.actions.push_back(Action::Kernel(KernelCommand::Devices(specs)));
+    }
+
+    /// A VNI leaves: routes are withdrawn, rows cleared, devices that we made are removed.
+    pub(super) fn remove_vni(&mut self, now: Time, vni: Vni, why: &str) {
+        if self.vnis.remove(&vni).is_none() {
+            return;
+        }
+        self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni);
+        self.events.push(Event::VniGone { vni, reason: why.to_owned() });
+        self.removing.insert(vni);
+    }
+
+    /// Devices of VNIs that left are removed when their rows are.
+    pub(super) fn remove_devices_when_cleared(&mut self) {
+        if self.removing.is_empty() || self.drain.is_some() {
+            return;
+        }
+        let cleared: Vec<Vni> = self.removing.iter().copied().filter(|&vni| self.fib.is_cleared(vni)).collect();
+        if cleared.is_empty() {
+            return;
+        }
+        for vni in &cleared {
+            self.removing.remove(vni);
+            self.fib.device_gone(*vni);
+        }
+        self.actions.push_back(Action::Kernel(KernelCommand::Remove { vnis: cleared }));
+        self.wish_devices();
+    }
+
+    /// What the kernel room says. The caller calls [`Speaker::handle_work`] after the last of a bundle.
+    pub fn handle_kernel(&mut self, now: Time, event: KernelEvent) {
+        match event {
+            KernelEvent::BatchDone(done) => {
+                if let Some(why) = &done.fatal {
+                    self.events.count("batches_failed_whole");
+                    self.events.note(Level::Warn, format!("a batch of rows could not be sent to the kernel: {why}; it is sent again"));
+                }
+                self.fib.handle_batch_done(now, &done);
+                self.report_failed_rows(now);
+            }
+            KernelEvent::LocalMac(mac) => self.evpn.handle_local_mac(now, &mut self.rib, &mut self.fib, &mac),
+            KernelEvent::LocalMacGone { vni, mac } => self.evpn.handle_local_mac_gone(now, &mut self.rib, &mut self.fib, vni, mac),
+            KernelEvent::LocalMacs { vni, macs } => self.evpn.handle_local_macs(now, &mut self.rib, &mut self.fib, vni, &macs),
+            KernelEvent::RowGone { vni, row } => {
+                if self.fib.handle_row_gone(now, vni, &row) {
+                    self.note_healed(vni, 1);
+                }
+            }
+            KernelEvent::RowChanged { vni, row } => {
+                if self.fib.handle_row_changed(now, vni, &row) {
+                    self.note_healed(vni, 1);
+                }
+            }
+            KernelEvent::Device(DeviceState::Ready(device)) => self.device_ready(now, device),
+            KernelEvent::Device(DeviceState::Unusable { vni, reason, remedy }) => self.device_unusable(now, vni, reason, remedy),
+            KernelEvent::DeviceGone { vni, reason } => self.device_gone(now, vni, &reason),
+            KernelEvent::Rows { token, vni, rows } => self.rows_read(now, token, vni, rows),
+            KernelEvent::Row { token, row } => self.row_read(now, token, row),
+            KernelEvent::Overflow { lost } => {
+                self.overflows = lost;
+                self.events.push(Event::Overflow { times: lost });
+                let ready: Vec<Vni> = self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
+                for vni in ready {
+                    self.ask_rows(vni, Token::Audit);
+                }
+            }
+            KernelEvent::Removed { vnis, kept } => self.devices_removed(&vnis, &kept),
+            KernelEvent::Fatal(why) => self.kernel_fault = Some(why),
+        }
+    }
+
+    fn note_healed(&mut self, vni: Vni, rows: u64) {
+        self.healed += rows;
+        self.events.push(Event::RowsHealed { vni, rows });
+    }
+
+    fn report_failed_rows(&mut self, now: Time) {
+        while let Some(failure) = self.fib.poll_failure() {
+            let retry_secs = failure.retry_at.map_or(0, |at| at.since(now).as_secs());
+            self.events.push(Event::RowFailed { vni: failure.vni, mac: failure.mac, error: failure.error, retry_secs });
+        }
+    }
+
+    fn device_ready(&mut self, now: Time, device: ReadyDevice) {
+        let vni = device.vni;
+        let Some(state) = self.vnis.get_mut(&vni) else { return };
+        let before = match &state.device {
+            Some(DeviceState::Ready(before)) => Some(before.clone()),
+            _ => None,
+        };
+        let same_device = before.as_ref().is_some_and(|before| before.ifindex == device.ifindex);
+        let told = !same_device || before.is_some_and(|before| before.warnings != device.warnings || before.bridge != device.bridge);
+        if told {
+            self.events.push(Event::VniReady {
+                vni,
+                device: device.device.clone(),
+                bridge: device.bridge.clone(),
+                made: device.made_device,
+                warnings: device.warnings.clone(),
+            });
+        }
+        state.device = Some(DeviceState::Ready(device));
+        if !same_device {
+            // The rows that stand in it are read before anything is written: what is right already is left alone.
+            if state.adopting || self.evpn.instance(vni).is_some_and(|instance| instance.is_up()) {
+                self.evpn.device_down(now, &mut self.rib, vni);
+                self.fib.device_gone(vni);
+            }
+            if let Some(state) = self.vnis.get_mut(&vni) {
+                state.adopting = true;
+            }
+            self.ask_rows(vni, Token::Adopt);
+        }
+    }
+
+    /// The rows of a device that became ready are known: from now on it is written to, and the VNI is announced.
+    pub(super) fn device_adopted(&mut self, now: Time, vni: Vni, rows: Vec<KernelRow>) {
+        let Some(state) = self.vnis.get_mut(&vni) else { return };
+        let Some(DeviceState::Ready(device)) = &state.device else { return };
+        let (ifindex, local) = (device.ifindex, device.local);
+        state.adopting = false;
+        self.fib.device_ready(now, vni, ifindex, local.as_ref().map(IpAddr::is_ipv6), rows);
+        self.evpn.device_up(now, &mut self.rib, vni);
+        if self.sweep_at.is_none() {
+            self.fib.sweep(now);
+        }
+    }
+
+    fn device_unusable(&mut self, now: Time, vni: Vni, reason: String, remedy: String) {
+        let Some(state) = self.vnis.get_mut(&vni) else { return };
+        let unusable = DeviceState::Unusable { vni, reason: reason.clone(), remedy: remedy.clone() };
+        if state.device.as_ref() == Some(&unusable) {
+            return;
+        }
+        let was_ready = matches!(state.device, Some(DeviceState::Ready(_)));
+        state.device = Some(unusable);
+        state.adopting = false;
+        if was_ready {
+            self.evpn.device_down(now, &mut self.rib, vni);
+            self.fib.device_gone(vni);
+        }
+        self.events.push(Event::VniUnusable { vni, reason, remedy });
+    }
+
+    fn device_gone(&mut self, now: Time, vni: Vni, reason: &str) {
+        let Some(state) = self.vnis.get_mut(&vni) else { return };
+        state.device = None;
+        state.adopting = false;
+        self.evpn.device_down(now, &mut self.rib, vni);
+        self.fib.device_gone(vni);
+        self.events.push(Event::VniGone { vni, reason: reason.to_owned() });
+    }
+
+    /// Sweeps when every configured neighbor has said End-of-RIB, so that what none confirmed is known to be stale.
+    pub(super) fn sweep_when_confirmed(&mut self, now: Time) {
+        if self.sweep_at.is_none() || self.rib.has_changes() {
+            return;
+        }
+        let mut expected = self.peers.iter().filter(|peer| !peer.dynamic && peer.neighbor.enabled).peekable();
+        if expected.peek().is_none() || !self.peers.ranges.is_empty() {
+            return; // Nobody to wait for, or peers that cannot be known: the timer decides.
+        }
+        if expected.all(|peer| peer.end_of_rib) {
+            self.sweep(now, "every neighbor has sent all it has");
+        }
+    }
+
+    pub(super) fn sweep(&mut self, now: Time, why: &str) {
+        self.sweep_at = None;
+        let swept = self.fib.sweep(now);
+        if swept > 0 {
+            self.events.note(Level::Info, format!("{swept} rows of an earlier run are removed: no route confirmed them, and {why}"));
+        }
+    }
+}
+
+/// The instance of a VNI as the evpn room wants it.
+pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
+    use crate::{config, evpn};
+    let import = config.import.iter().map(|target| match *target {
+        config::ImportTarget::Auto => evpn::ImportTarget::Auto,
+        config::ImportTarget::Exact(target) => evpn::ImportTarget::Exact(target),
+        config::ImportTarget::AnyAs { number } => evpn::ImportTarget::AnyAs { number },
+    });
+    let export = config.export.iter().map(|target| match *target {
+        config::ExportTarget::Auto => evpn::ExportTarget::Auto,
+        config::ExportTarget::Exact(target) => evpn::ExportTarget::Exact(target),
+    });
+    InstanceConfig { vni: config.vni, rd, import: import.collect(), export: export.collect(), static_macs: config.static_macs.clone() }
+}

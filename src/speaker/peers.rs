@@ -1,0 +1,410 @@
+//! The peers: who they are, their sessions, and which TCP connection belongs to whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::Time;
+use crate::config::{Neighbor, NeighborAddress};
+use crate::rib::{PeerId, PeerKind, RibPeer, UpdateOutcome};
+use crate::session::{Direction, DownReason, Negotiated, Session, SessionConfig};
+use crate::wire::notification::{self, Notification};
+use crate::wire::update::UpdateContext;
+
+use super::{Action, ConnId, Speaker, Transport};
+
+/// One peer: configured, or one that a `listen-range` let in.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its name in the tables.
+    pub id: PeerId,
+    /// Its address: connections from it are its own.
+    pub address: IpAddr,
+    /// Its configuration; that of the range for a dynamic peer.
+    pub neighbor: Neighbor,
+    /// Let in by a `listen-range`; forgotten when its session ends.
+    pub dynamic: bool,
+    /// Its protocol life.
+    pub session: Session,
+    /// The connections: outgoing, incoming.
+    pub(super) connections: [Option<Connection>; 2],
+    /// It said End-of-RIB in this session.
+    pub end_of_rib: bool,
+    /// Octets received and sent over all of its connections.
+    pub octets_in: u64,
+    /// See `octets_in`.
+    pub octets_out: u64,
+    /// Mistakes of RFC 7606 that cost an attribute or the routes of an UPDATE, and NLRI that could not be read.
+    pub update_mistakes: u64,
+    /// The last refusal that was logged, so that a retry every few seconds does not repeat itself.
+    pub(super) last_refusal: Option<String>,
+    /// When the session came up; `None` while it is not Established.
+    pub up_since: Option<Time>,
+    /// Forget this peer once its connections are closed.
+    pub(super) leaving: bool,
+}
+
+/// One TCP connection of a peer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection {
+    pub(super) id: ConnId,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) remote: SocketAddr,
+}
+
+fn slot(direction: Direction) -> usize {
+    match direction {
+        Direction::Outgoing => 0,
+        Direction::Incoming => 1,
+    }
+}
+
+impl Peer {
+    /// Local and remote end of the connection that carries the session.
+    pub fn ends(&self) -> Option<(Option<SocketAddr>, SocketAddr)> {
+        let (direction, _) = self.session.established()?;
+        self.connections[slot(direction)].map(|c| (c.local, c.remote))
+    }
+
+    pub(super) fn note_update(&mut self, outcome: &UpdateOutcome) {
+        self.end_of_rib |= outcome.end_of_rib;
+        self.update_mistakes += outcome.mistakes.len() as u64 + u64::from(outcome.nlri_errors);
+    }
+
+    pub(super) fn over_max_routes(&self) -> Notification {
+        let limit = self.neighbor.max_routes.unwrap_or_default();
+        notification::Notification::cease(
+            notification::cease::MAX_PREFIXES,
+            &format!("more than {limit} routes (max-routes of the receiver)"),
+        )
+    }
+
+    fn negotiated_as_rib_peer(&self, negotiated: &Negotiated) -> RibPeer {
+        let kind = match (negotiated.external, self.neighbor.route_reflector_client) {
+            (true, _) => PeerKind::External,
+            (false, true) => PeerKind::Client,
+            (false, false) => PeerKind::NonClient,
+        };
+        RibPeer {
+            kind,
+            asn: negotiated.peer_asn,
+            identifier: negotiated.peer_identifier,
+            address: self.address,
+            max_routes: self.neighbor.max_routes,
+            context: UpdateContext { four_octet_as: negotiated.four_octet_as, external: negotiated.external },
+            extended_message: negotiated.extended_message,
+        }
+    }
+}
+
+/// All peers, by id, address and connection.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    slots: Vec<Option<Peer>>,
+    by_address: BTreeMap<IpAddr, PeerId>,
+    by_connection: BTreeMap<ConnId, (PeerId, Direction)>,
+    /// Neighbors with a `listen-range`.
+    pub(super) ranges: Vec<Neighbor>,
+    next_connection: u64,
+    /// Ids whose paths the table may still be walking over.
+    retired: BTreeSet<PeerId>,
+}
+
+impl Peers {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().flatten()
+    }
+
+    pub(super) fn by_id(&self, id: PeerId) -> Option<&Peer> {
+        self.slots.get(usize::from(id.0))?.as_ref()
+    }
+
+    pub(super) fn by_id_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.slots.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    pub(super) fn by_address(&self, address: IpAddr) -> Option<&Peer> {
+        self.by_id(*self.by_address.get(&address)?)
+    }
+
+    pub(super) fn connection(&self, conn: ConnId) -> Option<(PeerId, Direction)> {
+        self.by_connection.get(&conn).copied()
+    }
+
+    pub(super) fn ids(&self) -> Vec<PeerId> {
+        self.iter().map(|peer| peer.id).collect()
+    }
+
+    fn free_slot(&mut self) -> Option<PeerId> {
+        // The last id is PeerId::LOCAL's.
+        let free = (0..u16::MAX).find(|&n| {
+            self.slots.get(usize::from(n)).is_none_or(Option::is_none) && !self.retired.contains(&PeerId(n))
+        })?;
+        while self.slots.len() <= usize::from(free) {
+            self.slots.push(None);
+        }
+        Some(PeerId(free))
+    }
+
+    fn attach(&mut self, id: PeerId, direction: Direction, local: Option<SocketAddr>, remote: SocketAddr) -> ConnId {
+        let conn = ConnId(self.next_connection);
+        self.next_connection += 1;
+        if let Some(peer) = self.by_id_mut(id) {
+            let old = peer.connections[slot(direction)].replace(Connection { id: conn, local, remote });
+            if let Some(old) = old {
+                self.by_connection.remove(&old.id);
+            }
+        }
+        self.by_connection.insert(conn, (id, direction));
+        conn
+    }
+
+    /// Forgets the connection; the speaker's part in it is over.
+    fn detach(&mut self, id: PeerId, direction: Direction) -> Option<ConnId> {
+        let connection = self.by_id_mut(id)?.connections[slot(direction)].take()?;
+        self.by_connection.remove(&connection.id);
+        Some(connection.id)
+    }
+
+    fn remove(&mut self, id: PeerId) -> Option<Peer> {
+        let peer = self.slots.get_mut(usize::from(id.0))?.take()?;
+        self.by_address.remove(&peer.address);
+        self.by_connection.retain(|_, (owner, _)| *owner != id);
+        Some(peer)
+    }
+}
+
+impl Speaker {
+    /// A neighbor of the configuration: a peer that starts at once, or a range to let peers in from.
+    pub(super) fn add_neighbor(&mut self, now: Time, neighbor: &Neighbor) {
+        match neighbor.who {
+            NeighborAddress::ListenRange(_) => self.peers.ranges.push(neighbor.clone()),
+            NeighborAddress::Address(address) => {
+                if let Some(id) = self.add_peer(now, address, neighbor, false)
+                    && neighbor.enabled
+                    && let Some(peer) = self.peers.by_id_mut(id)
+                {
+                    peer.session.start(now);
+                    self.drain_session(now, id);
+                }
+            }
+        }
+    }
+
+    fn add_peer(&mut self, now: Time, address: IpAddr, neighbor: &Neighbor, dynamic: bool) -> Option<PeerId> {
+        let id = self.peers.free_slot()?;
+        let config = SessionConfig {
+            local_asn: self.config.router.asn,
+            local_identifier: self.config.router.router_id,
+            remote_asn: Some(neighbor.asn),
+            passive: neighbor.passive || dynamic,
+            hold_time_secs: neighbor.hold_time_secs,
+            connect_retry_secs: neighbor.connect_retry_secs,
+            host_name: self.config.router.host_name.clone(),
+            graceful_restart: None,
+        };
+        let session = Session::new(config, self.seed.next_u64(), now);
+        let peer = Peer {
+            id,
+            address,
+            neighbor: neighbor.clone(),
+            dynamic,
+            session,
+            connections: [None, None],
+            end_of_rib: false,
+            octets_in: 0,
+            octets_out: 0,
+            update_mistakes: 0,
+            last_refusal: None,
+            up_since: None,
+            leaving: false,
+        };
+        self.peers.slots[usize::from(id.0)] = Some(peer);
+        self.peers.by_address.insert(address, id);
+        Some(id)
+    }
+
+    /// Ends a peer for good with Cease/`subcode` and these words; it is forgotten when its connections are closed.
+    pub(super) fn remove_peer(&mut self, now: Time, id: PeerId, subcode: u8, text: &str) {
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        peer.leaving = true;
+        peer.session.stop(now, subcode, text);
+        self.drain_session(now, id);
+        self.forget_if_over(id);
+    }
+
+    /// Forgets a peer now: its connections were given up.
+    pub(super) fn forget_peer(&mut self, id: PeerId) {
+        if self.peers.remove(id).is_some() {
+            self.peers.retired.insert(id);
+        }
+    }
+
+    fn forget_if_over(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.by_id(id) else { return };
+        if (peer.leaving || peer.dynamic) && peer.connections.iter().all(Option::is_none) {
+            self.peers.remove(id);
+            self.peers.retired.insert(id);
+        }
+    }
+
+    /// Ids of gone peers are free again once the table holds no path of theirs.
+    pub(super) fn free_retired_peers(&mut self) {
+        let rib = &self.rib;
+        self.peers.retired.retain(|&id| rib.peer_routes(id) > 0);
+    }
+
+    /// Somebody connected. `None`: nobody we know; close it without a word.
+    pub fn handle_incoming(&mut self, now: Time, local: SocketAddr, remote: SocketAddr) -> Option<(ConnId, Box<Transport>)> {
+        if self.drain.is_some() {
+            return None;
+        }
+        let address = remote.ip().to_canonical();
+        let known = self.peers.by_address(address).map(|peer| (peer.id, peer.neighbor.enabled && !peer.leaving));
+        let id = match known {
+            Some((id, true)) => id,
+            Some((_, false)) => return None,
+            None => {
+                let range = self.peers.ranges.iter().find(|n| n.enabled && n.who.contains(address))?.clone();
+                let limit = self.config.limits.dynamic_peers as usize;
+                if self.peers.iter().filter(|peer| peer.dynamic).count() >= limit {
+                    self.events.count("dynamic_peers_refused");
+                    return None;
+                }
+                let id = self.add_peer(now, address, &range, true)?;
+                self.peers.by_id_mut(id)?.session.start(now);
+                self.drain_session(now, id);
+                id
+            }
+        };
+        let neighbor = self.peers.by_id(id)?.neighbor.clone();
+        if self.peers.by_id(id)?.connections[slot(Direction::Incoming)].is_some() {
+            if matches!(self.peers.by_id(id)?.session.established(), Some((Direction::Incoming, _))) {
+                // RFC 4271 §6.8: the established connection stays; a peer that lost it waits for the hold timer.
+                self.events.count("second_connection_refused");
+                return None;
+            }
+            // The peer gave the old one up: it opened this one.
+            self.close(id, Direction::Incoming);
+            self.peers.by_id_mut(id)?.session.handle_closed(now, Direction::Incoming, "the peer opened another connection");
+            self.drain_session(now, id);
+        }
+        let external = neighbor.asn != self.config.router.asn;
+        let conn = self.peers.attach(id, Direction::Incoming, Some(local), remote);
+        self.peers.by_id_mut(id)?.session.handle_connected(now, Direction::Incoming);
+        self.drain_session(now, id);
+        self.settle(now);
+        Some((conn, Box::new(Transport { remote, local: None, neighbor, external })))
+    }
+
+    /// The session wants to connect.
+    pub(super) fn connect(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.by_id(id) else { return };
+        let remote = SocketAddr::new(peer.address, peer.neighbor.port);
+        let neighbor = peer.neighbor.clone();
+        let external = neighbor.asn != self.config.router.asn;
+        let local = neighbor.local_address.or_else(|| self.source_for(peer.address));
+        let conn = self.peers.attach(id, Direction::Outgoing, None, remote);
+        self.actions.push_back(Action::Connect(conn, Box::new(Transport { remote, local, neighbor, external })));
+    }
+
+    /// Sessions to a peer of the underlay come from the VTEP where families agree, so that the peer knows us by it.
+    fn source_for(&self, peer: IpAddr) -> Option<IpAddr> {
+        self.config.router.vtep.filter(|vtep| vtep.is_ipv4() == peer.is_ipv4() && !peer.is_loopback())
+    }
+
+    /// Gives a connection up: the rim sends what the session still had to say on it, then closes it.
+    pub(super) fn close(&mut self, id: PeerId, direction: Direction) {
+        let mut last_octets = Vec::new();
+        if let Some(peer) = self.peers.by_id_mut(id) {
+            peer.session.transmit(direction, &mut last_octets);
+        }
+        if let Some(conn) = self.peers.detach(id, direction) {
+            self.actions.push_back(Action::Close(conn, last_octets));
+        }
+    }
+
+    /// The attempt of `conn` succeeded.
+    pub fn handle_connected(&mut self, now: Time, conn: ConnId, local: SocketAddr) {
+        let Some((id, direction)) = self.peers.connection(conn) else { return };
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        match &mut peer.connections[slot(direction)] {
+            Some(connection) if connection.id == conn => connection.local = Some(local),
+            _ => return,
+        }
+        peer.session.handle_connected(now, direction);
+        self.drain_session(now, id);
+        self.settle(now);
+    }
+
+    /// The attempt of `conn` failed: why, in words.
+    pub fn handle_connect_failed(&mut self, now: Time, conn: ConnId, why: &str) {
+        let Some((id, direction)) = self.peers.connection(conn) else { return };
+        self.peers.by_connection.remove(&conn);
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        if peer.connections[slot(direction)].is_some_and(|c| c.id == conn) {
+            peer.connections[slot(direction)] = None;
+            peer.session.handle_connect_failed(now, why);
+            self.drain_session(now, id);
+        }
+        self.forget_if_over(id);
+        self.settle(now);
+    }
+
+    /// `conn` was closed by the peer or failed: `why` in words. Not for connections that [`Action::Close`] named.
+    pub fn handle_closed(&mut self, now: Time, conn: ConnId, why: &str) {
+        let Some((id, direction)) = self.peers.connection(conn) else { return };
+        self.peers.by_connection.remove(&conn);
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        if peer.connections[slot(direction)].is_some_and(|c| c.id == conn) {
+            peer.connections[slot(direction)] = None;
+            peer.session.handle_closed(now, direction, why);
+            self.drain_session(now, id);
+        }
+        self.forget_if_over(id);
+        self.settle(now);
+    }
+
+    pub(super) fn peers_timeout(&mut self, now: Time) {
+        for id in self.peers.ids() {
+            let Some(peer) = self.peers.by_id_mut(id) else { continue };
+            if peer.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                peer.session.handle_timeout(now);
+                self.drain_session(now, id);
+                self.forget_if_over(id);
+            }
+        }
+        self.free_retired_peers();
+    }
+
+    pub(super) fn peer_up(&mut self, now: Time, id: PeerId, negotiated: &Negotiated) {
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        peer.end_of_rib = false;
+        peer.last_refusal = None;
+        peer.up_since = Some(now);
+        self.rib.add_peer(id, peer.negotiated_as_rib_peer(negotiated));
+        self.rib.join_export(id);
+        self.events.session_up(peer, negotiated);
+    }
+
+    pub(super) fn peer_down(&mut self, now: Time, id: PeerId, reason: &DownReason) {
+        let routes = u64::from(self.rib.peer_routes(id));
+        self.rib.peer_down(id, false);
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        peer.end_of_rib = false;
+        let up_secs = Self::up_secs(peer, now);
+        peer.up_since = None;
+        self.events.session_down(peer, reason, up_secs, routes);
+    }
+
+    /// Ends every session with Cease/administrative shutdown and these words; rows and devices stay (SIGTERM).
+    pub fn shutdown(&mut self, now: Time, text: &str) {
+        for id in self.peers.ids() {
+            self.remove_peer(now, id, notification::cease::ADMIN_SHUTDOWN, text);
+        }
+    }
+
+    /// Whether no connection is left, so that the process may go.
+    pub fn is_closed(&self) -> bool {
+        self.peers.by_connection.is_empty()
+    }
+}

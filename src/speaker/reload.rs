@@ -1,0 +1,214 @@
+//! Changes while the daemon runs: a reload applies the file's differences and touches nothing else; VNIs come and go by
+//! request; a neighbor is reset.
+
+use crate::base::{Time, Vni};
+use crate::config::{self, Config, Difference, NeighborAddress, NeighborChange, VniChange, VniConfig};
+use crate::control::{Event, Reply, VniAdd};
+use crate::rib::PeerId;
+use crate::wire::notification::cease;
+
+use super::kernel::instance_config;
+use super::{Action, RequestId, Speaker};
+
+impl Speaker {
+    /// The file was read again. `Err`: it is wrong, in the words of the report; nothing changes.
+    pub fn reload(&mut self, now: Time, outcome: Result<Config, String>, request: Option<RequestId>) {
+        let reply = match outcome {
+            Err(report) => {
+                self.events.push(Event::ConfigRefused { error: report.lines().next().unwrap_or_default().to_owned() });
+                Reply::Refused { message: report }
+            }
+            Ok(config) => {
+                let (changes, needs_restart) = self.apply(now, config);
+                let message = Event::ConfigReloaded { changes, needs_restart };
+                self.events.push(message.clone());
+                Reply::Done { message: message.to_string() }
+            }
+        };
+        if let Some(request) = request {
+            self.actions.push_back(Action::Reply(request, Box::new(reply)));
+        }
+        self.settle(now);
+    }
+
+    fn apply(&mut self, now: Time, config: Config) -> (Vec<String>, Vec<String>) {
+        let difference = config::difference(&self.config, &config);
+        let mut changes = difference.applied.clone();
+        let neighbors_changed =
+            !(difference.neighbors_added.is_empty() && difference.neighbors_removed.is_empty() && difference.neighbors_changed.is_empty());
+        let Difference { neighbors_added, neighbors_removed, neighbors_changed: altered, vnis_added, vnis_removed, vnis_changed, .. } =
+            difference;
+        // What needs a restart stays in force as it was.
+        let router = self.config.router.clone();
+        let (vxlan, control) = (self.config.vxlan.clone(), self.config.control.clone());
+        let needs_restart = difference.needs_restart;
+        self.config = config;
+        self.config.router = router;
+        self.config.control = control;
+        if !needs_restart.is_empty() {
+            self.config.vxlan = vxlan;
+        }
+
+        for who in neighbors_removed {
+            changes.push(format!("neighbor {who} removed"));
+            self.remove_neighbor(now, who);
+        }
+        for change in altered {
+            changes.push(format!("neighbor {}: {} changed", change.neighbor.who, change.keys.join(", ")));
+            self.change_neighbor(now, change);
+        }
+        for neighbor in neighbors_added {
+            changes.push(format!("neighbor {} added", neighbor.who));
+            self.add_neighbor(now, &neighbor);
+        }
+        for vni in vnis_removed {
+            if self.vnis.get(&vni).is_some_and(|state| !state.run_time) {
+                changes.push(format!("VNI {vni} removed"));
+                self.remove_vni(now, vni, "it left the configuration");
+            }
+        }
+        for change in vnis_changed {
+            changes.push(format!("VNI {}: {} changed", change.vni.vni, change.keys.join(", ")));
+            self.change_vni(now, change);
+        }
+        if !vnis_added.is_empty() {
+            changes.extend(vnis_added.iter().map(|vni| format!("VNI {} added", vni.vni)));
+            for vni in &vnis_added {
+                // A VNI that a request had added is the file's from now on.
+                self.vnis.remove(&vni.vni);
+                self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni.vni);
+            }
+            self.add_vnis(now, vnis_added);
+        }
+        self.wish_devices();
+        if neighbors_changed {
+            self.actions.push_back(Action::NeighborsChanged);
+        }
+        (changes, needs_restart)
+    }
+
+    fn peers_of(&self, who: NeighborAddress) -> Vec<PeerId> {
+        self.peers.iter().filter(|peer| peer.neighbor.who == who).map(|peer| peer.id).collect()
+    }
+
+    fn remove_neighbor(&mut self, now: Time, who: NeighborAddress) {
+        self.peers.ranges.retain(|range| range.who != who);
+        for id in self.peers_of(who) {
+            self.remove_peer(now, id, cease::PEER_DECONFIGURED, "removed from the configuration");
+        }
+    }
+
+    fn change_neighbor(&mut self, now: Time, change: NeighborChange) {
+        let who = change.neighbor.who;
+        if let Some(range) = self.peers.ranges.iter_mut().find(|range| range.who == who) {
+            *range = change.neighbor.clone();
+        }
+        if change.reset {
+            for id in self.peers_of(who) {
+                self.remove_peer(now, id, cease::OTHER_CONFIG, "configuration changed");
+                self.forget_peer(id);
+            }
+            if matches!(who, NeighborAddress::Address(_)) {
+                self.add_neighbor(now, &change.neighbor);
+            }
+        } else {
+            for id in self.peers_of(who) {
+                if let Some(peer) = self.peers.by_id_mut(id) {
+                    peer.neighbor = change.neighbor.clone();
+                }
+            }
+        }
+    }
+
+    fn change_vni(&mut self, now: Time, change: VniChange) {
+        let vni = change.vni.vni;
+        let Some(state) = self.vnis.get_mut(&vni) else { return };
+        state.config = change.vni.clone();
+        if change.instance {
+            let rd = self.renumbered_rd(&change.vni);
+            let Some(state) = self.vnis.get_mut(&vni) else { return };
+            state.rd = rd;
+            let is_ready = state.ready().is_some();
+            self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni);
+            self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&change.vni, rd));
+            if is_ready {
+                self.evpn.device_up(now, &mut self.rib, vni);
+                // The new instance knows no local MAC yet: the kernel tells them all again.
+                self.actions.push_back(Action::Kernel(crate::fib::message::KernelCommand::ResyncLocal));
+            }
+        }
+    }
+
+    fn renumbered_rd(&mut self, config: &VniConfig) -> crate::wire::rd::Rd {
+        self.number_rds(std::slice::from_ref(config));
+        self.rd_of(config)
+    }
+
+    /// `evpnctl vni add`.
+    pub(super) fn vni_add(&mut self, now: Time, request: &VniAdd) -> Reply {
+        let vni = request.vni;
+        if self.config.router.vtep.is_none() {
+            return Reply::Refused { message: "this daemon has no `vtep` in [router]: a VNI needs one".to_owned() };
+        }
+        if self.vnis.contains_key(&vni) {
+            return Reply::Done { message: format!("VNI {vni} is there already") };
+        }
+        if self.vnis.len() >= self.config.limits.vnis as usize {
+            self.events.count("vnis_refused");
+            return Reply::Refused { message: format!("there are {} VNIs already, the limit of [limits] vnis", self.vnis.len()) };
+        }
+        let defaults = &self.config.vni_defaults;
+        let config = match defaults.vni(
+            vni,
+            &config::VniOverrides {
+                device: request.device.as_deref(),
+                bridge: request.bridge.as_deref(),
+                rd: request.rd.as_deref(),
+                import: request.import.as_deref(),
+                export: request.export.as_deref(),
+                neighbor_suppression: request.neighbor_suppression,
+                mtu: request.mtu,
+            },
+        ) {
+            Ok(config) => config,
+            Err(message) => return Reply::Refused { message },
+        };
+        self.removing.remove(&vni);
+        self.add_vnis(now, vec![config]);
+        if let Some(state) = self.vnis.get_mut(&vni) {
+            state.run_time = true;
+        }
+        Reply::Done { message: format!("VNI {vni} added; it is announced as soon as its device is ready (evpnctl show vnis {vni})") }
+    }
+
+    /// `evpnctl vni del`.
+    pub(super) fn vni_del(&mut self, now: Time, vni: Vni) -> Reply {
+        match self.vnis.get(&vni) {
+            None => Reply::NotFound { message: format!("no VNI {vni}") },
+            Some(state) if !state.run_time => Reply::Refused {
+                message: format!("VNI {vni} stands in the configuration file: remove it there and run `evpnctl reload`"),
+            },
+            Some(_) => {
+                self.remove_vni(now, vni, "deleted by request");
+                Reply::Done { message: format!("VNI {vni} deleted") }
+            }
+        }
+    }
+
+    /// `evpnctl clear neighbor`.
+    pub(super) fn clear_neighbor(&mut self, now: Time, address: std::net::IpAddr) -> Reply {
+        let Some(peer) = self.peers.by_address(address) else {
+            return Reply::NotFound { message: format!("no neighbor {address}") };
+        };
+        let (id, enabled) = (peer.id, peer.neighbor.enabled);
+        if let Some(peer) = self.peers.by_id_mut(id) {
+            peer.session.stop(now, cease::ADMIN_RESET, "reset by the operator");
+        }
+        self.drain_session(now, id);
+        if enabled && let Some(peer) = self.peers.by_id_mut(id) {
+            peer.session.start(now);
+        }
+        self.drain_session(now, id);
+        Reply::Done { message: format!("neighbor {address} reset") }
+    }
+}

@@ -1,0 +1,280 @@
+//! What the daemon tells about itself: status, neighbors, VNIs, VTEPs. Routes and MACs are in `show_routes.rs`, what
+//! must ask the kernel first in `show_kernel.rs`. Long tables are cut into pages; a cursor is a place in their order.
+
+use std::collections::BTreeMap;
+
+use crate::base::{Time, Vni};
+use crate::control::{
+    Count, MacCount, MessageCounts, NeighborView, Page, Reply, Request, RowCounts, Status, VniView, VtepView, page_size,
+};
+use crate::fib::device::DeviceState;
+use crate::session::State;
+
+use super::{Action, Peer, RequestId, Speaker, VniState};
+
+impl Speaker {
+    /// The reply to `request`; `None` where it comes later.
+    pub(super) fn answer(&mut self, now: Time, id: RequestId, request: Request) -> Option<Reply> {
+        let is_change = matches!(request, Request::Reload {} | Request::VniAdd(_) | Request::VniDel { .. } | Request::ClearNeighbor { .. });
+        if is_change && self.is_draining() {
+            return Some(Reply::Refused { message: "the daemon is draining: nothing can be changed any more".to_owned() });
+        }
+        Some(match request {
+            Request::ShowStatus {} => Reply::Status(self.status(now)),
+            Request::ShowNeighbors { address, after, limit } => self.neighbors(now, address, after.as_deref(), limit),
+            Request::ShowVnis { vni, after, limit } => self.show_vnis(vni, after.as_deref(), limit),
+            Request::ShowVteps { after, limit } => self.show_vteps(after.as_deref(), limit),
+            Request::ShowMacs { vni, mac, after, limit } => self.show_macs(vni, mac, after.as_deref(), limit),
+            Request::ShowRoutes { route_type, vni, rd, neighbor, after, limit } => {
+                self.show_routes(now, &super::show_routes::Filter { route_type, vni, rd, neighbor }, after.as_deref(), limit)
+            }
+            Request::Explain { vni, mac } => return self.begin_explain(now, id, vni, mac),
+            Request::Diff { after, limit } => return self.begin_diff(id, after.as_deref(), limit),
+            Request::Monitor {} => Reply::Refused { message: "monitor is served by the socket itself".to_owned() },
+            Request::Drain {} => return self.begin_drain(now, id),
+            Request::Reload {} => {
+                self.actions.push_back(Action::ReadConfig(Some(id)));
+                return None;
+            }
+            Request::VniAdd(request) => self.vni_add(now, &request),
+            Request::VniDel { vni } => self.vni_del(now, vni),
+            Request::ClearNeighbor { address } => self.clear_neighbor(now, address),
+        })
+    }
+
+    fn status(&self, now: Time) -> Status {
+        let established = self.peers.iter().filter(|peer| peer.session.established().is_some()).count() as u64;
+        let ready = self.vnis.values().filter(|vni| vni.ready().is_some()).count() as u64;
+        let (mut local, mut remote) = (0, 0);
+        for vni in self.vnis.keys() {
+            if let Some(instance) = self.evpn.instance(*vni) {
+                local += instance.local_mac_count() as u64;
+                remote += instance.remote_mac_count() as u64;
+            }
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            asn: self.config.router.asn,
+            router_id: self.config.router.router_id,
+            vtep: self.config.router.vtep,
+            uptime_secs: now.secs_since(self.started),
+            draining: self.is_draining(),
+            neighbors: Count { up: established, configured: self.peers.iter().count() as u64 },
+            vnis: Count { up: ready, configured: self.vnis.len() as u64 },
+            vteps: self.evpn.vteps().len() as u64,
+            routes: self.rib.dest_count() as u64,
+            paths: self.rib.path_count() as u64,
+            macs: MacCount { local, remote },
+            rows: row_counts(&self.fib.counts(None)),
+            overflows: self.overflows,
+            counters: self.counters(),
+            warnings: self.warnings(),
+        }
+    }
+
+    /// Everything that is counted, by name, with the room in front.
+    fn counters(&self) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        let rooms: [(&str, Vec<(&'static str, u64)>); 4] = [
+            ("rib", self.rib.stats().counters()),
+            ("evpn", self.evpn.stats().counters()),
+            ("fib", self.fib.stats().counters()),
+            ("speaker", self.events.counters.iter().map(|(&name, &count)| (name, count)).collect()),
+        ];
+        for (room, counters) in rooms {
+            all.extend(counters.into_iter().map(|(name, count)| (format!("{room}_{name}"), count)));
+        }
+        all.insert("kernel_overflows".to_owned(), self.overflows);
+        all.insert("fib_healed_rows".to_owned(), self.healed);
+        all
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.kernel_fault.iter().map(|why| format!("the kernel's side does not work: {why}")).collect();
+        for (vni, state) in &self.vnis {
+            match &state.device {
+                Some(DeviceState::Unusable { reason, remedy, .. }) => warnings.push(format!("VNI {vni} is unusable: {reason}; {remedy}")),
+                Some(DeviceState::Ready(device)) => {
+                    warnings.extend(device.warnings.iter().map(|warning| format!("VNI {vni}: {warning}")));
+                }
+                None => {}
+            }
+        }
+        for peer in self.peers.iter().filter(|peer| peer.neighbor.enabled && peer.session.established().is_none()) {
+            let why = peer.session.last_error().map(|why| format!(": {why}")).unwrap_or_default();
+            warnings.push(format!("neighbor {} is not established{why}", peer.address));
+        }
+        let failed = self.fib.counts(None).failed;
+        if failed > 0 {
+            warnings.push(format!("{failed} rows are refused by the kernel: see `evpnctl diff`"));
+        }
+        warnings
+    }
+
+    fn neighbors(&self, now: Time, address: Option<std::net::IpAddr>, after: Option<&str>, limit: Option<u32>) -> Reply {
+        if let Some(address) = address {
+            return match self.peers.by_address(address) {
+                Some(peer) => Reply::Neighbors(Page::last(vec![self.neighbor_view(now, peer)])),
+                None => Reply::NotFound { message: format!("no neighbor {address}") },
+            };
+        }
+        let mut peers: Vec<&Peer> = self.peers.iter().collect();
+        peers.sort_by_key(|peer| peer.address);
+        let peers = peers.into_iter().map(|peer| (peer.address, peer));
+        let page = page(peers, after, limit, |peer| self.neighbor_view(now, peer));
+        page.map_or_else(bad_cursor, Reply::Neighbors)
+    }
+
+    fn neighbor_view(&self, now: Time, peer: &Peer) -> NeighborView {
+        let negotiated = peer.session.established().map(|(_, negotiated)| negotiated);
+        let ends = peer.ends();
+        let stats = peer.session.stats();
+        let state = if peer.neighbor.enabled { state_name(peer.session.state()) } else { "disabled" };
+        let counts = |counts: &crate::session::MessageCounts| MessageCounts {
+            open: counts.open,
+            update: counts.update,
+            notification: counts.notification,
+            keepalive: counts.keepalive,
+            route_refresh: counts.route_refresh,
+        };
+        NeighborView {
+            address: peer.address,
+            description: peer.neighbor.description.clone(),
+            asn: negotiated.map_or(peer.neighbor.asn, |n| n.peer_asn),
+            external: peer.neighbor.asn != self.config.router.asn,
+            state: state.to_owned(),
+            since_secs: now.secs_since(stats.since),
+            router_id: negotiated.map(|n| n.peer_identifier),
+            host_name: negotiated.and_then(|n| n.peer_host_name.clone()),
+            local_address: ends.and_then(|(local, _)| local).map(|local| local.ip()),
+            local_port: ends.and_then(|(local, _)| local).map(|local| local.port()),
+            remote_port: ends.map(|(_, remote)| remote.port()),
+            passive: peer.neighbor.passive || peer.dynamic,
+            dynamic: peer.dynamic,
+            client: peer.neighbor.route_reflector_client,
+            hold_time_secs: negotiated.map(|n| n.hold_time_secs),
+            capabilities: negotiated.map(|n| n.capabilities.iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            routes_received: u64::from(self.rib.peer_routes(peer.id)),
+            max_routes: peer.neighbor.max_routes,
+            routes_advertised: self.rib.advertised_count(peer.id),
+            pending: negotiated.is_some() && self.rib.has_pending(peer.id),
+            end_of_rib: peer.end_of_rib,
+            messages_in: counts(&stats.received),
+            messages_out: MessageCounts { update: self.rib.updates_sent(peer.id), ..counts(&stats.sent) },
+            established_count: stats.established,
+            dropped_count: stats.dropped,
+            last_error: peer.session.last_error().map(ToString::to_string),
+            last_error_secs: stats.last_error_at.map(|at| now.secs_since(at)),
+        }
+    }
+
+    fn show_vnis(&self, vni: Option<Vni>, after: Option<&str>, limit: Option<u32>) -> Reply {
+        if let Some(vni) = vni {
+            return match self.vnis.get(&vni) {
+                Some(state) => Reply::Vnis(Page::last(vec![self.vni_view(state)])),
+                None => Reply::NotFound { message: format!("no VNI {vni}") },
+            };
+        }
+        page(self.vnis.iter().map(|(&vni, state)| (vni, state)), after, limit, |state| self.vni_view(state))
+            .map_or_else(bad_cursor, Reply::Vnis)
+    }
+
+    fn vni_view(&self, state: &VniState) -> VniView {
+        let vni = state.config.vni;
+        let instance = self.evpn.instance(vni);
+        let ready = match &state.device {
+            Some(DeviceState::Ready(device)) => Some(device),
+            _ => None,
+        };
+        let (reason, remedy) = match &state.device {
+            Some(DeviceState::Unusable { reason, remedy, .. }) => (Some(reason.clone()), Some(remedy.clone())),
+            _ => (None, None),
+        };
+        let word = match (&state.device, state.adopting) {
+            (None, _) | (Some(DeviceState::Ready(_)), true) => "waiting",
+            (Some(DeviceState::Unusable { .. }), _) => "unusable",
+            (Some(DeviceState::Ready(device)), false) if !device.up => "down",
+            (Some(DeviceState::Ready(_)), false) => "ready",
+        };
+        VniView {
+            vni,
+            device: ready.map_or_else(|| state.config.device.clone(), |device| device.device.clone()),
+            bridge: ready.map_or_else(|| state.config.bridge.clone(), |device| device.bridge.clone()),
+            rd: state.rd.to_string(),
+            import: state.config.import.iter().map(ToString::to_string).collect(),
+            export: instance.map(|instance| instance.export_targets().iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            state: word.to_owned(),
+            reason,
+            remedy,
+            made_device: ready.is_some_and(|device| device.made_device),
+            made_bridge: ready.is_some_and(|device| device.made_bridge),
+            run_time: state.run_time,
+            local: ready.and_then(|device| device.local),
+            port: ready.map(|device| device.port),
+            mtu: ready.map(|device| device.mtu),
+            vteps: self.fib.flood(vni).len() as u64,
+            local_macs: instance.map_or(0, |instance| instance.local_mac_count() as u64),
+            remote_macs: instance.map_or(0, |instance| instance.remote_mac_count() as u64),
+            rows: row_counts(&self.fib.counts(Some(vni))),
+            warnings: ready.map(|device| device.warnings.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn show_vteps(&self, after: Option<&str>, limit: Option<u32>) -> Reply {
+        let vteps = self.evpn.vteps();
+        let items = vteps.into_iter().map(|vtep| (vtep.address, vtep));
+        page(items, after, limit, |vtep| VtepView { address: vtep.address, vnis: vtep.vnis, macs: vtep.macs as u64 })
+            .map_or_else(bad_cursor, Reply::Vteps)
+    }
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Idle => "idle",
+        State::Connect => "connect",
+        State::Active => "active",
+        State::OpenSent => "open_sent",
+        State::OpenConfirm => "open_confirm",
+        State::Established => "established",
+    }
+}
+
+fn row_counts(counts: &crate::fib::RowCounts) -> RowCounts {
+    RowCounts {
+        wanted: counts.wanted,
+        in_sync: counts.in_sync,
+        dirty: counts.dirty,
+        in_flight: counts.in_flight,
+        failed: counts.failed,
+    }
+}
+
+/// One page of items in the order of their keys: those after the cursor, which is the last key of the page before.
+/// `Err`: the cursor is not one of ours.
+pub(super) fn page<K, T, V>(
+    items: impl Iterator<Item = (K, T)>,
+    after: Option<&str>,
+    limit: Option<u32>,
+    mut view: impl FnMut(T) -> V,
+) -> Result<Page<V>, String>
+where
+    K: Ord + std::fmt::Display + std::str::FromStr,
+{
+    let after = match after {
+        None => None,
+        Some(text) => Some(text.parse::<K>().map_err(|_| text.to_owned())?),
+    };
+    let mut items = items.filter(|(key, _)| after.as_ref().is_none_or(|after| key > after));
+    let mut shown = Vec::new();
+    let mut last = None;
+    for (key, item) in items.by_ref().take(page_size(limit)) {
+        shown.push(view(item));
+        last = Some(key);
+    }
+    let next = if items.next().is_some() { last.map(|key| key.to_string()) } else { None };
+    Ok(Page::new(shown, next))
+}
+
+pub(super) fn bad_cursor(text: String) -> Reply {
+    Reply::Refused { message: format!("`after` is \"{text}\", which is not the `next` of a page of this table") }
+}

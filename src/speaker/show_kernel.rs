@@ -1,0 +1,195 @@
+//! Requests that must ask the kernel first: `diff` and `explain`. They wait here until it has answered.
+
+use std::collections::BTreeMap;
+
+use crate::base::{MacAddr, Time, Vni};
+use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
+use crate::fib::message::{KernelCommand, KernelRow, Remote};
+
+use super::{Action, RequestId, Speaker};
+
+/// Why rows were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token {
+    /// A device became ready: what stands in it?
+    Adopt,
+    /// Notifications were lost, or it is time to look.
+    Audit,
+    /// `evpnctl diff`.
+    Diff(RequestId),
+    /// `evpnctl explain`.
+    Explain(RequestId),
+}
+
+/// Questions to the kernel that are under way, and the requests that wait for them.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    next_token: u64,
+    tokens: BTreeMap<u64, Token>,
+    diffs: BTreeMap<RequestId, DiffRequest>,
+    explains: BTreeMap<RequestId, (Vni, MacAddr)>,
+}
+
+#[derive(Debug)]
+struct DiffRequest {
+    /// VNIs still to be read.
+    waiting: Vec<Vni>,
+    found: BTreeMap<(Vni, MacAddr, String), DiffView>,
+    after: Option<String>,
+    limit: Option<u32>,
+    problems: Vec<String>,
+}
+
+impl Waiting {
+    fn token(&mut self, why: Token) -> u64 {
+        self.next_token += 1;
+        self.tokens.insert(self.next_token, why);
+        self.next_token
+    }
+}
+
+impl Speaker {
+    pub(super) fn ask_rows(&mut self, vni: Vni, why: Token) {
+        let token = self.requests.token(why);
+        self.actions.push_back(Action::Kernel(KernelCommand::Dump { token, vni }));
+    }
+
+    /// The kernel's rows of one VNI, for whoever asked.
+    pub(super) fn rows_read(&mut self, now: Time, token: u64, vni: Vni, rows: Result<Vec<KernelRow>, String>) {
+        let Some(why) = self.requests.tokens.remove(&token) else { return };
+        match (why, rows) {
+            (Token::Adopt, Ok(rows)) => self.device_adopted(now, vni, rows),
+            (Token::Adopt, Err(error)) => {
+                // The device may have gone meanwhile; if not, the kernel room tells of it again.
+                self.events.note(crate::control::Level::Warn, format!("cannot read the rows of VNI {vni}: {error}"));
+                self.device_adopted(now, vni, Vec::new());
+            }
+            (Token::Audit, Ok(rows)) => {
+                let differences = self.fib.handle_rows(now, vni, &rows) as u64;
+                if differences > 0 {
+                    self.healed += differences;
+                    self.events.push(crate::control::Event::RowsHealed { vni, rows: differences });
+                }
+            }
+            (Token::Audit, Err(error)) => {
+                self.events.note(crate::control::Level::Warn, format!("cannot read the rows of VNI {vni}: {error}"));
+            }
+            (Token::Diff(id), rows) => self.continue_diff(now, id, vni, rows),
+            (Token::Explain(_), _) => {}
+        }
+    }
+
+    pub(super) fn row_read(&mut self, now: Time, token: u64, row: Option<String>) {
+        let Some(Token::Explain(id)) = self.requests.tokens.remove(&token) else { return };
+        if let Some((vni, mac)) = self.requests.explains.remove(&id) {
+            let reply = self.explanation(now, vni, mac, row);
+            self.actions.push_back(Action::Reply(id, Box::new(Reply::Explanation(reply))));
+        }
+    }
+
+    pub(super) fn begin_diff(&mut self, id: RequestId, after: Option<&str>, limit: Option<u32>) -> Option<Reply> {
+        let ready: Vec<Vni> = self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
+        let problems = self.vnis.iter().filter(|(_, state)| state.ready().is_none()).map(|(vni, _)| format!("VNI {vni} is not ready"));
+        let request = DiffRequest {
+            waiting: ready.clone(),
+            found: BTreeMap::new(),
+            after: after.map(str::to_owned),
+            limit,
+            problems: problems.collect(),
+        };
+        if ready.is_empty() {
+            return Some(finish_diff(request));
+        }
+        self.requests.diffs.insert(id, request);
+        for vni in ready {
+            self.ask_rows(vni, Token::Diff(id));
+        }
+        None
+    }
+
+    fn continue_diff(&mut self, now: Time, id: RequestId, vni: Vni, rows: Result<Vec<KernelRow>, String>) {
+        let Some(request) = self.requests.diffs.get_mut(&id) else { return };
+        request.waiting.retain(|&waiting| waiting != vni);
+        match rows {
+            Ok(rows) => {
+                for difference in self.fib.diff(now, vni, &rows) {
+                    let view = DiffView {
+                        vni: difference.vni,
+                        mac: difference.mac,
+                        wanted: difference.wanted.as_ref().map(show_remote),
+                        found: difference.found.as_ref().map(show_remote),
+                        state: difference.state,
+                    };
+                    let remote = view.wanted.clone().or_else(|| view.found.clone()).unwrap_or_default();
+                    request.found.insert((view.vni, view.mac, remote), view);
+                }
+            }
+            Err(error) => request.problems.push(format!("VNI {vni} cannot be read: {error}")),
+        }
+        if request.waiting.is_empty()
+            && let Some(request) = self.requests.diffs.remove(&id)
+        {
+            self.actions.push_back(Action::Reply(id, Box::new(finish_diff(request))));
+        }
+    }
+
+    pub(super) fn begin_explain(&mut self, now: Time, id: RequestId, vni: Vni, mac: MacAddr) -> Option<Reply> {
+        let Some(state) = self.vnis.get(&vni) else {
+            return Some(Reply::NotFound { message: format!("no VNI {vni}") });
+        };
+        if state.ready().is_none() {
+            return Some(Reply::Explanation(self.explanation(now, vni, mac, None)));
+        }
+        let token = self.requests.token(Token::Explain(id));
+        self.requests.explains.insert(id, (vni, mac));
+        self.actions.push_back(Action::Kernel(KernelCommand::GetRow { token, vni, mac }));
+        None
+    }
+
+    fn explanation(&self, now: Time, vni: Vni, mac: MacAddr, row: Option<String>) -> Explanation {
+        let told = self.evpn.explain(&self.rib, &self.fib, vni, mac);
+        let neighbor = |peer| self.peers.by_id(peer).map(|peer| peer.address);
+        let candidates = told.candidates.iter().map(|candidate| Candidate {
+            path: candidate.text.clone(),
+            neighbor: neighbor(candidate.peer),
+            best: candidate.wins,
+            why: candidate.why.clone(),
+        });
+        let view = self.fib.unicast(vni, mac);
+        Explanation {
+            vni,
+            mac,
+            local: told.local.clone(),
+            candidates: candidates.collect(),
+            choice: told.choice.clone(),
+            wanted: view.as_ref().and_then(|row| row.wanted).as_ref().map(show_remote),
+            installed: view.as_ref().and_then(|row| row.installed).as_ref().map(show_remote),
+            status: view.as_ref().map_or_else(|| "no row is wanted".to_owned(), |row| row.in_words(now)),
+            kernel: row.map(|row| row.lines().map(str::to_owned).collect()).unwrap_or_default(),
+            conclusion: told.conclusion,
+        }
+    }
+}
+
+fn finish_diff(request: DiffRequest) -> Reply {
+    if !request.problems.is_empty() && request.found.is_empty() && request.after.is_none() {
+        return Reply::Refused { message: request.problems.join("; ") };
+    }
+    // The cursor is the number of differences already shown: the table is made anew for each page.
+    let skip = match request.after.as_deref().map(str::parse::<usize>) {
+        None => 0,
+        Some(Ok(count)) => count,
+        Some(Err(_)) => return super::show::bad_cursor(request.after.unwrap_or_default()),
+    };
+    let total = request.found.len();
+    let items: Vec<DiffView> = request.found.into_values().skip(skip).take(page_size(request.limit)).collect();
+    let shown = skip + items.len();
+    Reply::Diff(Page::new(items, (shown < total).then(|| shown.to_string())))
+}
+
+pub(super) fn show_remote(remote: &Remote) -> String {
+    match remote.vni {
+        Some(vni) => format!("{} vni {vni}", remote.ip),
+        None => remote.ip.to_string(),
+    }
+}

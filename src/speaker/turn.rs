@@ -1,0 +1,136 @@
+//! The walk of a route: a session's UPDATE into the table, the table's decisions into the MAC-VRFs, their wishes to
+//! the kernel, and what peers are yet to hear to the connections. See `docs/ARCHITECTURE.md` for the drawing.
+
+use crate::base::Time;
+use crate::session::{Direction, SessionEvent};
+
+use super::{Action, ConnId, Speaker};
+use crate::fib::message::KernelCommand;
+
+/// Destinations decided, or walked over by a long job, before the rim gets a say again. About 10 ms of work.
+const WORK_BUDGET: usize = 8192;
+
+impl Speaker {
+    /// Octets that arrived on `conn`. They are consumed whole.
+    pub fn handle_octets(&mut self, now: Time, conn: ConnId, octets: &[u8]) {
+        let Some((id, direction)) = self.peers.connection(conn) else { return };
+        if let Some(peer) = self.peers.by_id_mut(id) {
+            peer.octets_in += octets.len() as u64;
+            peer.session.handle_octets(now, direction, octets);
+        }
+        self.drain_session(now, id);
+        self.settle(now);
+    }
+
+    /// Takes everything one session has to say. UPDATEs go straight from its receive buffer into the table.
+    pub(super) fn drain_session(&mut self, now: Time, id: crate::rib::PeerId) {
+        loop {
+            let Self { peers, rib, events, .. } = self;
+            let Some(peer) = peers.by_id_mut(id) else { return };
+            let mut reset = None;
+            match peer.session.poll_event(now) {
+                None => return,
+                Some(SessionEvent::Update(body)) => {
+                    let outcome = crate::wire::update::UpdateView::parse(body).and_then(|view| rib.handle_update(now, id, &view));
+                    match outcome {
+                        Ok(outcome) => {
+                            peer.note_update(&outcome);
+                            if !outcome.mistakes.is_empty() {
+                                events.update_mistakes(peer.address, &outcome.mistakes);
+                            }
+                            if outcome.over_max_routes {
+                                reset = Some(peer.over_max_routes());
+                            }
+                        }
+                        Err(notification) => reset = Some(notification),
+                    }
+                }
+                Some(SessionEvent::RouteRefresh(refresh)) => {
+                    if refresh.subtype == 0 {
+                        let enhanced = peer.session.established().is_some_and(|(_, n)| n.enhanced_route_refresh);
+                        rib.refresh_export(id, enhanced);
+                    }
+                }
+                Some(SessionEvent::Connect) => self.connect(id),
+                Some(SessionEvent::CancelConnect) => self.close(id, Direction::Outgoing),
+                Some(SessionEvent::Close(direction)) => self.close(id, direction),
+                Some(SessionEvent::Established(negotiated)) => {
+                    let negotiated = negotiated.clone();
+                    self.peer_up(now, id, &negotiated);
+                }
+                Some(SessionEvent::Down(reason)) => self.peer_down(now, id, &reason),
+                Some(SessionEvent::Refused(reason)) => {
+                    let text = reason.to_string();
+                    events.refused(peer, &text);
+                }
+            }
+            if let Some(notification) = reset
+                && let Some(peer) = self.peers.by_id_mut(id)
+            {
+                peer.session.handle_error(now, notification);
+            }
+        }
+    }
+
+    /// Carries what changed through the floors until nothing is left that can be done now: table → instances → rows →
+    /// batches. Returns whether a long walk has more to do ([`Speaker::has_work`]).
+    pub(super) fn settle(&mut self, now: Time) {
+        self.rib.work(WORK_BUDGET);
+        let mut decided = 0;
+        while let Some(dest) = self.rib.next_change() {
+            self.evpn.handle_change(now, &mut self.rib, &mut self.fib, dest);
+            decided += 1;
+            if decided >= WORK_BUDGET {
+                break;
+            }
+        }
+        self.take_evpn_events();
+        while let Some(batch) = self.fib.poll_batch(now) {
+            self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
+        }
+        self.remove_devices_when_cleared();
+        self.sweep_when_confirmed(now);
+        self.continue_drain(now);
+    }
+
+    /// Whether a walk was cut for fairness and [`Speaker::handle_work`] should be called when the rim has had its say.
+    pub fn has_work(&self) -> bool {
+        self.rib.has_changes() || self.rib.has_work()
+    }
+
+    /// Goes on with what a turn left over.
+    pub fn handle_work(&mut self, now: Time) {
+        self.settle(now);
+    }
+
+    /// Whether there is anything to send on `conn`.
+    pub fn wants_transmit(&self, conn: ConnId) -> bool {
+        let Some((id, direction)) = self.peers.connection(conn) else { return false };
+        let Some(peer) = self.peers.by_id(id) else { return false };
+        if peer.session.has_transmit(direction) {
+            return true;
+        }
+        matches!(peer.session.established(), Some((at, _)) if at == direction) && self.rib.has_pending(id)
+    }
+
+    /// Appends about `budget` octets to send on `conn`: session messages first, so that a million routes never cost a
+    /// KEEPALIVE, then whole UPDATEs. Whatever was appended must be sent, in this order.
+    pub fn transmit(&mut self, conn: ConnId, out: &mut Vec<u8>, budget: usize) {
+        let Some((id, direction)) = self.peers.connection(conn) else { return };
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        peer.session.transmit(direction, out);
+        if matches!(peer.session.established(), Some((at, _)) if at == direction) && out.len() < budget {
+            let left = budget - out.len();
+            self.rib.fill(id, out, left);
+        }
+    }
+
+    /// TCP took octets of `conn`: the peer reads.
+    pub fn handle_sent(&mut self, now: Time, conn: ConnId, octets: usize) {
+        let Some((id, direction)) = self.peers.connection(conn) else { return };
+        if let Some(peer) = self.peers.by_id_mut(id) {
+            peer.octets_out += octets as u64;
+            peer.session.handle_sent(now, direction);
+        }
+    }
+}
