@@ -1,9 +1,17 @@
 //! Floor 2: what the kernel should hold, entry by entry, and whether it does. Knows no BGP and no netlink.
 //!
-//! Read `message` first: it is the language between this room's owner and the kernel.
+//! Read `message` first: it is the language between this room's owner and the kernel. Then `table`: wishes and the states
+//! of a row; `batch`: writes and their results; `adopt`: what the kernel says by itself; `view`: for people.
 
+mod adopt;
+mod batch;
 pub mod device;
 pub mod message;
+mod row;
+mod table;
+mod view;
 
 pub use device::{DeviceSpec, DeviceState, ReadyDevice};
 pub use message::{Batch, BatchDone, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, Remote};
+pub use table::{Fib, FibLimits};
+pub use view::{FibStats, RowDifference, RowView, Status, errno_words};

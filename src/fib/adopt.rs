@@ -1,0 +1,254 @@
+//! Comparing with what the kernel has: adoption, dumps, and the events of its FDB.
+//!
+//! A dump or an event may be older than our last write, and our own writes are echoed like anybody's (kernel 6.18: pid 0).
+//! So nothing here trusts the order: in doubt a row is written again, which is idempotent, and only the counters care
+//! whether it was our echo. A row without EXT_LEARNED is the operator's where we had none, and is never touched; where it
+//! was written over ours it is put back.
+
+use super::batch::{old_stamp, stamp};
+use super::message::KernelRow;
+use super::row::{NONE, Row, flag};
+use super::table::Fib;
+use crate::base::{MacAddr, Time, Vni};
+
+/// For so many quarters of a second after a write, an event that contradicts it is taken for an older one.
+const RECENT: u16 = 20;
+
+impl Fib {
+    /// A device is usable. `existing` is its FDB as it stands: rows with EXT_LEARNED are adopted, and are unconfirmed until
+    /// they are wanted or swept; others are the operator's. Rows wanted already become dirty where the kernel differs.
+    ///
+    /// May be called again when the device changes; with the same ifindex and no `existing`, no row is looked at.
+    pub fn device_ready(&mut self, now: Time, vni: Vni, ifindex: u32, local_is_ipv6: Option<bool>, existing: Vec<KernelRow>) {
+        self.now = now;
+        if let Some(&slot) = self.by_vni.get(&vni) {
+            let device = &mut self.devices[slot as usize];
+            let family_changed = std::mem::replace(&mut device.is_ipv6, local_is_ipv6) != local_is_ipv6;
+            if device.ifindex == Some(ifindex) {
+                if !existing.is_empty() {
+                    self.reconcile(slot, &existing);
+                }
+                if family_changed {
+                    self.for_device(slot, Self::renew);
+                }
+                return;
+            }
+            if device.ifindex.is_some() {
+                self.device_gone(vni);
+            }
+        }
+        let Some(slot) = self.device_slot(vni) else { return };
+        let device = &mut self.devices[slot as usize];
+        device.ifindex = Some(ifindex);
+        device.is_ipv6 = local_is_ipv6;
+        self.reconcile(slot, &existing);
+        self.for_device(slot, Self::touch);
+    }
+
+    /// The device of a VNI is gone, and its rows with it. What is wanted stays so and is written when it is back.
+    pub fn device_gone(&mut self, vni: Vni) {
+        let Some(&slot) = self.by_vni.get(&vni) else { return };
+        let device = &mut self.devices[slot as usize];
+        device.ifindex = None;
+        device.epoch = device.epoch.wrapping_add(1);
+        // One row more, so that forgetting the last does not give the slot away under our hands.
+        device.rows += 1;
+        self.for_device(slot, |fib, id| {
+            fib.set_installed(id, NONE);
+            let kept = flag::QUEUED | flag::IN_FLIGHT | flag::UNWANTED | flag::FLOOD | flag::FAILED;
+            fib.rows.row_mut(id).flags &= kept;
+            fib.renew(id);
+        });
+        let device = &mut self.devices[slot as usize];
+        device.rows -= 1;
+        if device.rows == 0 {
+            self.by_vni.remove(&vni);
+        }
+    }
+
+    /// A full dump of a device, after an overflow or for an audit. Differences become dirty; how many there were.
+    pub fn handle_rows(&mut self, now: Time, vni: Vni, rows: &[KernelRow]) -> usize {
+        self.now = now;
+        match self.by_vni.get(&vni) {
+            Some(&slot) if self.devices[slot as usize].ifindex.is_some() => {
+                let differences = self.reconcile(slot, rows);
+                self.stats.differences += differences as u64;
+                differences
+            }
+            _ => 0,
+        }
+    }
+
+    /// A row was deleted. True where it was behind our back: it will be put back.
+    pub fn handle_row_gone(&mut self, now: Time, vni: Vni, kernel: &KernelRow) -> bool {
+        self.now = now;
+        let Some(id) = self.find(vni, kernel) else { return false };
+        let row = *self.rows.row(id);
+        let goal = row.goal();
+        if row.has(flag::IN_FLIGHT) {
+            if goal == NONE {
+                self.rows.row_mut(id).flags |= flag::ECHOED;
+            } else if row.installed != NONE || row.has(flag::ECHOED) {
+                self.rows.row_mut(id).flags |= flag::FORCE;
+            }
+            return false;
+        }
+        if goal != NONE && row.installed == goal && self.is_recent(now, &row) {
+            // Most likely the echo of a delete before the last write: write again, without noise.
+            let row = self.rows.row_mut(id);
+            row.flags |= flag::FORCE;
+            row.stamp = old_stamp(now);
+            self.touch(id);
+            return false;
+        }
+        let ours = !row.has(flag::FOREIGN) && goal != NONE && row.installed != NONE;
+        self.rows.row_mut(id).flags &= !(flag::FOREIGN | flag::UNCONFIRMED);
+        self.set_installed(id, NONE);
+        self.touch(id);
+        self.stats.healed += u64::from(ours);
+        ours
+    }
+
+    /// A row was added or changed. True where it was behind our back: it will be put back.
+    pub fn handle_row_changed(&mut self, now: Time, vni: Vni, kernel: &KernelRow) -> bool {
+        self.now = now;
+        let Some(id) = self.find(vni, kernel) else {
+            // Ours that was deleted meanwhile, or another control plane's: the audit knows. A plain row is an operator's.
+            if let (false, Some(&slot)) = (kernel.ext_learned, self.by_vni.get(&vni)) {
+                self.insert_found(slot, kernel, flag::FOREIGN);
+            }
+            return false;
+        };
+        let row = *self.rows.row(id);
+        let goal = row.goal();
+        let equals = |fib: &Self, id: u32| fib.remote(id) == Some(kernel.remote);
+        if row.has(flag::IN_FLIGHT) {
+            if goal != NONE && equals(self, goal) {
+                self.rows.row_mut(id).flags |= flag::ECHOED;
+            } else if goal != NONE && (row.has(flag::ECHOED) || !equals(self, row.installed)) {
+                self.rows.row_mut(id).flags |= flag::FORCE;
+            }
+            return false;
+        }
+        if row.has(flag::FOREIGN) || (!kernel.ext_learned && goal == NONE) {
+            self.found(id, kernel);
+            let swept = self.swept;
+            let row = self.rows.row_mut(id);
+            if kernel.ext_learned {
+                let unknown = if goal == NONE && !swept { flag::UNCONFIRMED } else { flag::FORCE };
+                row.flags = row.flags & !flag::FOREIGN | unknown;
+            } else {
+                row.flags = row.flags & !flag::UNCONFIRMED | flag::FOREIGN;
+            }
+            self.touch(id);
+            return false;
+        }
+        if equals(self, row.installed) && (kernel.ext_learned || row.installed == goal) {
+            self.rows.row_mut(id).stamp = old_stamp(now);
+            return false;
+        }
+        if goal != NONE && row.installed == goal && kernel.ext_learned && self.is_recent(now, &row) {
+            let row = self.rows.row_mut(id);
+            row.flags |= flag::FORCE;
+            row.stamp = old_stamp(now);
+            self.touch(id);
+            return false;
+        }
+        let ours = goal != NONE && row.installed == goal && !equals(self, goal);
+        self.found(id, kernel);
+        if ours && !kernel.ext_learned {
+            // A write with EXT_LEARNED over an entry written by netlink changes neither state nor flags.
+            self.rows.row_mut(id).flags |= flag::DELETE_FIRST;
+        }
+        self.touch(id);
+        self.stats.healed += u64::from(ours);
+        ours
+    }
+
+    fn is_recent(&self, now: Time, row: &Row) -> bool {
+        stamp(now).wrapping_sub(row.stamp) < RECENT
+    }
+
+    fn find(&self, vni: Vni, kernel: &KernelRow) -> Option<u32> {
+        if kernel.mac == MacAddr::ZERO {
+            return Some(self.find_flood(vni, &kernel.remote)?.1);
+        }
+        self.rows.find_unicast(*self.by_vni.get(&vni)?, kernel.mac)
+    }
+
+    fn for_device(&mut self, slot: u16, mut each: impl FnMut(&mut Self, u32)) {
+        for id in 0..self.rows.end() {
+            let row = self.rows.row(id);
+            if row.device == slot && !row.has(flag::FREE) {
+                each(self, id);
+            }
+        }
+    }
+
+    /// Notes what stands in the kernel for a row.
+    fn found(&mut self, id: u32, kernel: &KernelRow) {
+        let remote = self.remotes.acquire(kernel.remote).0;
+        self.set_installed(id, remote);
+    }
+
+    /// A row that nobody wants, as it stands in the kernel.
+    fn insert_found(&mut self, slot: u16, kernel: &KernelRow, flags: u16) -> u32 {
+        let installed = self.remotes.acquire(kernel.remote).0;
+        let (wanted, flood) =
+            if kernel.mac == MacAddr::ZERO { (self.remotes.acquire(kernel.remote).0, flag::FLOOD) } else { (NONE, 0) };
+        let flags = flags | flood | flag::UNWANTED;
+        self.insert(Row { mac: kernel.mac, device: slot, wanted, installed, next: NONE, flags, stamp: old_stamp(self.now) })
+    }
+
+    /// Takes a dump for the truth, but for rows that are being written. How many rows differed.
+    fn reconcile(&mut self, slot: u16, rows: &[KernelRow]) -> usize {
+        let vni = self.devices[slot as usize].vni;
+        let mut differences = 0;
+        for kernel in rows {
+            let Some(id) = self.find(vni, kernel) else {
+                let flags = match (kernel.ext_learned, self.swept) {
+                    (false, _) => flag::FOREIGN,
+                    (true, false) => flag::UNCONFIRMED,
+                    (true, true) => 0,
+                };
+                self.stats.adopted += u64::from(kernel.ext_learned);
+                differences += usize::from(kernel.ext_learned);
+                self.insert_found(slot, kernel, flags | flag::SEEN);
+                continue;
+            };
+            self.rows.row_mut(id).flags |= flag::SEEN;
+            let row = *self.rows.row(id);
+            if row.has(flag::IN_FLIGHT) {
+                continue;
+            }
+            let (goal, stood) = (row.goal(), row.installed);
+            self.found(id, kernel);
+            let stands = self.rows.row(id).installed;
+            let row = self.rows.row_mut(id);
+            if kernel.ext_learned {
+                row.flags &= !flag::FOREIGN;
+            } else if stood == NONE || goal == NONE || row.has(flag::FOREIGN) {
+                row.flags = row.flags & !flag::UNCONFIRMED | flag::FOREIGN;
+            } else if stands != goal {
+                row.flags |= flag::DELETE_FIRST;
+            }
+            if stands != stood && !row.has(flag::FOREIGN) && (stood != NONE || stands != goal) {
+                differences += 1;
+            }
+            self.touch(id);
+        }
+        self.for_device(slot, |fib, id| {
+            let row = fib.rows.row_mut(id);
+            let seen = row.has(flag::SEEN);
+            row.flags &= !flag::SEEN;
+            if seen || row.installed == NONE || row.has(flag::IN_FLIGHT) {
+                return;
+            }
+            differences += usize::from(row.goal() != NONE && !row.has(flag::FOREIGN));
+            row.flags &= !(flag::FOREIGN | flag::UNCONFIRMED);
+            fib.set_installed(id, NONE);
+            fib.touch(id);
+        });
+        differences
+    }
+}

@@ -1,0 +1,271 @@
+//! The rows as people see them: status, difference to the kernel, counters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::message::{KernelRow, Remote};
+use super::row::{NONE, Row, flag};
+use super::table::Fib;
+use crate::base::{MacAddr, Time, Vni};
+
+/// What was done and met. All but `in_flight` only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FibStats {
+    /// Rows added or replaced, acknowledged.
+    pub written: u64,
+    /// Rows deleted, acknowledged.
+    pub deleted: u64,
+    /// Deletes of what was not there.
+    pub already_gone: u64,
+    /// Writes the kernel refused.
+    pub failed: u64,
+    /// Of these, those that no repetition mends (EAFNOSUPPORT, EOPNOTSUPP).
+    pub permanent: u64,
+    /// Failed writes tried again.
+    pub retried: u64,
+    /// Rows put back that were removed or changed behind our back, seen by an event.
+    pub healed: u64,
+    /// The same, and rows too many, found by a dump.
+    pub differences: u64,
+    /// Rows with EXT_LEARNED found in the kernel that we did not know.
+    pub adopted: u64,
+    /// Adopted rows that were wanted just as they stood: no write.
+    pub confirmed: u64,
+    /// Adopted rows that nobody wanted: deleted.
+    pub swept: u64,
+    /// Rows written again on request.
+    pub reasserted: u64,
+    /// Batches cut.
+    pub batches: u64,
+    /// Results of batches that are not under way.
+    pub unknown_batches: u64,
+    /// Wishes refused because 65,535 devices have rows.
+    pub refused: u64,
+    /// Ops that wait for their result.
+    pub in_flight: u64,
+}
+
+/// Whether the kernel agrees about one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It does.
+    InSync,
+    /// It is to be told.
+    Dirty,
+    /// It was told and has not answered.
+    InFlight,
+    /// It refused.
+    Failed {
+        /// Why, a positive errno.
+        errno: i32,
+        /// How often so far.
+        attempts: u32,
+        /// When it is asked again.
+        retry: Time,
+    },
+    /// Stood in the kernel when we came; nobody wanted it yet, and it is not swept yet.
+    Unconfirmed,
+    /// There is no usable device.
+    NoDevice,
+    /// The operator's row (without EXT_LEARNED) stands there and is left alone.
+    Operator,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InSync => f.write_str("in sync"),
+            Self::Dirty => f.write_str("to be written"),
+            Self::InFlight => f.write_str("being written"),
+            Self::Failed { errno, attempts: 1, .. } => write!(f, "failed: {}", errno_words(*errno)),
+            Self::Failed { errno, attempts, .. } => write!(f, "failed {attempts} times: {}", errno_words(*errno)),
+            Self::Unconfirmed => f.write_str("found at start, not confirmed yet"),
+            Self::NoDevice => f.write_str("no usable device"),
+            Self::Operator => f.write_str("the operator's own row stands here and is left alone"),
+        }
+    }
+}
+
+/// What the kernel says with a number, in its words where they are common.
+pub fn errno_words(errno: i32) -> String {
+    let words = match errno {
+        1 => "Operation not permitted",
+        2 => "No such file or directory",
+        5 => "Input/output error",
+        11 => "Resource temporarily unavailable",
+        12 => "Cannot allocate memory",
+        16 => "Device or resource busy",
+        17 => "File exists",
+        19 => "No such device",
+        22 => "Invalid argument",
+        28 => "No space left",
+        95 => "Operation not supported",
+        97 => "Address family not supported (an IPv6 remote on an IPv4 device, or the other way)",
+        100 => "Network is down",
+        101 => "Network is unreachable",
+        105 => "No buffer space available",
+        _ => return format!("errno {errno}"),
+    };
+    words.to_owned()
+}
+
+/// One unicast row, for `show` and `explain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowView {
+    /// What the kernel should hold.
+    pub wanted: Option<Remote>,
+    /// What it is believed to hold.
+    pub installed: Option<Remote>,
+    /// Whether it agrees.
+    pub status: Status,
+}
+
+/// A row where the kernel differs from what is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowDifference {
+    /// Which VNI.
+    pub vni: Vni,
+    /// Which MAC; zero: the flood list.
+    pub mac: MacAddr,
+    /// What should stand.
+    pub wanted: Option<Remote>,
+    /// What stands.
+    pub found: Option<Remote>,
+    /// What we know of it, in words: "failed: No space left, retried in 3 s".
+    pub state: String,
+}
+
+impl Fib {
+    /// What differs between a dump of a device and what it should hold, in the order of MACs. Changes nothing.
+    pub fn diff(&self, vni: Vni, rows: &[KernelRow]) -> Vec<RowDifference> {
+        // Key: the MAC, and in the flood list the remote.
+        let key = |mac: MacAddr, remote: Remote| (mac, (mac == MacAddr::ZERO).then_some(remote));
+        let mut found: BTreeMap<_, &KernelRow> = rows.iter().map(|row| (key(row.mac, row.remote), row)).collect();
+        let mut differences = Vec::new();
+        for (mac, view) in self.device_rows(vni) {
+            let stands = match view.wanted.or(view.installed) {
+                Some(remote) => found.remove(&key(mac, remote)),
+                None => continue,
+            };
+            let stands_remote = stands.map(|row| row.remote);
+            let operators = stands.is_some_and(|row| !row.ext_learned);
+            if stands_remote == view.wanted || (operators && view.wanted.is_none()) {
+                continue;
+            }
+            let state = self.state_words(view.status);
+            differences.push(RowDifference { vni, mac, wanted: view.wanted, found: stands_remote, state });
+        }
+        for row in found.values().filter(|row| row.ext_learned) {
+            let state = "not ours to our knowledge; removed at the next audit".to_owned();
+            differences.push(RowDifference { vni, mac: row.mac, wanted: None, found: Some(row.remote), state });
+        }
+        differences.sort_by_key(|difference| (difference.mac, difference.wanted, difference.found));
+        differences
+    }
+
+    fn state_words(&self, status: Status) -> String {
+        match status {
+            Status::Failed { retry, .. } => {
+                format!("{status}, retried in {} s", retry.since(self.now).as_millis().div_ceil(1000))
+            }
+            Status::InSync => "changed behind our back; put back at the next audit".to_owned(),
+            _ => status.to_string(),
+        }
+    }
+
+    /// The row of a MAC, wanted or only found.
+    pub fn unicast(&self, vni: Vni, mac: MacAddr) -> Option<RowView> {
+        let id = self.rows.find_unicast(*self.by_vni.get(&vni)?, mac)?;
+        Some(self.view(id, self.rows.row(id)))
+    }
+
+    /// The wanted flood list of a VNI, in order.
+    pub fn flood(&self, vni: Vni) -> Vec<(Remote, Status)> {
+        let rows = self.device_rows(vni).filter(|(mac, _)| *mac == MacAddr::ZERO);
+        let mut list: Vec<_> = rows.filter_map(|(_, view)| Some((view.wanted?, view.status))).collect();
+        list.sort_by_key(|(remote, _)| *remote);
+        list
+    }
+
+    /// How many rows of both kinds a VNI has, with those that are about to go.
+    pub fn row_count(&self, vni: Vni) -> usize {
+        self.by_vni.get(&vni).map_or(0, |&slot| self.devices[slot as usize].rows)
+    }
+
+    /// The unicast rows of a VNI, in no order that means anything but always the same.
+    pub fn unicast_rows(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, RowView)> + '_ {
+        self.device_rows(vni).filter(|(mac, _)| *mac != MacAddr::ZERO)
+    }
+
+    fn device_rows(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, RowView)> + '_ {
+        let slot = self.by_vni.get(&vni).copied();
+        let rows = self.rows.iter().filter(move |(_, row)| Some(row.device) == slot);
+        rows.map(|(id, row)| (row.mac, self.view(id, row)))
+    }
+
+    /// Rows of all VNIs in both tables.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 0
+    }
+
+    /// Rows that wait to be written.
+    pub fn dirty_count(&self) -> usize {
+        self.flood_queue.len + self.unicast_queue.len
+    }
+
+    /// Rows whose last write failed.
+    pub fn failed_count(&self) -> usize {
+        self.retries.len()
+    }
+
+    /// The failed rows, in the order of their ids; at most `limit` of them.
+    pub fn failures(&self, limit: usize) -> Vec<(Vni, MacAddr, RowView)> {
+        let ids = self.retries.keys().take(limit);
+        ids.map(|&id| {
+            let row = self.rows.row(id);
+            (self.devices[row.device as usize].vni, row.mac, self.view(id, row))
+        })
+        .collect()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &FibStats {
+        &self.stats
+    }
+
+    /// Whether nothing is dirty, under way or failed.
+    pub fn is_settled(&self) -> bool {
+        self.dirty_count() == 0 && self.in_flight.is_empty() && self.retries.is_empty()
+    }
+
+    /// Octets of memory the rows and their indexes use, about.
+    pub fn memory(&self) -> usize {
+        self.rows.memory() + self.retries.len() * 64
+    }
+
+    fn view(&self, id: u32, row: &Row) -> RowView {
+        let goal = row.goal();
+        let status = if row.has(flag::FOREIGN) {
+            Status::Operator
+        } else if row.has(flag::UNCONFIRMED) {
+            Status::Unconfirmed
+        } else if self.devices[row.device as usize].ifindex.is_none() {
+            Status::NoDevice
+        } else if let Some(retry) = self.retries.get(&id).filter(|_| row.has(flag::FAILED)) {
+            Status::Failed { errno: retry.errno, attempts: retry.attempts, retry: retry.at }
+        } else if row.has(flag::IN_FLIGHT) {
+            Status::InFlight
+        } else if row.needs_write() {
+            Status::Dirty
+        } else {
+            Status::InSync
+        };
+        let wanted = if goal == NONE { None } else { self.remote(goal) };
+        RowView { wanted, installed: self.remote(row.installed), status }
+    }
+}
