@@ -112,6 +112,13 @@ pub async fn serve(shared: Shared, conn: ConnId, stream: TcpStream, signal: Rc<S
     }
 }
 
+/// Tells a connection that is not served why, and closes it.
+pub async fn turn_away(stream: TcpStream, last_octets: Vec<u8>) {
+    if !last_octets.is_empty() {
+        let _ = tokio::time::timeout(LAST_WORDS, say_last_words(&stream, &last_octets)).await;
+    }
+}
+
 /// Reads what is there, up to [`READ_LEN`] octets, and hands it to the speaker.
 fn read_some(shared: &Shared, conn: ConnId, stream: &TcpStream) -> io::Result<()> {
     shared.with(|core, now| {

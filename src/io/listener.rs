@@ -116,9 +116,15 @@ async fn accept_all(shared: Shared, listener: Rc<Listener>) {
             let (conn, transport) = core.speaker.handle_incoming(now, local, remote)?;
             let signal = Rc::new(Signal::default());
             core.connections.insert(conn, Rc::clone(&signal));
-            Some((conn, transport, signal))
+            Ok((conn, transport, signal))
         });
-        let Some((conn, transport, signal)) = accepted else { continue };
+        let (conn, transport, signal) = match accepted {
+            Ok(accepted) => accepted,
+            Err(last_octets) => {
+                shared.spawn(connection::turn_away(stream, last_octets));
+                continue;
+            }
+        };
         if let Err(error) = security::prepare_accepted(stream.as_fd(), &transport) {
             tracing::warn!("connection from {remote}: {error}");
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::Time;
 use crate::config::{Neighbor, NeighborAddress};
 use crate::rib::{PeerId, PeerKind, RibPeer, UpdateOutcome};
-use crate::session::{Direction, DownReason, Negotiated, Session, SessionConfig};
+use crate::session::{Admission, Direction, DownReason, Negotiated, Session, SessionConfig};
 use crate::wire::notification::{self, Notification};
 use crate::wire::update::UpdateContext;
 
@@ -37,6 +37,8 @@ pub struct Peer {
     pub update_mistakes: u64,
     /// The last refusal that was logged, so that a retry every few seconds does not repeat itself.
     pub(super) last_refusal: Option<String>,
+    /// When it last went down or did not come up.
+    pub last_error_at: Option<Time>,
     /// When the session came up; `None` while it is not Established.
     pub up_since: Option<Time>,
     /// Forget this peer once its connections are closed.
@@ -215,6 +217,7 @@ impl Speaker {
             octets_out: 0,
             update_mistakes: 0,
             last_refusal: None,
+            last_error_at: None,
             up_since: None,
             leaving: false,
         };
@@ -253,47 +256,63 @@ impl Speaker {
         self.peers.retired.retain(|&id| rib.peer_routes(id) > 0);
     }
 
-    /// Somebody connected. `None`: nobody we know; close it without a word.
-    pub fn handle_incoming(&mut self, now: Time, local: SocketAddr, remote: SocketAddr) -> Option<(ConnId, Box<Transport>)> {
-        if self.drain.is_some() {
-            return None;
-        }
+    /// Somebody connected. `Err`: not to be served; these last octets (maybe none) are for it, then close.
+    pub fn handle_incoming(
+        &mut self,
+        now: Time,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Result<(ConnId, Box<Transport>), Vec<u8>> {
         let address = remote.ip().to_canonical();
-        let known = self.peers.by_address(address).map(|peer| (peer.id, peer.neighbor.enabled && !peer.leaving));
-        let id = match known {
-            Some((id, true)) => id,
-            Some((_, false)) => return None,
-            None => {
-                let range = self.peers.ranges.iter().find(|n| n.enabled && n.who.contains(address))?.clone();
-                let limit = self.config.limits.dynamic_peers as usize;
-                if self.peers.iter().filter(|peer| peer.dynamic).count() >= limit {
-                    self.events.count("dynamic_peers_refused");
-                    return None;
+        let Some(id) = self.admit(now, address) else { return Err(Vec::new()) };
+        let Some(peer) = self.peers.by_id_mut(id) else { return Err(Vec::new()) };
+        let neighbor = peer.neighbor.clone();
+        let old = peer.connections[slot(Direction::Incoming)];
+        match peer.session.handle_connected(now, Direction::Incoming) {
+            Admission::Taken => {}
+            Admission::Replaces(farewell) => {
+                if let Some(old) = old {
+                    self.actions.push_back(Action::Close(old.id, farewell));
                 }
-                let id = self.add_peer(now, address, &range, true)?;
-                self.peers.by_id_mut(id)?.session.start(now);
-                self.drain_session(now, id);
-                id
             }
-        };
-        let neighbor = self.peers.by_id(id)?.neighbor.clone();
-        if self.peers.by_id(id)?.connections[slot(Direction::Incoming)].is_some() {
-            if matches!(self.peers.by_id(id)?.session.established(), Some((Direction::Incoming, _))) {
-                // RFC 4271 §6.8: the established connection stays; a peer that lost it waits for the hold timer.
-                self.events.count("second_connection_refused");
-                return None;
-            }
-            // The peer gave the old one up: it opened this one.
-            self.close(id, Direction::Incoming);
-            self.peers.by_id_mut(id)?.session.handle_closed(now, Direction::Incoming, "the peer opened another connection");
-            self.drain_session(now, id);
+            Admission::Refused(octets) => return Err(octets),
         }
         let external = neighbor.asn != self.config.router.asn;
         let conn = self.peers.attach(id, Direction::Incoming, Some(local), remote);
-        self.peers.by_id_mut(id)?.session.handle_connected(now, Direction::Incoming);
         self.drain_session(now, id);
         self.settle(now);
-        Some((conn, Box::new(Transport { remote, local: None, neighbor, external })))
+        Ok((conn, Box::new(Transport { remote, local: None, neighbor, external })))
+    }
+
+    /// The peer behind `address`, making one where a `listen-range` lets it in.
+    fn admit(&mut self, now: Time, address: IpAddr) -> Option<PeerId> {
+        if self.drain.is_some() {
+            return None;
+        }
+        if let Some(peer) = self.peers.by_address(address) {
+            return (peer.neighbor.enabled && !peer.leaving).then_some(peer.id);
+        }
+        let Some(range) = self.peers.ranges.iter().find(|range| range.enabled && range.who.contains(address)).cloned() else {
+            self.refuse_connection(address, "no neighbor and no listen-range names it");
+            return None;
+        };
+        let limit = self.config.limits.dynamic_neighbors as usize;
+        if self.peers.iter().filter(|peer| peer.dynamic).count() >= limit {
+            self.refuse_connection(address, "[limits] dynamic-neighbors is reached");
+            return None;
+        }
+        let id = self.add_peer(now, address, &range, true)?;
+        self.peers.by_id_mut(id)?.session.start(now);
+        self.drain_session(now, id);
+        Some(id)
+    }
+
+    /// Counted always, told once in a while: whoever scans ports must not fill the log.
+    fn refuse_connection(&mut self, address: IpAddr, reason: &str) {
+        self.events.count("connections_refused");
+        if self.events.counters.get("connections_refused").is_some_and(|count| count.is_power_of_two()) {
+            self.events.push(crate::control::Event::ConnectionRefused { address, reason: reason.to_owned() });
+        }
     }
 
     /// The session wants to connect.
@@ -331,7 +350,10 @@ impl Speaker {
             Some(connection) if connection.id == conn => connection.local = Some(local),
             _ => return,
         }
-        peer.session.handle_connected(now, direction);
+        if let Admission::Refused(octets) = peer.session.handle_connected(now, direction) {
+            self.peers.by_connection.remove(&conn);
+            self.actions.push_back(Action::Close(conn, octets));
+        }
         self.drain_session(now, id);
         self.settle(now);
     }
@@ -393,6 +415,7 @@ impl Speaker {
         peer.end_of_rib = false;
         let up_secs = Self::up_secs(peer, now);
         peer.up_since = None;
+        peer.last_error_at = Some(now);
         self.events.session_down(peer, reason, up_secs, routes);
     }
 

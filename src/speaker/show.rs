@@ -160,11 +160,11 @@ impl Speaker {
             pending: negotiated.is_some() && self.rib.has_pending(peer.id),
             end_of_rib: peer.end_of_rib,
             messages_in: counts(&stats.received),
-            messages_out: MessageCounts { update: self.rib.updates_sent(peer.id), ..counts(&stats.sent) },
+            messages_out: counts(&stats.sent),
             established_count: stats.established,
             dropped_count: stats.dropped,
             last_error: peer.session.last_error().map(ToString::to_string),
-            last_error_secs: stats.last_error_at.map(|at| now.secs_since(at)),
+            last_error_secs: peer.last_error_at.map(|at| now.secs_since(at)),
         }
     }
 

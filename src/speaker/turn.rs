@@ -61,6 +61,7 @@ impl Speaker {
                 Some(SessionEvent::Down(reason)) => self.peer_down(now, id, &reason),
                 Some(SessionEvent::Refused(reason)) => {
                     let text = reason.to_string();
+                    peer.last_error_at = Some(now);
                     events.refused(peer, &text);
                 }
             }
@@ -120,8 +121,9 @@ impl Speaker {
         let Some(peer) = self.peers.by_id_mut(id) else { return };
         peer.session.transmit(direction, out);
         if matches!(peer.session.established(), Some((at, _)) if at == direction) && out.len() < budget {
-            let left = budget - out.len();
+            let (start, left) = (out.len(), budget - out.len());
             self.rib.fill(id, out, left);
+            peer.session.count_updates_sent(crate::wire::header::count_messages(&out[start..]));
         }
     }
 
