@@ -1,11 +1,76 @@
-//! Path attributes: THE TABLE of codes, flags, parsers, emitters and RFC 7606 treatments.
+//! Path attributes: [`TABLE`] of codes, flags, readers, writers and RFC 7606 treatments, and the two engines that walk it.
+//!
+//! One row says all there is to say about one attribute; reading and writing look nowhere else. The readers and writers of the
+//! values are in `attribute_values`. Read `update` first: it says where the octets come from.
+//!
+//! ```text
+//! flags (1) | code (1) | length (1, or 2 with the extended length flag) | value
+//! ```
+
+use std::fmt;
+use std::net::IpAddr;
 
 use super::as_path::AsPath;
-use super::ext_community::ExtCommunity;
-use super::notification::Notification;
+use super::attribute_values::{self as values, Draft};
+use super::ext_community::{ExtCommunity, ExtCommunityKind, RouteTarget};
+use super::notification::{self, Notification};
 use super::pmsi::PmsiTunnel;
+use super::update::{RawAttributes, UpdateContext};
 use crate::base::BgpIdentifier;
-use std::net::IpAddr;
+
+/// The bits of the flags octet (RFC 4271 §4.3).
+pub mod flags {
+    /// Optional, else well-known.
+    pub const OPTIONAL: u8 = 0x80;
+    /// Passed on by speakers that do not know it.
+    pub const TRANSITIVE: u8 = 0x40;
+    /// Some speaker on the way did not know it.
+    pub const PARTIAL: u8 = 0x20;
+    /// The length has two octets.
+    pub const EXTENDED_LENGTH: u8 = 0x10;
+}
+
+/// Type codes (IANA, BGP path attributes).
+pub mod code {
+    /// RFC 4271 §5.1.1
+    pub const ORIGIN: u8 = 1;
+    /// RFC 4271 §5.1.2
+    pub const AS_PATH: u8 = 2;
+    /// RFC 4271 §5.1.3
+    pub const NEXT_HOP: u8 = 3;
+    /// RFC 4271 §5.1.4
+    pub const MULTI_EXIT_DISC: u8 = 4;
+    /// RFC 4271 §5.1.5
+    pub const LOCAL_PREF: u8 = 5;
+    /// RFC 4271 §5.1.6
+    pub const ATOMIC_AGGREGATE: u8 = 6;
+    /// RFC 4271 §5.1.7
+    pub const AGGREGATOR: u8 = 7;
+    /// RFC 1997
+    pub const COMMUNITIES: u8 = 8;
+    /// RFC 4456 §8
+    pub const ORIGINATOR_ID: u8 = 9;
+    /// RFC 4456 §8
+    pub const CLUSTER_LIST: u8 = 10;
+    /// RFC 4760 §3
+    pub const MP_REACH_NLRI: u8 = 14;
+    /// RFC 4760 §4
+    pub const MP_UNREACH_NLRI: u8 = 15;
+    /// RFC 4360
+    pub const EXTENDED_COMMUNITIES: u8 = 16;
+    /// RFC 6793
+    pub const AS4_PATH: u8 = 17;
+    /// RFC 6793
+    pub const AS4_AGGREGATOR: u8 = 18;
+    /// RFC 6514 §5
+    pub const PMSI_TUNNEL: u8 = 22;
+    /// RFC 5701
+    pub const IPV6_EXTENDED_COMMUNITIES: u8 = 25;
+    /// RFC 8092
+    pub const LARGE_COMMUNITY: u8 = 32;
+    /// RFC 9234 §5
+    pub const ONLY_TO_CUSTOMER: u8 = 35;
+}
 
 /// What an error in an UPDATE costs, from mild to severe (RFC 7606 §2). `Ord` is severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,9 +111,12 @@ pub struct Attributes {
     pub pmsi: Option<PmsiTunnel>,
     /// LARGE_COMMUNITY (32).
     pub large_communities: Vec<[u32; 3]>,
-    /// Attributes not in the table, in the order of their codes. Optional transitive ones are passed on with the
-    /// partial bit (RFC 4271 §5).
+    /// Attributes whose value this speaker does not look into, in the order of their codes: those not in [`TABLE`], and of those
+    /// in it ATOMIC_AGGREGATE, AGGREGATOR (always with a 4-octet AS), IPv6 extended communities and ONLY_TO_CUSTOMER.
+    /// Those not in the table are passed on with the partial bit where they are transitive, else not at all (RFC 4271 §5).
     pub unknown: Vec<UnknownAttribute>,
+    /// Which of the attributes above came with the partial bit, which nobody may clear (RFC 4271 §5): bit n is row n of [`TABLE`].
+    pub partial: u32,
 }
 
 /// ORIGIN (RFC 4271 §5.1.1). `Ord`: lower is preferred.
@@ -66,7 +134,7 @@ pub enum Origin {
 /// An attribute kept as it came.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UnknownAttribute {
-    /// The flags octet.
+    /// The flags octet: optional, transitive and partial; the other bits say nothing about the attribute and are 0.
     pub flags: u8,
     /// The type code.
     pub code: u8,
@@ -85,4 +153,461 @@ pub struct AttributeError {
     pub disposition: Disposition,
     /// What to send when the disposition is a session reset (also filled otherwise, for logs).
     pub notification: Notification,
+}
+
+/// Well-known or optional, and how far it goes (RFC 4271 §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Category {
+    /// In every UPDATE with routes.
+    WellKnownMandatory,
+    /// Known to all, not always there.
+    WellKnownDiscretionary,
+    /// Passed on by those who do not know it.
+    OptionalTransitive,
+    /// Not passed on by those who do not know it.
+    OptionalNonTransitive,
+}
+
+impl Category {
+    /// The optional and transitive bits that go with it.
+    pub const fn flags(self) -> u8 {
+        match self {
+            Self::WellKnownMandatory | Self::WellKnownDiscretionary => flags::TRANSITIVE,
+            Self::OptionalTransitive => flags::OPTIONAL | flags::TRANSITIVE,
+            Self::OptionalNonTransitive => flags::OPTIONAL,
+        }
+    }
+}
+
+/// From whom an attribute is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// From every peer.
+    Any,
+    /// From internal peers; from external ones it is discarded unread (RFC 7606 §7.5, §7.9, §7.10).
+    Internal,
+    /// From peers of 2-octet AS numbers; from others it is discarded unread (RFC 6793 §4.1).
+    TwoOctetAs,
+}
+
+/// One attribute: all there is to know about it.
+pub struct Row {
+    /// Type code.
+    pub code: u8,
+    /// Its name in the RFC.
+    pub name: &'static str,
+    /// Well-known or optional, transitive or not.
+    pub category: Category,
+    /// Whether a length of zero may be right (RFC 7606 §4).
+    pub may_be_empty: bool,
+    /// From whom it is believed.
+    pub source: Source,
+    /// What a malformed one costs (RFC 7606 §7 and the attribute's own RFC); wrong flags too (RFC 7606 §3 c).
+    pub malformed: Disposition,
+    /// Reads the value into the draft.
+    pub(super) parse: fn(&mut Draft, u8, &[u8], &UpdateContext) -> Result<(), Fault>,
+    /// Appends the whole attribute, where there is one.
+    pub(super) emit: fn(&Row, &Attributes, &UpdateContext, &mut Vec<u8>),
+}
+
+/// Why a value is malformed: in words, and the UPDATE error subcode for a NOTIFICATION.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) what: &'static str,
+    pub(super) subcode: u8,
+}
+
+/// UPDATE error subcodes (RFC 4271 §6.3).
+pub(super) mod subcode {
+    pub(crate) const MALFORMED_LIST: u8 = 1;
+    pub(crate) const UNRECOGNIZED_WELL_KNOWN: u8 = 2;
+    pub(crate) const MISSING_WELL_KNOWN: u8 = 3;
+    pub(crate) const FLAGS: u8 = 4;
+    pub(crate) const LENGTH: u8 = 5;
+    pub(crate) const INVALID_ORIGIN: u8 = 6;
+    pub(crate) const OPTIONAL: u8 = 9;
+    pub(crate) const INVALID_NETWORK: u8 = 10;
+    pub(crate) const MALFORMED_AS_PATH: u8 = 11;
+}
+
+use Category::{OptionalNonTransitive, OptionalTransitive, WellKnownDiscretionary, WellKnownMandatory};
+use Disposition::{AttributeDiscard, SessionReset, TreatAsWithdraw};
+
+/// One line of the table.
+macro_rules! row {
+    ($code:ident, $category:expr, $empty:expr, $source:ident, $malformed:expr, $parse:expr, $emit:expr) => {
+        Row {
+            code: code::$code,
+            name: stringify!($code),
+            category: $category,
+            may_be_empty: $empty,
+            source: Source::$source,
+            malformed: $malformed,
+            parse: $parse,
+            emit: $emit,
+        }
+    };
+}
+
+/// THE TABLE, in the order of codes, which is the order of emission.
+#[rustfmt::skip]
+pub const TABLE: [Row; 19] = [
+    //   code                       category                empty  source      malformed         reader                 writer
+    // RFC 7606 §7.1
+    row!(ORIGIN,                    WellKnownMandatory,     false, Any,        TreatAsWithdraw,  values::origin,        values::emit_origin),
+    // RFC 7606 §7.2, RFC 7607 §2 (AS 0)
+    row!(AS_PATH,                   WellKnownMandatory,     true,  Any,        TreatAsWithdraw,  values::as_path,       values::emit_as_path),
+    // RFC 7606 §7.3; RFC 4760 §3: an EVPN route's is in MP_REACH_NLRI, so a good one is ignored and none is sent
+    row!(NEXT_HOP,                  WellKnownDiscretionary, false, Any,        TreatAsWithdraw,  values::next_hop,      values::emit_nothing),
+    // RFC 7606 §7.4
+    row!(MULTI_EXIT_DISC,           OptionalNonTransitive,  false, Any,        TreatAsWithdraw,  values::med,           values::emit_med),
+    // RFC 7606 §7.5
+    row!(LOCAL_PREF,                WellKnownDiscretionary, false, Internal,   TreatAsWithdraw,  values::local_pref,    values::emit_local_pref),
+    // RFC 7606 §7.6, §3 f
+    row!(ATOMIC_AGGREGATE,          WellKnownDiscretionary, true,  Any,        AttributeDiscard, values::atomic,        values::emit_kept),
+    // RFC 7606 §7.7, §3 f; RFC 7607 §2
+    row!(AGGREGATOR,                OptionalTransitive,     false, Any,        AttributeDiscard, values::aggregator,    values::emit_aggregator),
+    // RFC 7606 §7.8
+    row!(COMMUNITIES,               OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::communities,   values::emit_communities),
+    // RFC 7606 §7.9
+    row!(ORIGINATOR_ID,             OptionalNonTransitive,  false, Internal,   TreatAsWithdraw,  values::originator_id, values::emit_originator_id),
+    // RFC 7606 §7.10
+    row!(CLUSTER_LIST,              OptionalNonTransitive,  false, Internal,   TreatAsWithdraw,  values::cluster_list,  values::emit_cluster_list),
+    // RFC 7606 §7.11: the view has read it; only one with wrong flags comes here, and that is RFC 7606 §3 c
+    row!(MP_REACH_NLRI,             OptionalNonTransitive,  false, Any,        TreatAsWithdraw,  values::ignore,        values::emit_nothing),
+    // RFC 7606 §7.12: likewise
+    row!(MP_UNREACH_NLRI,           OptionalNonTransitive,  false, Any,        TreatAsWithdraw,  values::ignore,        values::emit_nothing),
+    // RFC 7606 §7.14
+    row!(EXTENDED_COMMUNITIES,      OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::ext_communities, values::emit_ext_communities),
+    // RFC 6793 §6
+    row!(AS4_PATH,                  OptionalTransitive,     false, TwoOctetAs, AttributeDiscard, values::as4_path,      values::emit_as4_path),
+    // RFC 6793 §6
+    row!(AS4_AGGREGATOR,            OptionalTransitive,     false, TwoOctetAs, AttributeDiscard, values::as4_aggregator, values::emit_as4_aggregator),
+    // RFC 6514 §5
+    row!(PMSI_TUNNEL,               OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::pmsi,          values::emit_pmsi),
+    // RFC 7606 §7.15
+    row!(IPV6_EXTENDED_COMMUNITIES, OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::ipv6_ext_communities, values::emit_kept),
+    // RFC 8092 §6
+    row!(LARGE_COMMUNITY,           OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::large_communities, values::emit_large_communities),
+    // RFC 9234 §5
+    row!(ONLY_TO_CUSTOMER,          OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::only_to_customer, values::emit_kept),
+];
+
+/// Row numbers by code; 255 where there is none.
+const INDEX: [u8; 256] = {
+    let mut index = [u8::MAX; 256];
+    let mut row = 0;
+    while row < TABLE.len() {
+        index[TABLE[row].code as usize] = row as u8;
+        row += 1;
+    }
+    index
+};
+
+/// The table where rows are borrowed from.
+static ROWS: [Row; 19] = TABLE;
+
+impl Row {
+    /// The row of a code, where it has one.
+    pub fn of(code: u8) -> Option<&'static Self> {
+        ROWS.get(usize::from(INDEX[usize::from(code)]))
+    }
+
+    /// The bit of `Attributes::partial` for a code.
+    pub(super) fn partial_bit(code: u8) -> u32 {
+        1u32.checked_shl(u32::from(INDEX[usize::from(code)])).unwrap_or(0)
+    }
+
+    /// Whether the optional and transitive bits are not those of the category (RFC 7606 §3 c). The partial bit and the lower
+    /// four are no reason to complain.
+    pub const fn flags_conflict(&self, flags: u8) -> bool {
+        flags & (flags::OPTIONAL | flags::TRANSITIVE) != self.category.flags()
+    }
+}
+
+/// One attribute as it lies in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RawAttribute<'a> {
+    pub(super) flags: u8,
+    pub(super) code: u8,
+    pub(super) value: &'a [u8],
+    /// With its header.
+    pub(super) whole: &'a [u8],
+}
+
+/// The end of a walk over a block: a piece of an attribute that does not fit (RFC 7606 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Truncated<'a> {
+    /// The code, where the octets reach that far.
+    pub(super) code: Option<u8>,
+    pub(super) rest: &'a [u8],
+}
+
+/// Takes the first attribute off a block: the attribute and what follows. `None` at the end.
+#[inline]
+#[allow(clippy::type_complexity)]
+pub(super) fn next_attribute(block: &[u8]) -> Result<Option<(RawAttribute<'_>, &[u8])>, Truncated<'_>> {
+    let truncated = || Truncated { code: block.get(1).copied(), rest: block };
+    let (flags, code, len, body) = match *block {
+        [] => return Ok(None),
+        [flags, code, high, low, ref body @ ..] if flags & flags::EXTENDED_LENGTH != 0 => {
+            (flags, code, usize::from(u16::from_be_bytes([high, low])), body)
+        }
+        [flags, code, len, ref body @ ..] if flags & flags::EXTENDED_LENGTH == 0 => (flags, code, usize::from(len), body),
+        _ => return Err(truncated()),
+    };
+    let (value, rest) = body.split_at_checked(len).ok_or_else(truncated)?;
+    let whole = block.get(..block.len() - rest.len()).unwrap_or_default();
+    Ok(Some((RawAttribute { flags, code, value, whole }, rest)))
+}
+
+/// Appends one attribute. The length takes two octets where it must.
+pub(super) fn emit_attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: impl FnOnce(&mut Vec<u8>)) {
+    let flags = flags & !flags::EXTENDED_LENGTH;
+    let start = out.len();
+    out.extend_from_slice(&[flags, code, 0]);
+    value(out);
+    let len = out.len() - start - 3;
+    if let Ok(short) = u8::try_from(len) {
+        out[start + 2] = short;
+        return;
+    }
+    // A value past 65535 octets makes the message too long as well: `update::emit_reach` drops it whole.
+    let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+    out[start] = flags | flags::EXTENDED_LENGTH;
+    out[start + 2] = high;
+    out.insert(start + 3, low);
+}
+
+impl AttributeError {
+    fn new(code: u8, what: &'static str, disposition: Disposition, subcode: u8, data: &[u8]) -> Self {
+        let notification = Notification::new(notification::UPDATE_ERROR, subcode, data.to_vec());
+        Self { code, what, disposition, notification }
+    }
+}
+
+impl fmt::Display for AttributeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Row::of(self.code) {
+            Some(row) => write!(f, "{}: {}, {}", row.name, self.what, self.disposition),
+            None => write!(f, "attribute {}: {}, {}", self.code, self.what, self.disposition),
+        }
+    }
+}
+
+impl std::error::Error for AttributeError {}
+
+impl fmt::Display for Disposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AttributeDiscard => "attribute discarded",
+            Self::TreatAsWithdraw => "treated as withdraw",
+            Self::AfiSafiDisable => "address family disabled",
+            Self::SessionReset => "session reset",
+        })
+    }
+}
+
+/// The mistakes of one block as they are met; of those that cost routes only the worst is kept (RFC 7606 §3 h).
+#[derive(Default)]
+struct Mistakes {
+    discards: Vec<AttributeError>,
+    worst: Option<AttributeError>,
+}
+
+impl Mistakes {
+    fn add(&mut self, error: AttributeError) {
+        if error.disposition == AttributeDiscard {
+            self.discards.push(error);
+        } else if self.worst.as_ref().is_none_or(|worst| worst.disposition < error.disposition) {
+            self.worst = Some(error);
+        }
+    }
+}
+
+/// 256 bits: which codes were met.
+#[derive(Default)]
+struct Seen([u64; 4]);
+
+impl Seen {
+    /// Marks a code; whether it was marked before.
+    fn mark(&mut self, code: u8) -> bool {
+        let (word, bit) = (&mut self.0[usize::from(code >> 6)], 1 << (code & 63));
+        let before = *word & bit != 0;
+        *word |= bit;
+        before
+    }
+}
+
+impl Attributes {
+    /// Reads a block. `next_hop` is that of MP_REACH_NLRI; without one (an UPDATE that only withdraws) nothing is mandatory.
+    ///
+    /// Returns the attributes and the mistakes that cost at most the attribute itself.
+    ///
+    /// # Errors
+    /// The worst mistake, where it costs the routes or more (RFC 7606 §3 h). In an UPDATE without reachable routes each of these
+    /// means a session reset (RFC 7606 §5.2): `UpdateView::parse_attributes` sees to that.
+    pub fn parse(
+        raw: &RawAttributes<'_>,
+        next_hop: Option<&[u8]>,
+        context: &UpdateContext,
+    ) -> Result<(Self, Vec<AttributeError>), AttributeError> {
+        let (mut draft, mut mistakes, mut seen, mut repeated) =
+            (Draft::default(), Mistakes::default(), Seen::default(), Seen::default());
+        for piece in raw.pieces {
+            let mut rest = piece;
+            loop {
+                match next_attribute(rest) {
+                    Ok(None) => break,
+                    Ok(Some((attribute, after))) => {
+                        rest = after;
+                        if !seen.mark(attribute.code) {
+                            read(&mut draft, &attribute, context, &mut mistakes);
+                        } else if !repeated.mark(attribute.code) {
+                            // RFC 7606 §3 g: all but the first are discarded. Said once per code.
+                            let what = "given more than once, the first counts";
+                            mistakes.add(AttributeError::new(
+                                attribute.code,
+                                what,
+                                AttributeDiscard,
+                                subcode::MALFORMED_LIST,
+                                &[],
+                            ));
+                        }
+                    }
+                    Err(Truncated { code, rest }) => {
+                        // RFC 7606 §4.
+                        let what = "runs past the end of the attributes";
+                        let code = code.unwrap_or_default();
+                        mistakes.add(AttributeError::new(code, what, TreatAsWithdraw, subcode::MALFORMED_LIST, rest));
+                        break;
+                    }
+                }
+            }
+        }
+        let mut attributes = draft.finish();
+        if let Some(octets) = next_hop {
+            attributes.next_hop = parse_next_hop(octets);
+            if attributes.next_hop.is_none() {
+                // RFC 7606 §7.11: the NLRI stand behind the next hop and cannot be located.
+                let what = "next hop of a length that EVPN does not have";
+                mistakes.add(AttributeError::new(code::MP_REACH_NLRI, what, SessionReset, subcode::OPTIONAL, octets));
+            }
+            // RFC 7606 §3 d.
+            for row in ROWS.iter().filter(|row| row.category == WellKnownMandatory) {
+                if !seen.mark(row.code) {
+                    let what = "missing, though mandatory";
+                    mistakes.add(AttributeError::new(row.code, what, TreatAsWithdraw, subcode::MISSING_WELL_KNOWN, &[row.code]));
+                }
+            }
+        }
+        match mistakes.worst {
+            Some(worst) => Err(worst),
+            None => Ok((attributes, mistakes.discards)),
+        }
+    }
+
+    /// Appends every attribute except MP_REACH/MP_UNREACH, in order of codes (after the MP ones, see `update`).
+    /// `four_octet_as = false` writes AS_TRANS and adds AS4_PATH (RFC 6793 §4.2.2). What an external peer may hear is not
+    /// decided here: whatever is set is written.
+    pub fn emit(&self, out: &mut Vec<u8>, context: &UpdateContext) {
+        let mut unknown = self.unknown.iter().filter(|attribute| Row::of(attribute.code).is_none()).peekable();
+        for row in &ROWS {
+            while let Some(attribute) = unknown.next_if(|attribute| attribute.code < row.code) {
+                attribute.emit_onward(out);
+            }
+            (row.emit)(row, self, context, out);
+        }
+        unknown.for_each(|attribute| attribute.emit_onward(out));
+    }
+
+    /// The route targets among the extended communities, in their order.
+    pub fn route_targets(&self) -> impl Iterator<Item = RouteTarget> {
+        self.ext_communities.iter().filter_map(|community| match community.kind() {
+            ExtCommunityKind::RouteTarget(target) => Some(target),
+            _ => None,
+        })
+    }
+
+    /// Sticky flag and sequence number of MAC mobility (RFC 7432 §7.7). Where several are given the highest sequence counts, and
+    /// sticky if any says so.
+    pub fn mac_mobility(&self) -> Option<(bool, u32)> {
+        let each = self.ext_communities.iter().filter_map(|community| match community.kind() {
+            ExtCommunityKind::MacMobility { sticky, sequence } => Some((sticky, sequence)),
+            _ => None,
+        });
+        each.reduce(|a, b| (a.0 || b.0, a.1.max(b.1)))
+    }
+
+    /// The first encapsulation (RFC 9012 §4.1).
+    pub fn encapsulation(&self) -> Option<u16> {
+        self.encapsulations().next()
+    }
+
+    /// Whether an encapsulation is among those given.
+    pub fn has_encapsulation(&self, tunnel_type: u16) -> bool {
+        self.encapsulations().any(|found| found == tunnel_type)
+    }
+
+    /// All encapsulations, in their order.
+    pub fn encapsulations(&self) -> impl Iterator<Item = u16> {
+        self.ext_communities.iter().filter_map(|community| match community.kind() {
+            ExtCommunityKind::Encapsulation(tunnel_type) => Some(tunnel_type),
+            _ => None,
+        })
+    }
+}
+
+impl UnknownAttribute {
+    /// RFC 4271 §5: an unrecognized optional attribute is passed on, with the partial bit, if it is transitive, else it is not.
+    fn emit_onward(&self, out: &mut Vec<u8>) {
+        if self.flags & flags::TRANSITIVE != 0 {
+            emit_attribute(out, self.flags | flags::PARTIAL, self.code, |out| out.extend_from_slice(&self.value));
+        }
+    }
+}
+
+/// One attribute into the draft, by its row.
+fn read(draft: &mut Draft, attribute: &RawAttribute<'_>, context: &UpdateContext, mistakes: &mut Mistakes) {
+    let RawAttribute { flags, code, value, whole } = *attribute;
+    let Some(row) = Row::of(code) else {
+        if flags & flags::OPTIONAL == 0 {
+            // RFC 4271 §6.3; RFC 7606 leaves this one as it is.
+            let what = "well-known, but not to us";
+            mistakes.add(AttributeError::new(code, what, SessionReset, subcode::UNRECOGNIZED_WELL_KNOWN, whole));
+        } else {
+            draft.keep(flags, code, value);
+        }
+        return;
+    };
+    let mut fail = |what, disposition, subcode| mistakes.add(AttributeError::new(code, what, disposition, subcode, whole));
+    match row.source {
+        Source::Internal if context.external => return fail("from an external peer", AttributeDiscard, subcode::OPTIONAL),
+        Source::TwoOctetAs if context.four_octet_as => {
+            return fail("from a peer of 4-octet AS numbers", AttributeDiscard, subcode::OPTIONAL);
+        }
+        _ => {}
+    }
+    if row.flags_conflict(flags) {
+        return fail("wrong optional or transitive flag", row.malformed, subcode::FLAGS);
+    }
+    if value.is_empty() && !row.may_be_empty {
+        return fail("empty", row.malformed, subcode::LENGTH);
+    }
+    match (row.parse)(draft, flags, value, context) {
+        Err(fault) => fail(fault.what, row.malformed, fault.subcode),
+        Ok(()) if flags & flags::PARTIAL != 0 && row.category == OptionalTransitive => {
+            draft.attributes.partial |= Row::partial_bit(code)
+        }
+        Ok(()) => {}
+    }
+}
+
+/// The next hop of EVPN: 4 or 16 octets, or 32 of which the first 16 are the global address (RFC 2545 §3).
+pub(super) fn parse_next_hop(octets: &[u8]) -> Option<IpAddr> {
+    match octets.len() {
+        4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
+        16 | 32 => octets.first_chunk::<16>().copied().map(IpAddr::from),
+        _ => None,
+    }
 }
