@@ -1,5 +1,7 @@
 //! What the fib does with each thing that can happen to a row, one line of words each.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 use std::net::IpAddr;
 use std::time::Duration;
 

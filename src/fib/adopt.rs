@@ -1,8 +1,8 @@
 //! Comparing with what the kernel has: adoption, dumps, and the events of its FDB.
 //!
 //! A dump or an event may be older than our last write, and our own writes are echoed like anybody's (kernel 6.18: pid 0).
-//! So nothing here trusts the order: in doubt a row is written again, which is idempotent, and only the counters care
-//! whether it was our echo. A row without EXT_LEARNED is the operator's where we had none, and is never touched; where it
+//! So nothing here trusts the order: an event makes a row dirty and never clean, because a needless write is idempotent
+//! and a missing one is for ever; only the counters care whether it was our echo. A row without EXT_LEARNED is the operator's where we had none, and is never touched; where it
 //! was written over ours it is put back.
 
 use super::batch::{old_stamp, stamp};
@@ -26,7 +26,7 @@ impl Fib {
             let family_changed = std::mem::replace(&mut device.is_ipv6, local_is_ipv6) != local_is_ipv6;
             if device.ifindex == Some(ifindex) {
                 if !existing.is_empty() {
-                    self.reconcile(slot, &existing);
+                    self.reconcile(slot, &existing, false);
                 }
                 if family_changed {
                     self.for_device(slot, Self::renew);
@@ -41,7 +41,7 @@ impl Fib {
         let device = &mut self.devices[slot as usize];
         device.ifindex = Some(ifindex);
         device.is_ipv6 = local_is_ipv6;
-        self.reconcile(slot, &existing);
+        self.reconcile(slot, &existing, true);
         self.for_device(slot, Self::touch);
     }
 
@@ -71,7 +71,7 @@ impl Fib {
         self.now = now;
         match self.by_vni.get(&vni) {
             Some(&slot) if self.devices[slot as usize].ifindex.is_some() => {
-                let differences = self.reconcile(slot, rows);
+                let differences = self.reconcile(slot, rows, false);
                 self.stats.differences += differences as u64;
                 differences
             }
@@ -88,7 +88,7 @@ impl Fib {
         if row.has(flag::IN_FLIGHT) {
             if goal == NONE {
                 self.rows.row_mut(id).flags |= flag::ECHOED;
-            } else if row.installed != NONE || row.has(flag::ECHOED) {
+            } else {
                 self.rows.row_mut(id).flags |= flag::FORCE;
             }
             return false;
@@ -101,12 +101,13 @@ impl Fib {
             self.touch(id);
             return false;
         }
-        let ours = !row.has(flag::FOREIGN) && goal != NONE && row.installed != NONE;
-        self.rows.row_mut(id).flags &= !(flag::FOREIGN | flag::UNCONFIRMED);
-        self.set_installed(id, NONE);
-        self.touch(id);
-        self.stats.healed += u64::from(ours);
-        ours
+        if row.has(flag::FOREIGN) {
+            self.rows.row_mut(id).flags &= !flag::FOREIGN;
+            self.set_installed(id, NONE);
+            self.touch(id);
+            return false;
+        }
+        self.force(id)
     }
 
     /// A row was added or changed. True where it was behind our back: it will be put back.
@@ -125,7 +126,7 @@ impl Fib {
         if row.has(flag::IN_FLIGHT) {
             if goal != NONE && equals(self, goal) {
                 self.rows.row_mut(id).flags |= flag::ECHOED;
-            } else if goal != NONE && (row.has(flag::ECHOED) || !equals(self, row.installed)) {
+            } else if goal != NONE {
                 self.rows.row_mut(id).flags |= flag::FORCE;
             }
             return false;
@@ -154,15 +155,22 @@ impl Fib {
             self.touch(id);
             return false;
         }
-        let ours = goal != NONE && row.installed == goal && !equals(self, goal);
-        self.found(id, kernel);
-        if ours && !kernel.ext_learned {
+        if goal != NONE && !kernel.ext_learned && !equals(self, goal) {
             // A write with EXT_LEARNED over an entry written by netlink changes neither state nor flags.
             self.rows.row_mut(id).flags |= flag::DELETE_FIRST;
         }
+        self.force(id)
+    }
+
+    /// The kernel differs, or did when the event was made: writes the row again, or when it is wanted. Never takes a write
+    /// back, because the event may be older than what we know. True where the row was in sync.
+    fn force(&mut self, id: u32) -> bool {
+        let row = self.rows.row_mut(id);
+        let healed = row.goal() != NONE && !row.needs_write();
+        row.flags |= flag::FORCE;
         self.touch(id);
-        self.stats.healed += u64::from(ours);
-        ours
+        self.stats.healed += u64::from(healed);
+        healed
     }
 
     fn is_recent(&self, now: Time, row: &Row) -> bool {
@@ -200,55 +208,81 @@ impl Fib {
         self.insert(Row { mac: kernel.mac, device: slot, wanted, installed, next: NONE, flags, stamp: old_stamp(self.now) })
     }
 
-    /// Takes a dump for the truth, but for rows that are being written. How many rows differed.
-    fn reconcile(&mut self, slot: u16, rows: &[KernelRow]) -> usize {
+    /// Compares with a dump. `fresh`: nothing was written to this device yet, so that the dump is the truth; otherwise it
+    /// may be older than our last writes: it makes rows dirty and never clean. How many rows differed.
+    fn reconcile(&mut self, slot: u16, rows: &[KernelRow], fresh: bool) -> usize {
         let vni = self.devices[slot as usize].vni;
         let mut differences = 0;
         for kernel in rows {
-            let Some(id) = self.find(vni, kernel) else {
-                let flags = match (kernel.ext_learned, self.swept) {
-                    (false, _) => flag::FOREIGN,
-                    (true, false) => flag::UNCONFIRMED,
-                    (true, true) => 0,
-                };
-                self.stats.adopted += u64::from(kernel.ext_learned);
-                differences += usize::from(kernel.ext_learned);
-                self.insert_found(slot, kernel, flags | flag::SEEN);
+            if let Some(id) = self.find(vni, kernel) {
+                self.rows.row_mut(id).flags |= flag::SEEN;
+                differences += usize::from(self.compare(id, kernel, fresh));
                 continue;
+            }
+            let flags = match (kernel.ext_learned, self.swept) {
+                (false, _) => flag::FOREIGN,
+                (true, false) => flag::UNCONFIRMED,
+                (true, true) => 0,
             };
-            self.rows.row_mut(id).flags |= flag::SEEN;
-            let row = *self.rows.row(id);
-            if row.has(flag::IN_FLIGHT) {
-                continue;
-            }
-            let (goal, stood) = (row.goal(), row.installed);
-            self.found(id, kernel);
-            let stands = self.rows.row(id).installed;
-            let row = self.rows.row_mut(id);
-            if kernel.ext_learned {
-                row.flags &= !flag::FOREIGN;
-            } else if stood == NONE || goal == NONE || row.has(flag::FOREIGN) {
-                row.flags = row.flags & !flag::UNCONFIRMED | flag::FOREIGN;
-            } else if stands != goal {
-                row.flags |= flag::DELETE_FIRST;
-            }
-            if stands != stood && !row.has(flag::FOREIGN) && (stood != NONE || stands != goal) {
-                differences += 1;
-            }
-            self.touch(id);
+            self.stats.adopted += u64::from(kernel.ext_learned);
+            differences += usize::from(kernel.ext_learned);
+            self.insert_found(slot, kernel, flags | flag::SEEN);
         }
         self.for_device(slot, |fib, id| {
             let row = fib.rows.row_mut(id);
             let seen = row.has(flag::SEEN);
             row.flags &= !flag::SEEN;
+            if row.has(flag::IN_FLIGHT) && !seen {
+                row.flags |= flag::FORCE;
+            }
             if seen || row.installed == NONE || row.has(flag::IN_FLIGHT) {
                 return;
             }
-            differences += usize::from(row.goal() != NONE && !row.has(flag::FOREIGN));
-            row.flags &= !(flag::FOREIGN | flag::UNCONFIRMED);
-            fib.set_installed(id, NONE);
+            if row.has(flag::FOREIGN) {
+                row.flags &= !flag::FOREIGN;
+                fib.set_installed(id, NONE);
+                fib.touch(id);
+                return;
+            }
+            differences += usize::from(row.goal() != NONE && !row.needs_write());
+            row.flags |= flag::FORCE;
             fib.touch(id);
         });
         differences
+    }
+
+    /// One known row against what a dump says of it. True where it was taken for in sync and is not.
+    fn compare(&mut self, id: u32, kernel: &KernelRow, fresh: bool) -> bool {
+        let row = *self.rows.row(id);
+        let goal = row.goal();
+        if row.has(flag::IN_FLIGHT) {
+            if goal != NONE && self.remote(goal) != Some(kernel.remote) {
+                self.rows.row_mut(id).flags |= flag::FORCE;
+            }
+            return false;
+        }
+        let theirs = !kernel.ext_learned && (row.has(flag::FOREIGN) || goal == NONE || row.installed == NONE);
+        if theirs || fresh {
+            self.found(id, kernel);
+            let row = self.rows.row_mut(id);
+            row.flags = if theirs { row.flags & !flag::UNCONFIRMED | flag::FOREIGN } else { row.flags & !flag::FOREIGN };
+            self.touch(id);
+            return false;
+        }
+        let equal = self.remote(if goal == NONE { row.installed } else { goal }) == Some(kernel.remote);
+        let swept = self.swept;
+        let row = self.rows.row_mut(id);
+        let differs = goal != NONE && !equal && !row.needs_write();
+        if row.has(flag::FOREIGN) {
+            row.flags &= !flag::FOREIGN;
+            row.flags |= if goal == NONE && !swept { flag::UNCONFIRMED } else { flag::FORCE };
+        } else if !equal {
+            row.flags |= flag::FORCE;
+            if !kernel.ext_learned {
+                row.flags |= flag::DELETE_FIRST;
+            }
+        }
+        self.touch(id);
+        differs
     }
 }
