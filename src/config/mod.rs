@@ -1,9 +1,34 @@
 //! Floor 2: text to a checked [`Config`], and the difference of two. Parse, don't validate: whoever holds a `Config` need
 //! not check it again. Read `model` first: it is the whole of what a file can say.
+//!
+//! | file | what it is for |
+//! | --- | --- |
+//! | `model` | what a configuration says, once it is checked |
+//! | `keys` | every section and key, as a list |
+//! | `parse` | the walk over the sections |
+//! | `router`, `neighbor`, `vni`, `names` | what the sections mean, their defaults and limits |
+//! | `reader` | typed access to TOML with mistakes noted |
+//! | `report` | mistakes for people: line, column, caret, remedy |
+//! | `difference` | what a reload has to do |
 
+mod difference;
+pub mod keys;
 mod model;
+mod names;
+mod neighbor;
+mod parse;
+mod reader;
+mod report;
+mod router;
+#[cfg(test)]
+mod tests;
+mod vni;
 
+pub use difference::difference;
 pub use model::{
     Config, Control, Difference, ExportTarget, ImportTarget, Limits, Neighbor, NeighborAddress, NeighborChange, Password, Router,
     VniChange, VniConfig, VniDefaults, Vxlan,
 };
+pub use parse::parse;
+pub use report::ConfigError;
+pub use vni::vni_at_run_time;

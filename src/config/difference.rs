@@ -1,0 +1,186 @@
+//! The difference of two configurations: what a reload has to do. What is not named here is not touched, so that a reload
+//! of an unchanged file costs nothing, and one changed description no session.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::model::{Config, Difference, Neighbor, NeighborChange, VniChange, VniConfig};
+
+/// What has to be done to come from `old` to `new`.
+pub fn difference(old: &Config, new: &Config) -> Difference {
+    let mut found = Difference::default();
+    neighbors(&old.neighbors, &new.neighbors, &mut found);
+    vnis(old, new, &mut found);
+    rest(old, new, &mut found);
+    found
+}
+
+fn neighbors(old: &[Neighbor], new: &[Neighbor], found: &mut Difference) {
+    let before: BTreeMap<_, _> = old.iter().map(|neighbor| (neighbor.who, neighbor)).collect();
+    let after: BTreeMap<_, _> = new.iter().map(|neighbor| (neighbor.who, neighbor)).collect();
+    found.neighbors_removed = old.iter().map(|neighbor| neighbor.who).filter(|who| !after.contains_key(who)).collect();
+    for neighbor in new {
+        match before.get(&neighbor.who) {
+            None => found.neighbors_added.push(neighbor.clone()),
+            Some(before) if *before == neighbor => {}
+            Some(before) => {
+                let (reset, keys) = neighbor_keys(before, neighbor);
+                found.neighbors_changed.push(NeighborChange { neighbor: neighbor.clone(), reset, keys });
+            }
+        }
+    }
+}
+
+/// The keys in which two neighbors differ, and whether one of them is settled when the session opens.
+fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> (bool, Vec<&'static str>) {
+    // Taken apart so that a new field cannot be forgotten here.
+    let Neighbor {
+        who: _,
+        asn,
+        port,
+        local_address,
+        passive,
+        hold_time_secs,
+        connect_retry_secs,
+        password,
+        ttl_security,
+        multihop,
+        route_reflector_client,
+        max_routes,
+        description,
+        enabled,
+    } = old;
+    let table = [
+        ("asn", *asn != new.asn, true),
+        ("port", *port != new.port, true),
+        ("local-address", *local_address != new.local_address, true),
+        ("passive", *passive != new.passive, true),
+        ("hold-time", *hold_time_secs != new.hold_time_secs, true),
+        ("connect-retry", *connect_retry_secs != new.connect_retry_secs, false),
+        ("password", *password != new.password, true),
+        ("ttl-security", *ttl_security != new.ttl_security, true),
+        ("multihop", *multihop != new.multihop, true),
+        ("route-reflector-client", *route_reflector_client != new.route_reflector_client, true),
+        ("max-routes", *max_routes != new.max_routes, false),
+        ("description", *description != new.description, false),
+        ("enabled", *enabled != new.enabled, true),
+    ];
+    let changed = table.iter().filter(|(_, changed, _)| *changed);
+    (changed.clone().any(|(_, _, reset)| *reset), changed.map(|(key, _, _)| *key).collect())
+}
+
+fn vnis(old: &Config, new: &Config, found: &mut Difference) {
+    found.vnis_removed = old.vnis.keys().filter(|vni| !new.vnis.contains_key(vni)).copied().collect();
+    for (vni, after) in &new.vnis {
+        match old.vnis.get(vni) {
+            None => found.vnis_added.push(after.clone()),
+            Some(before) if before == after => {}
+            Some(before) => {
+                let VniConfig { vni: _, device, bridge, rd, import, export, neighbor_suppression, mtu, static_macs } = before;
+                // The third: the device spec changes; otherwise the routes do.
+                let table = [
+                    ("device", *device != after.device, true),
+                    ("bridge", *bridge != after.bridge, true),
+                    ("rd", *rd != after.rd, false),
+                    ("import", *import != after.import, false),
+                    ("export", *export != after.export, false),
+                    ("neighbor-suppression", *neighbor_suppression != after.neighbor_suppression, true),
+                    ("mtu", *mtu != after.mtu, true),
+                    ("static", *static_macs != after.static_macs, false),
+                ];
+                let changed = || table.iter().filter(|(_, changed, _)| *changed);
+                found.vnis_changed.push(VniChange {
+                    vni: after.clone(),
+                    device: changed().any(|(_, _, device)| *device),
+                    instance: changed().any(|(_, _, device)| !*device),
+                    keys: changed().map(|(key, _, _)| *key).collect(),
+                });
+            }
+        }
+    }
+}
+
+fn rest(old: &Config, new: &Config, found: &mut Difference) {
+    let (before, after) = (&old.router, &new.router);
+    let or_none = |address: Option<std::net::IpAddr>| address.map_or("none".to_owned(), |address| address.to_string());
+    let list = |addresses: &[std::net::IpAddr]| {
+        if addresses.is_empty() {
+            "nothing".to_owned()
+        } else {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let mut restart = |what: &str, from: String, to: String| {
+        if from != to {
+            found.needs_restart.push(format!("{what} from {from} to {to}"));
+        }
+    };
+    restart("asn", before.asn.to_string(), after.asn.to_string());
+    restart("router-id", before.router_id.to_string(), after.router_id.to_string());
+    restart("vtep", or_none(before.vtep), or_none(after.vtep));
+    restart("listen", list(&before.listen), list(&after.listen));
+    restart("listen-port", before.listen_port.to_string(), after.listen_port.to_string());
+    restart("state-directory", before.state_directory.display().to_string(), after.state_directory.display().to_string());
+    restart("the control socket", old.control.socket.display().to_string(), new.control.socket.display().to_string());
+    let group = |group: &Option<String>| group.clone().unwrap_or_else(|| "none".to_owned());
+    restart("the control socket's group", group(&old.control.group), group(&new.control.group));
+    if old.vxlan.port != new.vxlan.port {
+        found.applied.push(format!("devices that are made from now on use UDP port {}", new.vxlan.port));
+    }
+    if old.limits != new.limits {
+        found.applied.push("[limits] changed".to_owned());
+    }
+    if old.vni_defaults != new.vni_defaults {
+        found.applied.push("defaults of VNIs to be added changed".to_owned());
+    }
+}
+
+impl Difference {
+    /// Whether nothing has to be done or said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What is applied, one phrase each.
+    pub fn changes(&self) -> Vec<String> {
+        let mut said = Vec::new();
+        said.extend(self.neighbors_added.iter().map(|neighbor| format!("neighbor {} added", neighbor.who)));
+        said.extend(self.neighbors_removed.iter().map(|who| format!("neighbor {who} removed")));
+        for change in &self.neighbors_changed {
+            let reset = if change.reset { ", session reset" } else { "" };
+            said.push(format!("neighbor {}: {} changed{reset}", change.neighbor.who, change.keys.join(", ")));
+        }
+        // A thousand VNIs are one phrase.
+        said.extend(phrase("added", self.vnis_added.iter().map(|vni| vni.vni.to_string())));
+        said.extend(phrase("removed", self.vnis_removed.iter().map(ToString::to_string)));
+        let mut by_keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for change in &self.vnis_changed {
+            by_keys.entry(change.keys.join(", ")).or_default().push(change.vni.vni.to_string());
+        }
+        said.extend(by_keys.into_iter().filter_map(|(keys, vnis)| phrase(&format!("changed ({keys})"), vnis.into_iter())));
+        said.extend(self.applied.iter().cloned());
+        said
+    }
+}
+
+/// `VNI 100 added`, `VNIs 100, 101, 102 and 97 more added`.
+fn phrase(what: &str, vnis: impl Iterator<Item = String>) -> Option<String> {
+    let vnis: Vec<String> = vnis.collect();
+    match vnis.as_slice() {
+        [] => None,
+        [one] => Some(format!("VNI {one} {what}")),
+        some if some.len() <= 5 => Some(format!("VNIs {} {what}", some.join(", "))),
+        more => Some(format!("VNIs {} and {} more {what}", more[..3].join(", "), more.len() - 3)),
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes = self.changes();
+        f.write_str(&if changes.is_empty() { "nothing to apply".to_owned() } else { changes.join("; ") })?;
+        if !self.needs_restart.is_empty() {
+            write!(f, "; not applied without a restart: {}", self.needs_restart.join("; "))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,405 @@
+//! `[vni-defaults]` and `[[vni]]`, and VNIs that `evpnctl vni add` asks for: they pass the same checks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+
+use crate::base::{MacAddr, Vni};
+use crate::control::VniAdd;
+use crate::wire::rd::Rd;
+
+use super::model::{Config, ExportTarget, ImportTarget, Limits, VniConfig, VniDefaults, Vxlan};
+use super::names::{NAME_HELP, expand, template};
+use super::reader::{Section, parsed};
+use super::report::Mistakes;
+use super::router::mtu;
+
+const TARGET: &str = "a route target";
+const TARGET_HELP: &str =
+    "write \"auto\", \"65000:100\", \"10.0.0.1:100\", \"4200000000:100\" or, to import from any AS, \"*:100\"";
+const RD_HELP: &str = "write rd = \"10.0.0.1:100\", or leave it out: evpnd keeps a number for each VNI";
+
+/// What `[vni-defaults]` and `[[vni]]` have in common.
+#[derive(Default)]
+struct Settings {
+    device: Option<String>,
+    bridge: Option<String>,
+    import: Option<Vec<ImportTarget>>,
+    export: Option<Vec<ExportTarget>>,
+    neighbor_suppression: Option<bool>,
+    mtu: Option<u32>,
+    static_macs: Option<Vec<MacAddr>>,
+}
+
+impl Settings {
+    fn read(section: &Section<'_>, mistakes: &mut Mistakes) -> Self {
+        Self {
+            device: template(section, "device", mistakes),
+            bridge: template(section, "bridge", mistakes),
+            import: targets(section, "import", import_target, mistakes),
+            export: export_targets(section, mistakes),
+            neighbor_suppression: section.boolean("neighbor-suppression", mistakes).map(Spanned::into_inner),
+            mtu: mtu(section, mistakes),
+            static_macs: static_macs(section, mistakes),
+        }
+    }
+
+    /// `defaults` with what is given here instead.
+    fn over(self, defaults: &VniDefaults) -> VniDefaults {
+        VniDefaults {
+            device: self.device.unwrap_or_else(|| defaults.device.clone()),
+            bridge: self.bridge.unwrap_or_else(|| defaults.bridge.clone()),
+            import: self.import.unwrap_or_else(|| defaults.import.clone()),
+            export: self.export.unwrap_or_else(|| defaults.export.clone()),
+            neighbor_suppression: self.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
+            mtu: self.mtu.or(defaults.mtu),
+            static_macs: self.static_macs.unwrap_or_else(|| defaults.static_macs.clone()),
+        }
+    }
+}
+
+/// An import target as it is written.
+fn import_target(text: &str) -> Option<ImportTarget> {
+    match text.strip_prefix("*:") {
+        Some(number) => number.parse().ok().map(|number| ImportTarget::AnyAs { number }),
+        None if text == "auto" => Some(ImportTarget::Auto),
+        None => text.parse().ok().map(ImportTarget::Exact),
+    }
+}
+
+/// An export target as it is written.
+fn export_target(text: &str) -> Option<ExportTarget> {
+    if text == "auto" { Some(ExportTarget::Auto) } else { text.parse().ok().map(ExportTarget::Exact) }
+}
+
+/// A list of targets, each once.
+fn targets<T: Ord>(section: &Section<'_>, key: &str, read: fn(&str) -> Option<T>, mistakes: &mut Mistakes) -> Option<Vec<T>> {
+    let list = section.strings(key, "route targets", true, mistakes)?;
+    let mut found = Vec::new();
+    for text in list.get_ref() {
+        match read(text.get_ref()) {
+            Some(target) if !found.contains(&target) => found.push(target),
+            Some(_) => {}
+            None if key == "export" && text.get_ref().starts_with("*:") => mistakes.add(
+                text.span(),
+                format!("export = {:?} names no AS", text.get_ref()),
+                "expected a whole route target",
+                "\"*\" can only be imported: write the AS, as in \"65000:100\"",
+            ),
+            None => {
+                let message = format!("{key} = {:?} is not {TARGET}", text.get_ref());
+                mistakes.add(text.span(), message, format!("expected {TARGET}"), TARGET_HELP);
+            }
+        }
+    }
+    Some(found)
+}
+
+fn export_targets(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Vec<ExportTarget>> {
+    let found = targets(section, "export", export_target, mistakes)?;
+    if found.is_empty()
+        && mistakes.is_empty()
+        && let Some(span) = section.has("export")
+    {
+        mistakes.add(
+            span,
+            "routes without a route target are imported by nobody",
+            "expected at least one route target",
+            TARGET_HELP,
+        );
+    }
+    Some(found)
+}
+
+fn static_macs(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Vec<MacAddr>> {
+    let list = section.strings("static", "MAC addresses", false, mistakes)?;
+    let mut found: Vec<MacAddr> = Vec::new();
+    for text in list.get_ref() {
+        let help = "write it like \"02:00:00:00:00:01\"";
+        let Some(mac) = parsed::<MacAddr>("static", text, "a MAC address", help, mistakes) else { continue };
+        if !mac.get_ref().is_station() {
+            mistakes.add(
+                mac.span(),
+                format!("no host can own {}", mac.get_ref()),
+                "expected a unicast MAC address",
+                "zero, multicast and broadcast addresses are not announced",
+            );
+        } else if found.contains(mac.get_ref()) {
+            mistakes.add(mac.span(), format!("static names {} twice", mac.get_ref()), "already in the list", "take one away");
+        } else {
+            found.push(mac.into_inner());
+        }
+    }
+    Some(found)
+}
+
+/// Reads `[vni-defaults]`.
+pub(super) fn defaults(section: Option<&Section<'_>>, vxlan: &Vxlan, mistakes: &mut Mistakes) -> VniDefaults {
+    let built_in = VniDefaults {
+        device: vxlan.device.clone(),
+        bridge: vxlan.bridge.clone(),
+        import: vec![ImportTarget::Auto],
+        export: vec![ExportTarget::Auto],
+        neighbor_suppression: true,
+        mtu: vxlan.mtu,
+        static_macs: Vec::new(),
+    };
+    match section {
+        Some(section) => Settings::read(section, mistakes).over(&built_in),
+        None => built_in,
+    }
+}
+
+/// The VNIs read so far and where they stand, so that what may be used once only is.
+#[derive(Default)]
+pub(super) struct Vnis {
+    vnis: BTreeMap<Vni, VniConfig>,
+    places: BTreeMap<Vni, Range<usize>>,
+    names: BTreeMap<String, Vni>,
+    rds: BTreeMap<Rd, Vni>,
+}
+
+impl Vnis {
+    /// The VNIs.
+    pub fn into_inner(self) -> BTreeMap<Vni, VniConfig> {
+        self.vnis
+    }
+
+    /// Reads one `[[vni]]`, which may stand for many VNIs.
+    pub fn read(&mut self, section: &Section<'_>, defaults: &VniDefaults, limits: &Limits, mistakes: &mut Mistakes) {
+        let ids = self.ids(section, limits, mistakes);
+        let settings = Settings::read(section, mistakes).over(defaults);
+        let rd = section.parsed::<Rd>("rd", "a route distinguisher", RD_HELP, mistakes);
+        let Some(ids) = ids else { return };
+        if let (Some(rd), true) = (&rd, ids.get_ref().len() > 1) {
+            mistakes.add(
+                rd.span(),
+                "one route distinguisher cannot serve several VNIs (RFC 7432 §7.9)",
+                "must be unique",
+                "leave rd out, or write a [[vni]] for each",
+            );
+            return;
+        }
+        // One complaint of a kind for a section: the second is the same mistake.
+        for vni in ids.get_ref() {
+            let place = ids.span();
+            let Some(config) = self.named(section, *vni, &settings, rd.as_ref(), &place, mistakes) else { return };
+            self.places.insert(*vni, place);
+            self.vnis.insert(*vni, config);
+        }
+    }
+
+    /// The VNI with its names; `None` after a complaint.
+    fn named(
+        &mut self,
+        section: &Section<'_>,
+        vni: Vni,
+        settings: &VniDefaults,
+        rd: Option<&Spanned<Rd>>,
+        place: &Range<usize>,
+        mistakes: &mut Mistakes,
+    ) -> Option<VniConfig> {
+        if let Some(first) = self.places.get(&vni) {
+            mistakes.add_pair(
+                place.clone(),
+                format!("VNI {vni} is given twice"),
+                "given again",
+                "take one of the two away",
+                (first.clone(), "first given"),
+            );
+            return None;
+        }
+        let mut names = Vec::with_capacity(2);
+        for (key, template) in [("device", &settings.device), ("bridge", &settings.bridge)] {
+            let span = section.has(key).unwrap_or_else(|| place.clone());
+            let name = match expand(template, vni) {
+                Ok(name) => name,
+                Err(fault) => {
+                    mistakes.add(
+                        span,
+                        format!("VNI {vni} cannot have this {key}: {fault}"),
+                        format!("with {key} = {template:?}"),
+                        NAME_HELP,
+                    );
+                    return None;
+                }
+            };
+            if let Some(other) = self.names.insert(name.clone(), vni) {
+                let first = self.places.get(&other).unwrap_or(place).clone();
+                let message = format!("{key} {name:?} of VNI {vni} is also a device or bridge of VNI {other}");
+                let help = format!("give each VNI its own: put {{vni}} into the name, as in {key} = \"{key}{{vni}}\"");
+                mistakes.add_pair(span, message, "used twice", help, (first, "first used here"));
+                return None;
+            }
+            names.push(name);
+        }
+        if let Some(rd) = rd
+            && let Some(other) = self.rds.insert(*rd.get_ref(), vni)
+        {
+            let first = self.places.get(&other).unwrap_or(place).clone();
+            let message = format!("VNI {vni} and VNI {other} have the same route distinguisher (RFC 7432 §7.9)");
+            mistakes.add_pair(rd.span(), message, "must be unique", RD_HELP, (first, "first used here"));
+            return None;
+        }
+        let bridge = names.pop()?;
+        let device = names.pop()?;
+        Some(VniConfig {
+            vni,
+            device,
+            bridge,
+            rd: rd.map(|rd| *rd.get_ref()),
+            import: settings.import.clone(),
+            export: settings.export.clone(),
+            neighbor_suppression: settings.neighbor_suppression,
+            mtu: settings.mtu,
+            static_macs: settings.static_macs.clone(),
+        })
+    }
+
+    /// What `id` or `ids` names, in order.
+    fn ids(&self, section: &Section<'_>, limits: &Limits, mistakes: &mut Mistakes) -> Option<Spanned<Vec<Vni>>> {
+        let found = match (section.has("id"), section.has("ids")) {
+            (Some(first), Some(second)) => {
+                mistakes.add_pair(
+                    second,
+                    "a [[vni]] has an id or ids, not both",
+                    "take one of them away",
+                    "write ids = \"100-199,300\" for many",
+                    (first, "the other one"),
+                );
+                return None;
+            }
+            (None, None) => {
+                mistakes.add(
+                    section.span(),
+                    "this VNI has no id",
+                    "expected id or ids in this section",
+                    "write id = 100, or ids = \"100-199,300\"",
+                );
+                return None;
+            }
+            (Some(_), None) => {
+                let id = section.integer("id", 1..=Vni::MAX, "a VNI", mistakes)?;
+                Spanned::new(id.span(), vec![Vni::new(*id.get_ref())?])
+            }
+            (None, Some(_)) => {
+                let text = section.string("ids", "ranges of VNIs", mistakes)?;
+                let room = limits.vnis as usize;
+                match ranges(text.get_ref(), room) {
+                    Ok(ids) => Spanned::new(text.span(), ids),
+                    Err(fault) => {
+                        mistakes.add(
+                            text.span(),
+                            fault,
+                            "expected VNIs and ranges of them",
+                            "write it like ids = \"100-199,300\"",
+                        );
+                        return None;
+                    }
+                }
+            }
+        };
+        if self.vnis.len() + found.get_ref().len() > limits.vnis as usize {
+            mistakes.add(
+                found.span(),
+                "more VNIs than [limits] allows",
+                format!("at most {}", limits.vnis),
+                "raise vnis in [limits], up to 65535",
+            );
+            return None;
+        }
+        Some(found)
+    }
+}
+
+/// Reads `100-199,300`; at most `room` VNIs. The error is a sentence.
+fn ranges(text: &str, room: usize) -> Result<Vec<Vni>, String> {
+    let mut found = Vec::new();
+    for piece in text.split(',') {
+        let piece = piece.trim();
+        let (first, last) = piece.split_once('-').map_or((piece, piece), |(first, last)| (first.trim(), last.trim()));
+        let read = |text: &str| text.parse::<Vni>().map_err(|error| format!("in ids: {error}"));
+        let (first, last) = (read(first)?, read(last)?);
+        if first > last {
+            return Err(format!("the range {piece} is the wrong way round"));
+        }
+        if found.len() + (last.get() - first.get()) as usize >= room {
+            return Err(format!("ids names more VNIs than [limits] allows ({room})"));
+        }
+        found.extend((first.get()..=last.get()).filter_map(Vni::new));
+    }
+    Ok(found)
+}
+
+/// The VNI that `evpnctl vni add` asks for, with the same defaults and checks as one of the file. `existing` are all VNIs
+/// there are, those of the file and those added before.
+///
+/// # Errors
+///
+/// One sentence that says why it cannot be and what to do.
+pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add: &VniAdd) -> Result<VniConfig, String> {
+    let vni = add.vni;
+    if config.router.vtep.is_none() {
+        return Err("this daemon has no VTEP: write vtep = \"…\" into [router] of its configuration and restart it".to_owned());
+    }
+    if existing.contains_key(&vni) {
+        return Err(format!("VNI {vni} exists already"));
+    }
+    if existing.len() >= config.limits.vnis as usize {
+        return Err(format!("there are {} VNIs already, as many as [limits] vnis allows", existing.len()));
+    }
+    let defaults = &config.vni_defaults;
+    let name = |key: &str, given: &Option<String>, default: &str| {
+        let name =
+            expand(given.as_deref().unwrap_or(default), vni).map_err(|fault| format!("{key}: {fault}; expected {NAME_HELP}"))?;
+        match existing.values().find(|other| other.device == name || other.bridge == name) {
+            Some(other) => Err(format!("{key} {name:?} belongs to VNI {} already", other.vni)),
+            None => Ok(name),
+        }
+    };
+    let device = name("device", &add.device, &defaults.device)?;
+    let bridge = name("bridge", &add.bridge, &defaults.bridge)?;
+    if device == bridge {
+        return Err(format!("device and bridge cannot both be called {device:?}"));
+    }
+    let rd = match &add.rd {
+        Some(text) => {
+            Some(text.parse::<Rd>().map_err(|_| format!("rd {text:?} is not a route distinguisher, such as 10.0.0.1:100"))?)
+        }
+        None => None,
+    };
+    if let Some(other) = existing.values().find(|other| rd.is_some() && other.rd == rd) {
+        return Err(format!("VNI {} has this route distinguisher already", other.vni));
+    }
+    let no_target = |text: &str| format!("{text:?} is not {TARGET}; {TARGET_HELP}");
+    let import = match &add.import {
+        Some(list) => list.iter().map(|text| import_target(text).ok_or_else(|| no_target(text))).collect::<Result<_, _>>()?,
+        None => defaults.import.clone(),
+    };
+    let export: Vec<_> = match &add.export {
+        Some(list) => list.iter().map(|text| export_target(text).ok_or_else(|| no_target(text))).collect::<Result<_, _>>()?,
+        None => defaults.export.clone(),
+    };
+    if export.is_empty() {
+        return Err("routes without a route target are imported by nobody: name at least one to export".to_owned());
+    }
+    if let Some(mtu) = add.mtu.filter(|mtu| !super::router::MTU.contains(mtu)) {
+        return Err(format!(
+            "an MTU of {mtu} is out of bounds; expected {} to {} octets",
+            super::router::MTU.start(),
+            super::router::MTU.end()
+        ));
+    }
+    Ok(VniConfig {
+        vni,
+        device,
+        bridge,
+        rd,
+        import,
+        export,
+        neighbor_suppression: add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
+        mtu: add.mtu.or(defaults.mtu),
+        static_macs: defaults.static_macs.clone(),
+    })
+}
