@@ -246,6 +246,26 @@ pub struct VniChange {
     pub keys: Vec<&'static str>,
 }
 
+impl NeighborAddress {
+    /// Whether it names `address`.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Address(own) => *own == address,
+            Self::ListenRange(range) => range.contains(&address),
+        }
+    }
+}
+
+impl fmt::Display for ImportTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Exact(target) => target.fmt(f),
+            Self::AnyAs { number } => write!(f, "*:{number}"),
+        }
+    }
+}
+
 impl fmt::Display for NeighborAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

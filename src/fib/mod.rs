@@ -5,6 +5,7 @@
 
 mod adopt;
 mod batch;
+mod counts;
 pub mod device;
 pub mod message;
 mod row;
@@ -14,4 +15,5 @@ mod view;
 pub use device::{DeviceSpec, DeviceState, ReadyDevice};
 pub use message::{Batch, BatchDone, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, Remote};
 pub use table::{Fib, FibLimits};
+pub use counts::RowCounts;
 pub use view::{FibStats, RowDifference, RowView, Status, errno_words};

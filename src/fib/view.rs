@@ -248,7 +248,7 @@ impl Fib {
         self.rows.memory() + self.retries.len() * 64
     }
 
-    fn view(&self, id: u32, row: &Row) -> RowView {
+    pub(super) fn view(&self, id: u32, row: &Row) -> RowView {
         let goal = row.goal();
         let status = if row.has(flag::FOREIGN) {
             Status::Operator

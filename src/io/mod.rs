@@ -100,5 +100,6 @@ fn new_speaker(config: Config, kept: KeptState, now: crate::base::Time) -> anyho
     if got != 8 {
         bail!("the kernel gives no random numbers (getrandom): {}", std::io::Error::last_os_error());
     }
-    Ok(Speaker::new(config, kept, u64::from_ne_bytes(seed), now))
+    let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    Ok(Speaker::new(config, kept, host_name.filter(|name| !name.is_empty()), u64::from_ne_bytes(seed), now))
 }

@@ -130,7 +130,7 @@ fn read_key(password: &Password) -> io::Result<Vec<u8>> {
 fn write_key(fd: BorrowedFd<'_>, range: IpNet, key: &[u8]) -> io::Result<()> {
     let address = SockAddr::from(SocketAddr::new(range.addr(), 0));
     let mut signature = TcpMd5Sig {
-        address: address.as_storage().into_storage(),
+        address: storage(&address),
         flags: 0,
         prefix_len: 0,
         key_len: key.len() as u16,
@@ -144,6 +144,21 @@ fn write_key(fd: BorrowedFd<'_>, range: IpNet, key: &[u8]) -> io::Result<()> {
     signature.flags = TCP_MD5SIG_FLAG_PREFIX;
     signature.prefix_len = range.prefix_len();
     set_option(fd, libc::IPPROTO_TCP, TCP_MD5SIG_EXT, &signature)
+}
+
+/// The kernel's form of an address, with the rest of its storage zero.
+fn storage(address: &SockAddr) -> libc::sockaddr_storage {
+    // SAFETY: all zero is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    // SAFETY: `address` holds `len()` octets, never more than a sockaddr_storage has.
+    unsafe {
+        std::ptr::copy_nonoverlapping(
+            address.as_ptr().cast::<u8>(),
+            std::ptr::from_mut(&mut storage).cast::<u8>(),
+            (address.len() as usize).min(std::mem::size_of::<libc::sockaddr_storage>()),
+        );
+    }
+    storage
 }
 
 fn set_option<T>(fd: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {

@@ -6,6 +6,7 @@ use crate::base::{Time, Vni};
 use crate::config::{Config, VniConfig};
 use crate::control::{Event, Level};
 use crate::evpn::InstanceConfig;
+use crate::fib::{Status, errno_words};
 use crate::fib::device::{DeviceSpec, DeviceState, ReadyDevice};
 use crate::fib::message::{KernelCommand, KernelEvent, KernelRow};
 use crate::wire::rd::Rd;
@@ -27,6 +28,9 @@ pub struct VniState {
     /// Its existing rows are being read; the device counts as ready when they are known.
     pub(super) adopting: bool,
 }
+
+/// Refused rows told of at once.
+const FAILURES_TOLD: usize = 8;
 
 impl VniState {
     /// The device, where rows can be written.
@@ -166,10 +170,17 @@ impl Speaker {
         self.events.push(Event::RowsHealed { vni, rows });
     }
 
+    /// Tells of rows that the kernel refused for the first time; what goes on failing is in `evpnctl diff`.
     fn report_failed_rows(&mut self, now: Time) {
-        while let Some(failure) = self.fib.poll_failure() {
-            let retry_secs = failure.retry_at.map_or(0, |at| at.since(now).as_secs());
-            self.events.push(Event::RowFailed { vni: failure.vni, mac: failure.mac, error: failure.error, retry_secs });
+        let failed = self.fib.stats().failed;
+        if failed == self.failures_told {
+            return;
+        }
+        self.failures_told = failed;
+        for (vni, mac, row) in self.fib.failures(FAILURES_TOLD) {
+            let Status::Failed { errno, attempts: 1, retry } = row.status else { continue };
+            let retry_secs = retry.since(now).as_millis().div_ceil(1000) as u64;
+            self.events.push(Event::RowFailed { vni, mac, error: errno_words(errno), retry_secs });
         }
     }
 
@@ -259,7 +270,9 @@ impl Speaker {
 
     pub(super) fn sweep(&mut self, now: Time, why: &str) {
         self.sweep_at = None;
-        let swept = self.fib.sweep(now);
+        let before = self.fib.stats().swept;
+        self.fib.sweep(now);
+        let swept = self.fib.stats().swept - before;
         if swept > 0 {
             self.events.note(Level::Info, format!("{swept} rows of an earlier run are removed: no route confirmed them, and {why}"));
         }

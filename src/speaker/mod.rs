@@ -82,6 +82,7 @@ pub struct KeptState {
 /// A whole daemon: sessions, tables, instances and the wish-list for the kernel.
 pub struct Speaker {
     config: Config,
+    host_name: Option<String>,
     seed: Random,
     started: Time,
     peers: peers::Peers,
@@ -100,6 +101,7 @@ pub struct Speaker {
     removing: BTreeSet<Vni>,
     overflows: u64,
     healed: u64,
+    failures_told: u64,
     /// Why the kernel room cannot work, where it cannot.
     kernel_fault: Option<String>,
 }
@@ -109,9 +111,9 @@ pub struct Speaker {
 const SWEEP_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
 
 impl Speaker {
-    /// A daemon with this configuration that has not begun: call [`Speaker::start`]. `seed` keys the hashes and the
-    /// jitter.
-    pub fn new(config: Config, kept: KeptState, seed: u64, now: Time) -> Self {
+    /// A daemon with this configuration that has not begun: call [`Speaker::start`]. `host_name` is told to peers, `seed`
+    /// keys the hashes and the jitter.
+    pub fn new(config: Config, kept: KeptState, host_name: Option<String>, seed: u64, now: Time) -> Self {
         let mut seed = Random::new(seed);
         let rib = Rib::new(RibConfig {
             asn: config.router.asn,
@@ -129,6 +131,7 @@ impl Speaker {
         let fib = Fib::new(seed.next_u64());
         Self {
             config,
+            host_name,
             started: now,
             peers: peers::Peers::default(),
             rib,
@@ -144,6 +147,7 @@ impl Speaker {
             removing: BTreeSet::new(),
             overflows: 0,
             healed: 0,
+            failures_told: 0,
             kernel_fault: None,
             seed,
         }

@@ -201,7 +201,7 @@ impl Speaker {
             passive: neighbor.passive || dynamic,
             hold_time_secs: neighbor.hold_time_secs,
             connect_retry_secs: neighbor.connect_retry_secs,
-            host_name: self.config.router.host_name.clone(),
+            host_name: self.host_name.clone(),
             graceful_restart: None,
         };
         let session = Session::new(config, self.seed.next_u64(), now);

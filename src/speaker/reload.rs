@@ -147,31 +147,16 @@ impl Speaker {
     /// `evpnctl vni add`.
     pub(super) fn vni_add(&mut self, now: Time, request: &VniAdd) -> Reply {
         let vni = request.vni;
-        if self.config.router.vtep.is_none() {
-            return Reply::Refused { message: "this daemon has no `vtep` in [router]: a VNI needs one".to_owned() };
-        }
         if self.vnis.contains_key(&vni) {
             return Reply::Done { message: format!("VNI {vni} is there already") };
         }
-        if self.vnis.len() >= self.config.limits.vnis as usize {
-            self.events.count("vnis_refused");
-            return Reply::Refused { message: format!("there are {} VNIs already, the limit of [limits] vnis", self.vnis.len()) };
-        }
-        let defaults = &self.config.vni_defaults;
-        let config = match defaults.vni(
-            vni,
-            &config::VniOverrides {
-                device: request.device.as_deref(),
-                bridge: request.bridge.as_deref(),
-                rd: request.rd.as_deref(),
-                import: request.import.as_deref(),
-                export: request.export.as_deref(),
-                neighbor_suppression: request.neighbor_suppression,
-                mtu: request.mtu,
-            },
-        ) {
+        let existing = self.vnis.iter().map(|(&vni, state)| (vni, state.config.clone())).collect();
+        let config = match config::vni_at_run_time(&self.config, &existing, request) {
             Ok(config) => config,
-            Err(message) => return Reply::Refused { message },
+            Err(message) => {
+                self.events.count("vnis_refused");
+                return Reply::Refused { message };
+            }
         };
         self.removing.remove(&vni);
         self.add_vnis(now, vec![config]);

@@ -43,6 +43,7 @@ impl Speaker {
     }
 
     fn status(&self, now: Time) -> Status {
+        let (rows, _) = self.fib.counts();
         let established = self.peers.iter().filter(|peer| peer.session.established().is_some()).count() as u64;
         let ready = self.vnis.values().filter(|vni| vni.ready().is_some()).count() as u64;
         let (mut local, mut remote) = (0, 0);
@@ -65,7 +66,7 @@ impl Speaker {
             routes: self.rib.dest_count() as u64,
             paths: self.rib.path_count() as u64,
             macs: MacCount { local, remote },
-            rows: row_counts(&self.fib.counts(None)),
+            rows: row_counts(&rows),
             overflows: self.overflows,
             counters: self.counters(),
             warnings: self.warnings(),
@@ -104,7 +105,7 @@ impl Speaker {
             let why = peer.session.last_error().map(|why| format!(": {why}")).unwrap_or_default();
             warnings.push(format!("neighbor {} is not established{why}", peer.address));
         }
-        let failed = self.fib.counts(None).failed;
+        let failed = self.fib.failed_count();
         if failed > 0 {
             warnings.push(format!("{failed} rows are refused by the kernel: see `evpnctl diff`"));
         }
@@ -169,17 +170,18 @@ impl Speaker {
     }
 
     fn show_vnis(&self, vni: Option<Vni>, after: Option<&str>, limit: Option<u32>) -> Reply {
+        let (_, rows) = self.fib.counts();
         if let Some(vni) = vni {
             return match self.vnis.get(&vni) {
-                Some(state) => Reply::Vnis(Page::last(vec![self.vni_view(state)])),
+                Some(state) => Reply::Vnis(Page::last(vec![self.vni_view(state, &rows)])),
                 None => Reply::NotFound { message: format!("no VNI {vni}") },
             };
         }
-        page(self.vnis.iter().map(|(&vni, state)| (vni, state)), after, limit, |state| self.vni_view(state))
+        page(self.vnis.iter().map(|(&vni, state)| (vni, state)), after, limit, |state| self.vni_view(state, &rows))
             .map_or_else(bad_cursor, Reply::Vnis)
     }
 
-    fn vni_view(&self, state: &VniState) -> VniView {
+    fn vni_view(&self, state: &VniState, rows: &BTreeMap<Vni, crate::fib::RowCounts>) -> VniView {
         let vni = state.config.vni;
         let instance = self.evpn.instance(vni);
         let ready = match &state.device {
@@ -212,10 +214,10 @@ impl Speaker {
             local: ready.and_then(|device| device.local),
             port: ready.map(|device| device.port),
             mtu: ready.map(|device| device.mtu),
-            vteps: self.fib.flood(vni).len() as u64,
+            vteps: instance.map_or(0, |instance| instance.vtep_count() as u64),
             local_macs: instance.map_or(0, |instance| instance.local_mac_count() as u64),
             remote_macs: instance.map_or(0, |instance| instance.remote_mac_count() as u64),
-            rows: row_counts(&self.fib.counts(Some(vni))),
+            rows: rows.get(&vni).map(row_counts).unwrap_or_default(),
             warnings: ready.map(|device| device.warnings.clone()).unwrap_or_default(),
         }
     }

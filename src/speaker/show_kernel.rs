@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::{MacAddr, Time, Vni};
 use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
 use crate::fib::message::{KernelCommand, KernelRow, Remote};
+use crate::fib::{RowView, Status};
 
 use super::{Action, RequestId, Speaker};
 
@@ -74,7 +75,7 @@ impl Speaker {
             (Token::Audit, Err(error)) => {
                 self.events.note(crate::control::Level::Warn, format!("cannot read the rows of VNI {vni}: {error}"));
             }
-            (Token::Diff(id), rows) => self.continue_diff(now, id, vni, rows),
+            (Token::Diff(id), rows) => self.continue_diff(id, vni, rows),
             (Token::Explain(_), _) => {}
         }
     }
@@ -107,12 +108,12 @@ impl Speaker {
         None
     }
 
-    fn continue_diff(&mut self, now: Time, id: RequestId, vni: Vni, rows: Result<Vec<KernelRow>, String>) {
+    fn continue_diff(&mut self, id: RequestId, vni: Vni, rows: Result<Vec<KernelRow>, String>) {
         let Some(request) = self.requests.diffs.get_mut(&id) else { return };
         request.waiting.retain(|&waiting| waiting != vni);
         match rows {
             Ok(rows) => {
-                for difference in self.fib.diff(now, vni, &rows) {
+                for difference in self.fib.diff(vni, &rows) {
                     let view = DiffView {
                         vni: difference.vni,
                         mac: difference.mac,
@@ -164,10 +165,18 @@ impl Speaker {
             choice: told.choice.clone(),
             wanted: view.as_ref().and_then(|row| row.wanted).as_ref().map(show_remote),
             installed: view.as_ref().and_then(|row| row.installed).as_ref().map(show_remote),
-            status: view.as_ref().map_or_else(|| "no row is wanted".to_owned(), |row| row.in_words(now)),
+            status: view.as_ref().map_or_else(|| "no row is wanted".to_owned(), |row| row_in_words(row, now)),
             kernel: row.map(|row| row.lines().map(str::to_owned).collect()).unwrap_or_default(),
             conclusion: told.conclusion,
         }
+    }
+}
+
+/// How a row stands, with its next retry.
+fn row_in_words(row: &RowView, now: Time) -> String {
+    match row.status {
+        Status::Failed { retry, .. } => format!("{}, tried again in {} s", row.status, retry.since(now).as_millis().div_ceil(1000)),
+        status => status.to_string(),
     }
 }
 

@@ -3,12 +3,13 @@
 use std::net::IpAddr;
 
 use crate::base::{MacAddr, Time, Vni};
+use crate::fib::Status;
 use crate::control::{MacKind, MacView, Page, Reply, RouteView, RowState, page_size};
 use crate::rib::{DestId, PathView, PeerId, RouteKey};
 use crate::wire::esi::Esi;
 
 use super::show::bad_cursor;
-use super::{Speaker};
+use super::Speaker;
 
 /// Which routes `show routes` wants.
 #[derive(Debug, Clone)]
@@ -63,10 +64,11 @@ impl Speaker {
         let row = match self.fib.unicast(vni, mac.mac) {
             None => RowState::None,
             Some(row) => match row.status {
-                crate::fib::Status::InSync => RowState::InSync,
-                crate::fib::Status::Dirty | crate::fib::Status::Unconfirmed => RowState::Dirty,
-                crate::fib::Status::InFlight => RowState::InFlight,
-                crate::fib::Status::Failed => RowState::Failed,
+                Status::InSync => RowState::InSync,
+                Status::Dirty | Status::Unconfirmed | Status::NoDevice => RowState::Dirty,
+                Status::InFlight => RowState::InFlight,
+                Status::Failed { .. } => RowState::Failed,
+                Status::Operator => RowState::None,
             },
         };
         MacView {

@@ -114,6 +114,17 @@ pub fn finish(out: &mut [u8], start: usize) {
     }
 }
 
+/// How many whole messages lie in `octets`, which were emitted here.
+pub fn count_messages(mut octets: &[u8]) -> u64 {
+    let mut count = 0;
+    while octets.len() >= HEADER_LEN {
+        let len = usize::from(u16::from_be_bytes([octets[16], octets[17]])).clamp(HEADER_LEN, octets.len());
+        octets = &octets[len..];
+        count += 1;
+    }
+    count
+}
+
 /// Appends a KEEPALIVE.
 pub fn emit_keepalive(out: &mut Vec<u8>) {
     let start = begin(out, MessageType::Keepalive);
