@@ -511,7 +511,7 @@ impl Attributes {
     /// `four_octet_as = false` writes AS_TRANS and adds AS4_PATH (RFC 6793 §4.2.2). What an external peer may hear is not
     /// decided here: whatever is set is written.
     pub fn emit(&self, out: &mut Vec<u8>, context: &UpdateContext) {
-        let mut unknown = self.unknown.iter().filter(|attribute| Row::of(attribute.code).is_none()).peekable();
+        let mut unknown = self.unknown.iter().filter(|attribute| !attribute.is_recognized()).peekable();
         for row in &ROWS {
             while let Some(attribute) = unknown.next_if(|attribute| attribute.code < row.code) {
                 attribute.emit_onward(out);
@@ -519,6 +519,16 @@ impl Attributes {
             (row.emit)(row, self, context, out);
         }
         unknown.for_each(|attribute| attribute.emit_onward(out));
+    }
+
+    /// Becomes what the next speaker reads of [`Attributes::emit`]: unrecognized attributes that are not transitive are gone,
+    /// the others have the partial bit (RFC 4271 §5).
+    pub fn pass_on(&mut self) {
+        self.unknown.retain(|attribute| attribute.is_recognized() || attribute.flags & flags::TRANSITIVE != 0);
+        self.unknown
+            .iter_mut()
+            .filter(|attribute| !attribute.is_recognized())
+            .for_each(|attribute| attribute.flags |= flags::PARTIAL);
     }
 
     /// The route targets among the extended communities, in their order.
@@ -559,6 +569,11 @@ impl Attributes {
 }
 
 impl UnknownAttribute {
+    /// Whether this speaker knows the code, though not the value.
+    fn is_recognized(&self) -> bool {
+        Row::of(self.code).is_some()
+    }
+
     /// RFC 4271 §5: an unrecognized optional attribute is passed on, with the partial bit, if it is transitive, else it is not.
     fn emit_onward(&self, out: &mut Vec<u8>) {
         if self.flags & flags::TRANSITIVE != 0 {

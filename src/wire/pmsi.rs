@@ -41,10 +41,16 @@ impl PmsiTunnel {
     }
 
     /// Reads the value of the attribute; the error says what is wrong with it.
+    ///
+    /// RFC 6514 §5: a tunnel type that is not defined is malformed too. Ours: it is kept, because a reflector must not decide which
+    /// tunnels its clients may know.
     pub fn parse(value: &[u8]) -> Result<Self, &'static str> {
         let [flags, tunnel_type, a, b, c, ref tunnel_id @ ..] = *value else {
-            return Err("PMSI_TUNNEL shorter than 5 octets");
+            return Err("shorter than 5 octets");
         };
+        if tunnel_type == INGRESS_REPLICATION && !matches!(tunnel_id.len(), 4 | 16) {
+            return Err("tunnel identifier of ingress replication is not an address");
+        }
         Ok(Self { flags, tunnel_type, label: u32::from_be_bytes([0, a, b, c]), tunnel_id: tunnel_id.to_vec() })
     }
 
@@ -88,7 +94,8 @@ mod tests {
     fn other_tunnels_have_no_endpoint() {
         let tunnel = PmsiTunnel::parse(&[1, 3, 0, 0, 5, 10, 0, 0, 1, 239, 0, 0, 1]).unwrap();
         assert_eq!((tunnel.endpoint(), tunnel.label), (None, 5));
-        assert_eq!(PmsiTunnel::parse(&[0, 6, 0, 0, 5, 10, 0]).unwrap().endpoint(), None);
+        assert!(PmsiTunnel::parse(&[0, 6, 0, 0, 5, 10, 0]).is_err());
         assert!(PmsiTunnel::parse(&[0, 6, 0, 0]).is_err());
+        assert!(PmsiTunnel::parse(&[0, 0, 0, 0, 5]).is_ok());
     }
 }
