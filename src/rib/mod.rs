@@ -1,1 +1,139 @@
-//! (to be written)
+//! Floor 2: every path that peers announced or we originate, which of them is the best, and what each peer is yet to
+//! hear. Knows no session: it is told when a peer comes and goes, and gives UPDATEs when asked to fill a buffer.
+//!
+//! | file | what it is for |
+//! | --- | --- |
+//! | `receive` | an UPDATE, or a route of our own, into the table |
+//! | `attrs` | attribute blocks, interned raw |
+//! | `key`, `slab`, `table` | destinations and paths in few octets |
+//! | `peers` | what a peer is to us, and which of its paths are alive |
+//! | `decision` | the best of several, in numbered steps |
+//! | `change` | what changed, decided once; walks after a session ended |
+//! | `export` | who may hear a path, and what its attributes become |
+//! | `log`, `adj_out`, `chunk` | the order of changes, each peer's place in it, and UPDATEs encoded once for equal peers |
+//! | `view`, `stats` | for other rooms and for people |
+//!
+//! Read them in this order. A route's walk: `handle_update` → `next_change` → `fill`.
+
+mod adj_out;
+mod attrs;
+mod change;
+mod chunk;
+mod decision;
+mod export;
+mod key;
+mod log;
+mod peers;
+mod receive;
+mod slab;
+mod stats;
+mod table;
+mod view;
+
+pub use attrs::AttrId;
+pub use key::RouteKey;
+pub use peers::{PeerId, PeerKind, RibPeer};
+pub use receive::UpdateOutcome;
+pub use stats::RibStats;
+pub use table::DestId;
+pub use view::PathView;
+
+use crate::base::{Asn, BgpIdentifier};
+use std::net::Ipv4Addr;
+
+/// What the table must know of ourselves, and its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RibConfig {
+    /// Our AS.
+    pub asn: Asn,
+    /// Our identifier, which is the cluster id too (RFC 4456 §7).
+    pub identifier: BgpIdentifier,
+    /// The key of every hash over what peers send.
+    pub seed: u64,
+    /// The longest attribute block that is taken, in octets, without MP_REACH and MP_UNREACH.
+    pub max_attribute_len: usize,
+    /// The most destinations; announcements beyond are not taken. Less than 2^24.
+    pub max_destinations: u32,
+    /// Octets of encoded UPDATEs kept for peers that have not taken them yet.
+    pub export_cache_octets: usize,
+}
+
+impl RibConfig {
+    /// The configuration of a speaker with the usual limits.
+    pub fn new(asn: Asn, identifier: BgpIdentifier, seed: u64) -> Self {
+        Self { asn, identifier, seed, ..Self::default() }
+    }
+}
+
+impl Default for RibConfig {
+    fn default() -> Self {
+        Self {
+            asn: Asn(0),
+            identifier: BgpIdentifier(Ipv4Addr::UNSPECIFIED),
+            seed: 0,
+            max_attribute_len: 4096,
+            max_destinations: 10_000_000,
+            export_cache_octets: 8 << 20,
+        }
+    }
+}
+
+/// What the table holds, for `show status` and for tests of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RibMemory {
+    /// Destinations, those that only wait to be withdrawn from peers included.
+    pub destinations: u32,
+    /// Distinct attribute blocks.
+    pub attribute_blocks: usize,
+    /// Octets of destinations, paths, their index and the list of changes.
+    pub table_octets: usize,
+    /// Octets of attribute blocks.
+    pub attribute_octets: usize,
+    /// Octets of what peers are yet to hear.
+    pub export_octets: usize,
+}
+
+/// The table; see the head of this file.
+#[derive(Debug)]
+pub struct Rib {
+    config: RibConfig,
+    peers: peers::Peers,
+    attrs: attrs::AttrTable,
+    table: table::Table,
+    changes: change::Changes,
+    ended_walk: change::Walk,
+    adj_out: adj_out::AdjOut,
+    stats: RibStats,
+}
+
+impl Rib {
+    /// An empty table.
+    pub fn new(config: RibConfig) -> Self {
+        let config = RibConfig { max_destinations: config.max_destinations.min((1 << 24) - 2), ..config };
+        Self {
+            config,
+            peers: peers::Peers::new(config.asn, config.identifier),
+            attrs: attrs::AttrTable::new(config.seed, config.asn, config.identifier, config.max_attribute_len),
+            table: table::Table::new(config.seed),
+            changes: change::Changes::new(),
+            ended_walk: change::Walk::default(),
+            adj_out: adj_out::AdjOut::default(),
+            stats: RibStats::default(),
+        }
+    }
+
+    /// A peer reached Established. It hears nothing before [`join_export`](Self::join_export).
+    pub fn add_peer(&mut self, id: PeerId, peer: RibPeer) {
+        if id == PeerId::LOCAL {
+            return;
+        }
+        self.peer_down(id, false);
+        let slot = self.peers.slot_mut(id.0);
+        let other = (slot.peer.kind, slot.peer.asn, slot.peer.identifier) != (peer.kind, peer.asn, peer.identifier);
+        (slot.peer, slot.up) = (peer, true);
+        if other {
+            // What was kept for its restart came from what is now somebody else.
+            self.sweep_stale(id);
+        }
+    }
+}

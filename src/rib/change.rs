@@ -1,0 +1,296 @@
+//! Destinations whose paths changed, decided once each; and the walks that collect what ended sessions left.
+//!
+//! Read `table` and `decision` first. A destination enters the list with the best path that was told last, so that a
+//! path that left and came back within one turn is no news. Until it is decided, that path is still the answer.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::attrs::AttrTable;
+use super::decision::{self, Candidate};
+use super::peers::{Liveness, PeerId, Peers};
+use super::slab::NONE;
+use super::table::{DestId, Path, Table};
+use super::{Rib, RibStats};
+
+/// Places in the list of changes count up to this and begin again; there are never as many destinations.
+const PLACES: u32 = 1 << 24;
+
+/// A destination to decide, and its best path as told last. The path's interned parts have one more user.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    dest: u32,
+    told: Option<Path>,
+}
+
+#[derive(Debug)]
+pub(super) struct Changes {
+    queue: VecDeque<Change>,
+    /// The place of the front.
+    front: u32,
+    /// The destination whose change the caller is just working on.
+    handed: u32,
+}
+
+impl Changes {
+    pub(super) const fn new() -> Self {
+        Self { queue: VecDeque::new(), front: 0, handed: NONE }
+    }
+
+    fn push(&mut self, change: Change) -> u32 {
+        let place = (self.front + self.queue.len() as u32) % PLACES;
+        self.queue.push_back(change);
+        place
+    }
+
+    fn pop(&mut self) -> Option<Change> {
+        let change = self.queue.pop_front()?;
+        self.front = (self.front + 1) % PLACES;
+        Some(change)
+    }
+
+    fn told(&self, place: u32) -> Option<Path> {
+        self.queue.get((place.wrapping_sub(self.front) % PLACES) as usize)?.told
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn octets(&self) -> usize {
+        self.queue.capacity() * size_of::<Change>()
+    }
+}
+
+/// The best path as `next_change` told it last.
+pub(super) fn told(table: &Table, changes: &Changes, id: u32) -> Option<Path> {
+    let dest = table.dest(id)?;
+    match dest.dirty() {
+        Some(place) => changes.told(place),
+        None => dest.has_path().then_some(dest.first),
+    }
+}
+
+/// What the decision compares, path by path.
+pub(super) fn candidates(table: &Table, attrs: &AttrTable, peers: &Peers, id: u32) -> SmallVec<[Candidate; 4]> {
+    let mac_ip = table.dest(id).is_some_and(|dest| dest.key.kind() == 2);
+    table
+        .paths(id)
+        .filter_map(|path| Some(Candidate::new(path, &attrs.block(path.attr)?.rank, peers.slot(path.peer), mac_ip)))
+        .collect()
+}
+
+/// A walk over all destinations in slices: from where it stands, once around.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Walk {
+    next: u32,
+    left: u32,
+}
+
+impl Walk {
+    /// Everything there is now is to be visited (again).
+    pub(super) const fn restart(&mut self, slots: u32) {
+        self.left = slots;
+    }
+
+    /// The next to visit.
+    pub(super) const fn step(&mut self, slots: u32) -> Option<u32> {
+        if self.left == 0 || slots == 0 {
+            self.left = 0;
+            return None;
+        }
+        let id = if self.next < slots { self.next } else { 0 };
+        self.next = id + 1;
+        self.left -= 1;
+        Some(id)
+    }
+
+    pub(super) const fn is_over(&self) -> bool {
+        self.left == 0
+    }
+}
+
+impl Rib {
+    /// Puts a destination on the list of changes. To be called before its paths are touched.
+    pub(super) fn touch(&mut self, id: u32) {
+        let dest = &mut self.table.dests[id];
+        if dest.dirty().is_some() {
+            return;
+        }
+        let told = dest.has_path().then_some(dest.first);
+        dest.set_dirty(Some(self.changes.push(Change { dest: id, told })));
+        if let Some(path) = told {
+            self.attrs.retain(path.attr);
+            self.table.names.retain_extra(path.extra);
+        }
+    }
+
+    /// A path is in the table no more.
+    pub(super) fn drop_path(&mut self, path: &Path) {
+        self.peers.discount(path);
+        self.attrs.release(path.attr);
+        self.table.names.release_extra(path.extra);
+    }
+
+    /// Decides destinations whose paths changed, one after the other, and gives the next whose best path is another,
+    /// or has other attributes, labels or ESI, than was told before. The caller works on it before the next call: a
+    /// destination without a best path is freed then.
+    pub fn next_change(&mut self) -> Option<DestId> {
+        let handed = std::mem::replace(&mut self.changes.handed, NONE);
+        if handed != NONE {
+            self.settle(handed);
+        }
+        while let Some(Change { dest: id, told }) = self.changes.pop() {
+            self.table.dests[id].set_dirty(None);
+            self.decide(id);
+            let dest = &self.table.dests[id];
+            let best = dest.has_path().then_some(dest.first);
+            let changed = match (&told, &best) {
+                (None, None) => false,
+                (Some(told), Some(best)) => !told.is_same(best),
+                _ => true,
+            };
+            if changed {
+                self.stats.best_changes += 1;
+                self.changes.handed = id;
+                self.export_change(id, told.map(|path| path.peer), best.as_ref());
+            }
+            if let Some(path) = told {
+                self.attrs.release(path.attr);
+                self.table.names.release_extra(path.extra);
+            }
+            if changed {
+                return Some(DestId(id));
+            }
+            self.settle(id);
+        }
+        None
+    }
+
+    /// Whether `next_change` has something to decide.
+    pub fn has_changes(&self) -> bool {
+        self.changes.len() > 0
+    }
+
+    /// Frees a destination that nobody needs: no path, nothing to decide, no peer to tell, no caller at work on it.
+    pub(super) fn settle(&mut self, id: u32) {
+        let idle = self.table.dest(id).is_some_and(|dest| !dest.has_path() && dest.dirty().is_none() && dest.node == NONE);
+        if idle && self.changes.handed != id {
+            self.table.remove(id);
+        }
+    }
+
+    /// Collects dead paths of a destination and puts the best of the rest first.
+    fn decide(&mut self, id: u32) {
+        self.collect(id);
+        if self.table.has_rivals(id) {
+            let candidates = candidates(&self.table, &self.attrs, &self.peers, id);
+            let best = decision::best(&candidates);
+            self.table.promote(id, best);
+        }
+    }
+
+    /// Removes the paths of ended sessions, of a destination on the list of changes or just taken from it.
+    fn collect(&mut self, id: u32) {
+        loop {
+            let dead = self.table.paths(id).find(|path| self.peers.liveness(path) == Liveness::Dead);
+            let Some(peer) = dead.map(|path| path.peer) else { return };
+            if let Some(path) = self.table.remove_path(id, peer) {
+                self.drop_path(&path);
+            }
+        }
+    }
+
+    /// The visit of the walk after sessions ended: dead paths go, paths kept as stale get their mark.
+    fn visit_ended(&mut self, id: u32) {
+        let (mut dead, mut unmarked) = (false, SmallVec::<[u16; 4]>::new());
+        for path in self.table.paths(id) {
+            match self.peers.liveness(path) {
+                Liveness::Live => {}
+                Liveness::Dead => dead = true,
+                Liveness::Stale if path.is_stale() => {}
+                Liveness::Stale => unmarked.push(path.peer),
+            }
+        }
+        if dead || (!unmarked.is_empty() && self.table.has_rivals(id)) {
+            self.touch(id);
+        }
+        for peer in unmarked {
+            if let Some(path) = self.table.path_mut(id, peer) {
+                path.set_stale();
+            }
+        }
+        if dead {
+            self.collect(id);
+        }
+    }
+
+    /// A peer left Established: it hears nothing more at once, and its paths go as [`work`](Self::work) is called.
+    /// With `keep_stale` they stay, marked and less preferred, until [`sweep_stale`](Self::sweep_stale) or until the peer
+    /// announces them again (RFC 4724 §4.2); those kept from an earlier restart go.
+    pub fn peer_down(&mut self, peer: PeerId, keep_stale: bool) {
+        self.leave_export(peer);
+        if !self.peers.is_up(peer) {
+            return;
+        }
+        let slot = self.peers.slot_mut(peer.0);
+        let had_paths = slot.routes > 0 || slot.stale_routes > 0;
+        slot.up = false;
+        slot.stale = keep_stale.then_some(slot.session);
+        slot.stale_routes = if keep_stale { slot.routes } else { 0 };
+        slot.routes = 0;
+        slot.session = slot.session.wrapping_add(1);
+        slot.ended = slot.ended.saturating_add(1);
+        let numbers_run_out = slot.ended >= 250;
+        if had_paths || numbers_run_out {
+            self.ended_walk.restart(self.table.dests.len());
+        }
+        // 256 sessions of a peer within one walk: the walk is finished here, before a number comes round again.
+        if numbers_run_out {
+            while self.walk_ended() {}
+        }
+    }
+
+    /// Paths kept for a peer that restarts, and not announced again, go as [`work`](Self::work) is called.
+    pub fn sweep_stale(&mut self, peer: PeerId) {
+        let slot = self.peers.slot_mut(peer.0);
+        if peer == PeerId::LOCAL || slot.stale.take().is_none() {
+            return;
+        }
+        slot.stale_routes = 0;
+        self.ended_walk.restart(self.table.dests.len());
+    }
+
+    /// One visit; whether there are more.
+    fn walk_ended(&mut self) -> bool {
+        if self.ended_walk.is_over() {
+            return false;
+        }
+        if let Some(id) = self.ended_walk.step(self.table.dests.len()) {
+            if self.table.dest(id).is_some() {
+                self.visit_ended(id);
+            }
+        }
+        if self.ended_walk.is_over() {
+            self.peers.all_collected();
+        }
+        !self.ended_walk.is_over()
+    }
+
+    /// Goes on with long walks for about `budget` destinations. Whether there is more to do.
+    pub fn work(&mut self, budget: usize) -> bool {
+        for _ in 0..budget.max(1) {
+            if !self.walk_ended() && !self.walk_exposed() {
+                break;
+            }
+        }
+        let quiet = self.reap(budget.max(1));
+        quiet || !self.ended_walk.is_over() || self.is_exposing()
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> &RibStats {
+        &self.stats
+    }
+}
