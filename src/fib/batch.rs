@@ -170,13 +170,13 @@ impl Fib {
             self.renew(id);
         } else if target == NONE && errno == ENOENT {
             self.stats.already_gone += 1;
-            if flood || flight.self_only || goal != NONE {
+            if flood || flight.self_only {
                 row.flags &= !(flag::UNSURE | flag::SELF_ONLY);
                 self.set_installed(id, NONE);
             } else {
                 // A delete with SELF and MASTER stops at the bridge when that has no such entry on this port
                 // (rtnl_fdb_del, Linux 6.18): the VXLAN entry may stand yet.
-                row.flags |= flag::SELF_ONLY | flag::UNSURE;
+                row.flags |= flag::UNSURE | if goal == NONE { flag::SELF_ONLY } else { 0 };
             }
             self.renew(id);
         } else {
