@@ -4,10 +4,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::capture::FrameSocket;
 use super::failed;
 use super::links::Links;
 use super::netns::Namespace;
-use super::capture::FrameSocket;
 use super::packet::internet_checksum;
 use crate::base::MacAddr;
 

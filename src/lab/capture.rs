@@ -113,8 +113,7 @@ impl Capture {
         let shared = Arc::new(Shared::default());
         *lock(&shared.counters) = vec![Counters::default(); taps.len()];
         let seen = Arc::clone(&shared);
-        let thread =
-            std::thread::Builder::new().name("capture".into()).spawn(move || watch(&sockets, vxlan_port, &seen))?;
+        let thread = std::thread::Builder::new().name("capture".into()).spawn(move || watch(&sockets, vxlan_port, &seen))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -323,12 +322,12 @@ mod tests {
         let now = Instant::now();
         for (frame, at) in [
             (vxlan(2, 1, 0), 0),
-            (vxlan(2, 1, 0), 0),   // again to the same: a retransmission
-            (vxlan(3, 2, 0), 0),   // another station
-            (vxlan(3, 1, 1), 0),   // another frame
+            (vxlan(2, 1, 0), 0), // again to the same: a retransmission
+            (vxlan(3, 2, 0), 0), // another station
+            (vxlan(3, 1, 1), 0), // another frame
             (vxlan(2, 0xff, 0), 0),
             (vxlan(3, 0xff, 0), 0), // a broadcast replicated
-            (vxlan(3, 1, 0), 50),  // long after
+            (vxlan(3, 1, 0), 50),   // long after
         ] {
             judge.count(&frame, 4789, &places, &mut counters, now + Duration::from_millis(at));
         }

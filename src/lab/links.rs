@@ -89,7 +89,12 @@ impl Links {
 
     /// Makes a pair of linked Ethernet devices: `name` here, `peer_name` in `peer_namespace`, with `peer_mac` where given.
     pub fn add_veth(
-        &mut self, name: &str, peer_namespace: &Namespace, peer_name: &str, peer_mac: Option<MacAddr>, mtu: u32,
+        &mut self,
+        name: &str,
+        peer_namespace: &Namespace,
+        peer_name: &str,
+        peer_mac: Option<MacAddr>,
+        mtu: u32,
     ) -> io::Result<()> {
         let mut peer = LinkMessage::default();
         peer.attributes.push(LinkAttribute::IfName(peer_name.into()));
@@ -163,9 +168,7 @@ impl Links {
             .map_err(|e| failed(format_args!("add address {address} to {name}"), e))
     }
 
-    fn add(
-        &mut self, name: &str, kind: InfoKind, data: Option<InfoData>, attributes: Vec<LinkAttribute>,
-    ) -> io::Result<()> {
+    fn add(&mut self, name: &str, kind: InfoKind, data: Option<InfoData>, attributes: Vec<LinkAttribute>) -> io::Result<()> {
         let what = format!("make {kind:?} {name}").to_lowercase();
         let mut info = vec![LinkInfo::Kind(kind)];
         info.extend(data.map(LinkInfo::Data));
@@ -174,11 +177,7 @@ impl Links {
         message.attributes.extend(attributes);
         message.attributes.push(LinkAttribute::LinkInfo(info));
         self.netlink.request(RouteNetlinkMessage::NewLink(message), CREATE).map(drop).map_err(|e| {
-            let hint = if e.errno == libc::EOPNOTSUPP {
-                ": this kernel has no such devices (is the module there?)"
-            } else {
-                ""
-            };
+            let hint = if e.errno == libc::EOPNOTSUPP { ": this kernel has no such devices (is the module there?)" } else { "" };
             failed(format_args!("{what}{hint}"), e)
         })
     }
@@ -206,8 +205,7 @@ mod tests {
     #[test]
     #[ignore = "needs root"]
     fn a_pair_over_a_bridge() {
-        let (switch, one, two) =
-            (Namespace::create().unwrap(), Namespace::create().unwrap(), Namespace::create().unwrap());
+        let (switch, one, two) = (Namespace::create().unwrap(), Namespace::create().unwrap(), Namespace::create().unwrap());
         let mut links = Links::open(&switch).unwrap();
         links.add_bridge("br0").unwrap();
         links.set_up("br0").unwrap();

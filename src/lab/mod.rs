@@ -1,13 +1,48 @@
-//! lab
+//! Floor 5, rim: a fabric of network namespaces on one machine, for people, for demos and for integration tests.
+//!
+//! It needs root or an unprivileged user namespace, and nothing else installed: links, pings and captures are our own.
+//! All of it is blocking and synchronous.
+//!
+//! The pieces are a small library by themselves:
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`netns`] | namespaces: make, name, run something inside; the user namespace |
+//! | [`links`] | bridges, veth pairs, addresses (`ip link`, `ip address`) |
+//! | [`fdb`] | forwarding rows and a watch on them (`bridge fdb`, `bridge monitor fdb`) |
+//! | [`ping`] | echo over IPv4 and IPv6: one, many, endless |
+//! | [`announce`] | gratuitous ARP and unsolicited neighbour advertisement |
+//! | [`capture`], [`packet`] | what left an interface, and what it was |
+//! | [`process`] | daemons that do not outlive the lab |
+//! | [`client`] | the control socket of a daemon |
+//!
+//! and the lab is made of them: [`plan`] (names and numbers) → [`fabric`] (made real) → [`settle`] (what to wait for)
+//! → [`demo`] (the story), [`commands`] (up, status, exec, down), [`state`] (what must be removed again).
+
 pub mod announce;
 pub mod capture;
+pub mod client;
+pub mod commands;
+pub mod demo;
+pub mod fabric;
 pub mod fdb;
 pub mod links;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
 pub mod ping;
+pub mod plan;
+pub mod process;
+pub mod reach;
+pub mod reflector;
+pub mod screen;
+pub mod settle;
 pub mod signals;
+pub mod state;
+pub mod story;
+
+pub use commands::{LabCommand, run};
+pub use plan::LabOptions;
 
 /// An error with what was being done in front.
 pub(crate) fn failed(what: impl std::fmt::Display, error: impl Into<std::io::Error>) -> std::io::Error {

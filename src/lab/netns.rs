@@ -101,20 +101,24 @@ impl AsFd for Namespace {
 
 /// Takes a name given by [`Namespace::pin`] away again. The namespace goes when nothing else holds it.
 pub fn unpin(path: &Path) -> io::Result<()> {
-    let target = c_path(path)?;
-    // SAFETY: a valid C string; umount2 has no other memory to touch.
-    let result = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
-    if result != 0 {
-        let error = io::Error::last_os_error();
-        // EINVAL: not a mount point (any more); the empty file still has to go.
-        if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) {
-            return Err(failed(format_args!("unmount {}", path.display()), error));
-        }
-    }
+    unmount(path)?;
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(format_args!("remove {}", path.display()), e)),
         _ => Ok(()),
     }
+}
+
+/// Unmounts what is mounted at `path`; nothing there is fine.
+pub fn unmount(path: &Path) -> io::Result<()> {
+    let target = c_path(path)?;
+    // SAFETY: a valid C string; umount2 has no other memory to touch.
+    let result = unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
+    let error = io::Error::last_os_error();
+    // EINVAL: not a mount point (any more), seen from here. EPERM: not ours to unmount, so not mounted by us here.
+    if result == 0 || matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT | libc::EPERM)) {
+        return Ok(());
+    }
+    Err(failed(format_args!("unmount {}", path.display()), error))
 }
 
 /// Makes [`NETNS_DIRECTORY`] ready for names just as `ip netns add` does: a shared mount of its own, so that names made

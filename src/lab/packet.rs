@@ -116,7 +116,11 @@ struct Network<'a> {
 fn ipv4(packet: &[u8]) -> Option<Network<'_>> {
     let header_len = usize::from(packet.first()? & 0x0f) * 4;
     let destination: [u8; 4] = *packet.get(16..20)?.first_chunk()?;
-    Some(Network { destination: Ipv4Addr::from(destination).into(), protocol: *packet.get(9)?, payload: packet.get(header_len..)? })
+    Some(Network {
+        destination: Ipv4Addr::from(destination).into(),
+        protocol: *packet.get(9)?,
+        payload: packet.get(header_len..)?,
+    })
 }
 
 /// Walks over a hop-by-hop header (MLD always has one, RFC 3810 §5); other extension headers do not occur here.

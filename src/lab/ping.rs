@@ -37,11 +37,9 @@ impl Pinger {
     /// Opens one. Needs CAP_NET_RAW over the namespace.
     pub fn open(namespace: &Namespace, is_ipv6: bool) -> io::Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(1);
-        let (domain, protocol) =
-            if is_ipv6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
-        let socket = namespace
-            .run(|| Socket::new(domain, Type::RAW, Some(protocol)))?
-            .map_err(|e| failed("open a raw ICMP socket", e))?;
+        let (domain, protocol) = if is_ipv6 { (Domain::IPV6, Protocol::ICMPV6) } else { (Domain::IPV4, Protocol::ICMPV4) };
+        let socket =
+            namespace.run(|| Socket::new(domain, Type::RAW, Some(protocol)))?.map_err(|e| failed("open a raw ICMP socket", e))?;
         socket.set_nonblocking(true)?;
         // Distinct within the process; a namespace of a lab has no other pingers.
         let identifier = NEXT.fetch_add(1, Ordering::Relaxed);
