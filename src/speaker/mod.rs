@@ -102,6 +102,8 @@ pub struct Speaker {
     overflows: u64,
     healed: u64,
     failures_told: u64,
+    /// The table's long walks have more to do.
+    work_left: bool,
     /// Why the kernel room cannot work, where it cannot.
     kernel_fault: Option<String>,
 }
@@ -148,6 +150,7 @@ impl Speaker {
             overflows: 0,
             healed: 0,
             failures_told: 0,
+            work_left: false,
             kernel_fault: None,
             seed,
         }

@@ -8,6 +8,7 @@ use crate::control::{
     Count, MacCount, MessageCounts, NeighborView, Page, Reply, Request, RowCounts, Status, VniView, VtepView, page_size,
 };
 use crate::fib::device::DeviceState;
+use crate::rib::PeerId;
 use crate::session::State;
 
 use super::{Action, Peer, RequestId, Speaker, VniState};
@@ -44,6 +45,7 @@ impl Speaker {
 
     fn status(&self, now: Time) -> Status {
         let (rows, _) = self.fib.counts();
+        let (routes, paths) = self.rib.count();
         let established = self.peers.iter().filter(|peer| peer.session.established().is_some()).count() as u64;
         let ready = self.vnis.values().filter(|vni| vni.ready().is_some()).count() as u64;
         let (mut local, mut remote) = (0, 0);
@@ -63,8 +65,8 @@ impl Speaker {
             neighbors: Count { up: established, configured: self.peers.iter().count() as u64 },
             vnis: Count { up: ready, configured: self.vnis.len() as u64 },
             vteps: self.evpn.vteps().len() as u64,
-            routes: self.rib.dest_count() as u64,
-            paths: self.rib.path_count() as u64,
+            routes,
+            paths,
             macs: MacCount { local, remote },
             rows: row_counts(&rows),
             overflows: self.overflows,
@@ -113,20 +115,21 @@ impl Speaker {
     }
 
     fn neighbors(&self, now: Time, address: Option<std::net::IpAddr>, after: Option<&str>, limit: Option<u32>) -> Reply {
+        let advertised = self.rib.advertised_counts();
         if let Some(address) = address {
             return match self.peers.by_address(address) {
-                Some(peer) => Reply::Neighbors(Page::last(vec![self.neighbor_view(now, peer)])),
+                Some(peer) => Reply::Neighbors(Page::last(vec![self.neighbor_view(now, peer, &advertised)])),
                 None => Reply::NotFound { message: format!("no neighbor {address}") },
             };
         }
         let mut peers: Vec<&Peer> = self.peers.iter().collect();
         peers.sort_by_key(|peer| peer.address);
         let peers = peers.into_iter().map(|peer| (peer.address, peer));
-        let page = page(peers, after, limit, |peer| self.neighbor_view(now, peer));
+        let page = page(peers, after, limit, |peer| self.neighbor_view(now, peer, &advertised));
         page.map_or_else(bad_cursor, Reply::Neighbors)
     }
 
-    fn neighbor_view(&self, now: Time, peer: &Peer) -> NeighborView {
+    fn neighbor_view(&self, now: Time, peer: &Peer, advertised: &BTreeMap<PeerId, u64>) -> NeighborView {
         let negotiated = peer.session.established().map(|(_, negotiated)| negotiated);
         let ends = peer.ends();
         let stats = peer.session.stats();
@@ -157,7 +160,7 @@ impl Speaker {
             capabilities: negotiated.map(|n| n.capabilities.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             routes_received: u64::from(self.rib.peer_routes(peer.id)),
             max_routes: peer.neighbor.max_routes,
-            routes_advertised: self.rib.advertised_count(peer.id),
+            routes_advertised: advertised.get(&peer.id).copied().unwrap_or_default(),
             pending: negotiated.is_some() && self.rib.has_pending(peer.id),
             end_of_rib: peer.end_of_rib,
             messages_in: counts(&stats.received),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::base::{MacAddr, Time, Vni};
 use crate::fib::Status;
 use crate::control::{MacKind, MacView, Page, Reply, RouteView, RowState, page_size};
-use crate::rib::{DestId, PathView, PeerId, RouteKey};
+use crate::rib::{PathView, PeerId, RouteKey};
 use crate::wire::esi::Esi;
 
 use super::show::bad_cursor;
@@ -101,7 +101,7 @@ impl Speaker {
         };
         let size = page_size(limit);
         let mut items = Vec::new();
-        for dest in self.rib.dests_after(after.map(DestId)) {
+        for dest in self.rib.dests().skip_while(|dest| after.is_some_and(|after| dest.0 <= after)) {
             let key = self.rib.key(dest);
             if filter.route_type.is_some_and(|wanted| wanted != key.route_type()) {
                 continue;

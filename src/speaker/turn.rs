@@ -74,9 +74,9 @@ impl Speaker {
     }
 
     /// Carries what changed through the floors until nothing is left that can be done now: table → instances → rows →
-    /// batches. Returns whether a long walk has more to do ([`Speaker::has_work`]).
+    /// batches. What was cut for fairness goes on in [`Speaker::handle_work`].
     pub(super) fn settle(&mut self, now: Time) {
-        self.rib.work(WORK_BUDGET);
+        self.work_left = self.rib.work(WORK_BUDGET);
         let mut decided = 0;
         while let Some(dest) = self.rib.next_change() {
             self.evpn.handle_change(now, &mut self.rib, &mut self.fib, dest);
@@ -96,7 +96,7 @@ impl Speaker {
 
     /// Whether a walk was cut for fairness and [`Speaker::handle_work`] should be called when the rim has had its say.
     pub fn has_work(&self) -> bool {
-        self.rib.has_changes() || self.rib.has_work()
+        self.rib.has_changes() || self.work_left
     }
 
     /// Goes on with what a turn left over.
