@@ -2,6 +2,8 @@
 //! torn input, long messages, route refresh, limits. The peer speaks first-hand octets, so that codec and machine are
 //! tested together.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::time::Duration;
 
 use evpnd::base::{Asn, BgpIdentifier, Time};
@@ -199,7 +201,8 @@ fn every_refusal_says_why_on_both_sides() {
     let caps: &[&[u8]] = &[CAP_EVPN, &four];
     let any = config();
     let wants = |asn| SessionConfig { remote_asn: Some(Asn(asn)), ..config() };
-    let cases: Vec<(&str, SessionConfig, Vec<u8>, &[u8], &str)> = vec![
+    type Case<'a> = (&'a str, SessionConfig, Vec<u8>, &'a [u8], &'a str);
+    let cases: Vec<Case<'_>> = vec![
         ("version 3", any.clone(), open(3, 65000, 90, id, caps), &[2, 1, 0, 4], "version"),
         ("version 5", any.clone(), open(5, 65000, 90, id, caps), &[2, 1, 0, 4], "version"),
         ("wrong AS", wants(65001), open(4, 65000, 90, id, caps), &[2, 2], "says AS 65000, but AS 65001 is configured"),
