@@ -1,11 +1,8 @@
-//! Path attributes: [`TABLE`] of codes, flags, readers, writers and RFC 7606 treatments, and the two engines that walk it.
+//! Path attributes: [`TABLE`] of codes, flags, readers, writers and RFC 7606 treatments, and the values they are read into.
 //!
-//! One row says all there is to say about one attribute; reading and writing look nowhere else. The readers and writers of the
-//! values are in `attribute_values`. Read `update` first: it says where the octets come from.
-//!
-//! ```text
-//! flags (1) | code (1) | length (1, or 2 with the extended length flag) | value
-//! ```
+//! One row says all there is to say about one attribute; reading and writing look nowhere else. The engines that walk the table
+//! are in `attribute_block`, the readers and writers of the values in `attribute_values`. Read `update` first: it says where the
+//! octets come from.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,7 +12,7 @@ use super::attribute_values::{self as values, Draft};
 use super::ext_community::{ExtCommunity, ExtCommunityKind, RouteTarget};
 use super::notification::{self, Notification};
 use super::pmsi::PmsiTunnel;
-use super::update::{RawAttributes, UpdateContext};
+use super::update::UpdateContext;
 use crate::base::BgpIdentifier;
 
 /// The bits of the flags octet (RFC 4271 §4.3).
@@ -231,7 +228,7 @@ pub(super) mod subcode {
 }
 
 use Category::{OptionalNonTransitive, OptionalTransitive, WellKnownDiscretionary, WellKnownMandatory};
-use Disposition::{AttributeDiscard, SessionReset, TreatAsWithdraw};
+use Disposition::{AttributeDiscard, TreatAsWithdraw};
 
 /// One line of the table.
 macro_rules! row {
@@ -305,7 +302,7 @@ const INDEX: [u8; 256] = {
 };
 
 /// The table where rows are borrowed from.
-static ROWS: [Row; 19] = TABLE;
+pub(super) static ROWS: [Row; 19] = TABLE;
 
 impl Row {
     /// The row of a code, where it has one.
@@ -325,62 +322,8 @@ impl Row {
     }
 }
 
-/// One attribute as it lies in a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RawAttribute<'a> {
-    pub(super) flags: u8,
-    pub(super) code: u8,
-    pub(super) value: &'a [u8],
-    /// With its header.
-    pub(super) whole: &'a [u8],
-}
-
-/// The end of a walk over a block: a piece of an attribute that does not fit (RFC 7606 §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Truncated<'a> {
-    /// The code, where the octets reach that far.
-    pub(super) code: Option<u8>,
-    pub(super) rest: &'a [u8],
-}
-
-/// Takes the first attribute off a block: the attribute and what follows. `None` at the end.
-#[inline]
-#[allow(clippy::type_complexity)]
-pub(super) fn next_attribute(block: &[u8]) -> Result<Option<(RawAttribute<'_>, &[u8])>, Truncated<'_>> {
-    let truncated = || Truncated { code: block.get(1).copied(), rest: block };
-    let (flags, code, len, body) = match *block {
-        [] => return Ok(None),
-        [flags, code, high, low, ref body @ ..] if flags & flags::EXTENDED_LENGTH != 0 => {
-            (flags, code, usize::from(u16::from_be_bytes([high, low])), body)
-        }
-        [flags, code, len, ref body @ ..] if flags & flags::EXTENDED_LENGTH == 0 => (flags, code, usize::from(len), body),
-        _ => return Err(truncated()),
-    };
-    let (value, rest) = body.split_at_checked(len).ok_or_else(truncated)?;
-    let whole = block.get(..block.len() - rest.len()).unwrap_or_default();
-    Ok(Some((RawAttribute { flags, code, value, whole }, rest)))
-}
-
-/// Appends one attribute. The length takes two octets where it must.
-pub(super) fn emit_attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: impl FnOnce(&mut Vec<u8>)) {
-    let flags = flags & !flags::EXTENDED_LENGTH;
-    let start = out.len();
-    out.extend_from_slice(&[flags, code, 0]);
-    value(out);
-    let len = out.len() - start - 3;
-    if let Ok(short) = u8::try_from(len) {
-        out[start + 2] = short;
-        return;
-    }
-    // A value past 65535 octets makes the message too long as well: `update::emit_reach` drops it whole.
-    let [high, low] = u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
-    out[start] = flags | flags::EXTENDED_LENGTH;
-    out[start + 2] = high;
-    out.insert(start + 3, low);
-}
-
 impl AttributeError {
-    fn new(code: u8, what: &'static str, disposition: Disposition, subcode: u8, data: &[u8]) -> Self {
+    pub(super) fn new(code: u8, what: &'static str, disposition: Disposition, subcode: u8, data: &[u8]) -> Self {
         let notification = Notification::new(notification::UPDATE_ERROR, subcode, data.to_vec());
         Self { code, what, disposition, notification }
     }
@@ -408,119 +351,7 @@ impl fmt::Display for Disposition {
     }
 }
 
-/// The mistakes of one block as they are met; of those that cost routes only the worst is kept (RFC 7606 §3 h).
-#[derive(Default)]
-struct Mistakes {
-    discards: Vec<AttributeError>,
-    worst: Option<AttributeError>,
-}
-
-impl Mistakes {
-    fn add(&mut self, error: AttributeError) {
-        if error.disposition == AttributeDiscard {
-            self.discards.push(error);
-        } else if self.worst.as_ref().is_none_or(|worst| worst.disposition < error.disposition) {
-            self.worst = Some(error);
-        }
-    }
-}
-
-/// 256 bits: which codes were met.
-#[derive(Default)]
-struct Seen([u64; 4]);
-
-impl Seen {
-    /// Marks a code; whether it was marked before.
-    fn mark(&mut self, code: u8) -> bool {
-        let (word, bit) = (&mut self.0[usize::from(code >> 6)], 1 << (code & 63));
-        let before = *word & bit != 0;
-        *word |= bit;
-        before
-    }
-}
-
 impl Attributes {
-    /// Reads a block. `next_hop` is that of MP_REACH_NLRI; without one (an UPDATE that only withdraws) nothing is mandatory.
-    ///
-    /// Returns the attributes and the mistakes that cost at most the attribute itself.
-    ///
-    /// # Errors
-    /// The worst mistake, where it costs the routes or more (RFC 7606 §3 h). In an UPDATE without reachable routes each of these
-    /// means a session reset (RFC 7606 §5.2): `UpdateView::parse_attributes` sees to that.
-    pub fn parse(
-        raw: &RawAttributes<'_>,
-        next_hop: Option<&[u8]>,
-        context: &UpdateContext,
-    ) -> Result<(Self, Vec<AttributeError>), AttributeError> {
-        let (mut draft, mut mistakes, mut seen, mut repeated) =
-            (Draft::default(), Mistakes::default(), Seen::default(), Seen::default());
-        for piece in raw.pieces {
-            let mut rest = piece;
-            loop {
-                match next_attribute(rest) {
-                    Ok(None) => break,
-                    Ok(Some((attribute, after))) => {
-                        rest = after;
-                        if !seen.mark(attribute.code) {
-                            read(&mut draft, &attribute, context, &mut mistakes);
-                        } else if !repeated.mark(attribute.code) {
-                            // RFC 7606 §3 g: all but the first are discarded. Said once per code.
-                            let what = "given more than once, the first counts";
-                            mistakes.add(AttributeError::new(
-                                attribute.code,
-                                what,
-                                AttributeDiscard,
-                                subcode::MALFORMED_LIST,
-                                &[],
-                            ));
-                        }
-                    }
-                    Err(Truncated { code, rest }) => {
-                        // RFC 7606 §4.
-                        let what = "runs past the end of the attributes";
-                        let code = code.unwrap_or_default();
-                        mistakes.add(AttributeError::new(code, what, TreatAsWithdraw, subcode::MALFORMED_LIST, rest));
-                        break;
-                    }
-                }
-            }
-        }
-        let mut attributes = draft.finish();
-        if let Some(octets) = next_hop {
-            attributes.next_hop = parse_next_hop(octets);
-            if attributes.next_hop.is_none() {
-                // RFC 7606 §7.11: the NLRI stand behind the next hop and cannot be located.
-                let what = "next hop of a length that EVPN does not have";
-                mistakes.add(AttributeError::new(code::MP_REACH_NLRI, what, SessionReset, subcode::OPTIONAL, octets));
-            }
-            // RFC 7606 §3 d.
-            for row in ROWS.iter().filter(|row| row.category == WellKnownMandatory) {
-                if !seen.mark(row.code) {
-                    let what = "missing, though mandatory";
-                    mistakes.add(AttributeError::new(row.code, what, TreatAsWithdraw, subcode::MISSING_WELL_KNOWN, &[row.code]));
-                }
-            }
-        }
-        match mistakes.worst {
-            Some(worst) => Err(worst),
-            None => Ok((attributes, mistakes.discards)),
-        }
-    }
-
-    /// Appends every attribute except MP_REACH/MP_UNREACH, in order of codes (after the MP ones, see `update`).
-    /// `four_octet_as = false` writes AS_TRANS and adds AS4_PATH (RFC 6793 §4.2.2). What an external peer may hear is not
-    /// decided here: whatever is set is written.
-    pub fn emit(&self, out: &mut Vec<u8>, context: &UpdateContext) {
-        let mut unknown = self.unknown.iter().filter(|attribute| !attribute.is_recognized()).peekable();
-        for row in &ROWS {
-            while let Some(attribute) = unknown.next_if(|attribute| attribute.code < row.code) {
-                attribute.emit_onward(out);
-            }
-            (row.emit)(row, self, context, out);
-        }
-        unknown.for_each(|attribute| attribute.emit_onward(out));
-    }
-
     /// Becomes what the next speaker reads of [`Attributes::emit`]: unrecognized attributes that are not transitive are gone,
     /// the others have the partial bit (RFC 4271 §5).
     pub fn pass_on(&mut self) {
@@ -570,59 +401,7 @@ impl Attributes {
 
 impl UnknownAttribute {
     /// Whether this speaker knows the code, though not the value.
-    fn is_recognized(&self) -> bool {
+    pub(super) fn is_recognized(&self) -> bool {
         Row::of(self.code).is_some()
-    }
-
-    /// RFC 4271 §5: an unrecognized optional attribute is passed on, with the partial bit, if it is transitive, else it is not.
-    fn emit_onward(&self, out: &mut Vec<u8>) {
-        if self.flags & flags::TRANSITIVE != 0 {
-            emit_attribute(out, self.flags | flags::PARTIAL, self.code, |out| out.extend_from_slice(&self.value));
-        }
-    }
-}
-
-/// One attribute into the draft, by its row.
-fn read(draft: &mut Draft, attribute: &RawAttribute<'_>, context: &UpdateContext, mistakes: &mut Mistakes) {
-    let RawAttribute { flags, code, value, whole } = *attribute;
-    let Some(row) = Row::of(code) else {
-        if flags & flags::OPTIONAL == 0 {
-            // RFC 4271 §6.3; RFC 7606 leaves this one as it is.
-            let what = "well-known, but not to us";
-            mistakes.add(AttributeError::new(code, what, SessionReset, subcode::UNRECOGNIZED_WELL_KNOWN, whole));
-        } else {
-            draft.keep(flags, code, value);
-        }
-        return;
-    };
-    let mut fail = |what, disposition, subcode| mistakes.add(AttributeError::new(code, what, disposition, subcode, whole));
-    match row.source {
-        Source::Internal if context.external => return fail("from an external peer", AttributeDiscard, subcode::OPTIONAL),
-        Source::TwoOctetAs if context.four_octet_as => {
-            return fail("from a peer of 4-octet AS numbers", AttributeDiscard, subcode::OPTIONAL);
-        }
-        _ => {}
-    }
-    if row.flags_conflict(flags) {
-        return fail("wrong optional or transitive flag", row.malformed, subcode::FLAGS);
-    }
-    if value.is_empty() && !row.may_be_empty {
-        return fail("empty", row.malformed, subcode::LENGTH);
-    }
-    match (row.parse)(draft, flags, value, context) {
-        Err(fault) => fail(fault.what, row.malformed, fault.subcode),
-        Ok(()) if flags & flags::PARTIAL != 0 && row.category == OptionalTransitive => {
-            draft.attributes.partial |= Row::partial_bit(code)
-        }
-        Ok(()) => {}
-    }
-}
-
-/// The next hop of EVPN: 4 or 16 octets, or 32 of which the first 16 are the global address (RFC 2545 §3).
-pub(super) fn parse_next_hop(octets: &[u8]) -> Option<IpAddr> {
-    match octets.len() {
-        4 => <[u8; 4]>::try_from(octets).ok().map(IpAddr::from),
-        16 | 32 => octets.first_chunk::<16>().copied().map(IpAddr::from),
-        _ => None,
     }
 }

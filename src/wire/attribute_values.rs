@@ -1,7 +1,8 @@
 //! Readers and writers of the values of path attributes: one pair per row of [`super::attribute::TABLE`], nothing else calls them.
 
 use super::as_path::AsPath;
-use super::attribute::{Attributes, Fault, Origin, Row, UnknownAttribute, code, emit_attribute, flags, subcode};
+use super::attribute::{Attributes, Fault, Origin, Row, UnknownAttribute, code, flags, subcode};
+use super::attribute_block::emit_attribute;
 use super::ext_community::ExtCommunity;
 use super::pmsi::PmsiTunnel;
 use super::update::UpdateContext;

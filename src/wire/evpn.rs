@@ -413,3 +413,132 @@ impl fmt::Display for EvpnRoute<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RD: Rd = Rd([0, 1, 10, 0, 0, 1, 0, 100]);
+    const ESI: Esi = Esi([3, 0, 1, 2, 3, 4, 5, 0, 0, 1]);
+
+    fn v4() -> IpAddr {
+        "10.1.1.4".parse().unwrap()
+    }
+
+    fn v6() -> IpAddr {
+        "2001:db8::4".parse().unwrap()
+    }
+
+    /// Every shape a known route can have, with the length its value must have.
+    fn every_shape() -> Vec<(EvpnRoute<'static>, usize)> {
+        let mac_ip = |ip, label2| {
+            let mac = MacAddr([2, 0, 0, 0, 0, 4]);
+            EvpnRoute::MacIp(MacIp { rd: RD, esi: Esi::ZERO, tag: 7, mac, ip, label1: 10101, label2 })
+        };
+        let imet = |originator| EvpnRoute::Imet(Imet { rd: RD, tag: u32::MAX, originator });
+        let segment = |originator| EvpnRoute::EthernetSegment(EthernetSegment { rd: RD, esi: ESI, originator });
+        let prefix = |prefix_len, prefix, gateway| {
+            EvpnRoute::IpPrefix(IpPrefix { rd: RD, esi: ESI, tag: 0, prefix_len, prefix, gateway, label: 0xff_ffff })
+        };
+        vec![
+            (EvpnRoute::EthernetAd(EthernetAd { rd: RD, esi: ESI, tag: 1, label: 10100 }), 25),
+            (mac_ip(None, None), 33),
+            (mac_ip(None, Some(50000)), 36),
+            (mac_ip(Some(v4()), None), 37),
+            (mac_ip(Some(v4()), Some(50000)), 40),
+            (mac_ip(Some(v6()), None), 49),
+            (mac_ip(Some(v6()), Some(0xff_ffff)), 52),
+            (imet(v4()), 17),
+            (imet(v6()), 29),
+            (segment(v4()), 23),
+            (segment(v6()), 35),
+            (prefix(32, v4(), v4()), 34),
+            (prefix(0, v6(), v6()), 58),
+            (EvpnRoute::Unknown { route_type: 9, value: &[1, 2, 3] }, 3),
+            (EvpnRoute::Unknown { route_type: 0, value: &[] }, 0),
+        ]
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let mut field = Vec::new();
+        for (route, len) in every_shape() {
+            let start = field.len();
+            route.emit(&mut field);
+            assert_eq!(field[start..start + 2], [route.route_type(), len as u8], "{route}");
+            assert_eq!(field.len() - start, 2 + len, "{route}");
+        }
+        let found: Vec<_> = routes(&field).map(Result::unwrap).collect();
+        let wanted: Vec<_> = every_shape().into_iter().map(|(route, _)| route).collect();
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_bad_inside_costs_one_route() {
+        let good = every_shape();
+        for (route, len) in &good[..13] {
+            for change in [-1i32, 1] {
+                let mut field = Vec::new();
+                route.emit(&mut field);
+                let wrong = (*len as i32 + change) as usize;
+                field.resize(2 + wrong, 0);
+                field[1] = wrong as u8;
+                good[0].0.emit(&mut field);
+                let found: Vec<_> = routes(&field).collect();
+                assert_eq!(found.len(), 2, "{route}");
+                let error = found[0].unwrap_err();
+                assert!(error.recoverable && error.offset == 0 && error.route_type == route.route_type(), "{route}");
+                assert_eq!(found[1], Ok(good[0].0));
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_lengths_inside_are_found() {
+        // Offset of the octet in the value, and what may not stand there.
+        let cases: [(usize, usize, &[u8]); 6] = [
+            (1, 22, &[0, 47, 49]),
+            (1, 29, &[31, 32, 33, 128, 255]),
+            (3, 29, &[0, 24, 128]),
+            (7, 12, &[0, 31, 128]),
+            (9, 18, &[0, 128]),
+            (11, 22, &[33, 128]),
+        ];
+        for (shape, offset, octets) in cases {
+            for octet in octets {
+                let mut field = Vec::new();
+                every_shape()[shape].0.emit(&mut field);
+                field[2 + offset] = *octet;
+                let found: Vec<_> = routes(&field).collect();
+                assert!(matches!(found[..], [Err(NlriError { recoverable: true, .. })]), "{shape} {octet}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_past_the_end_ends_the_walk() {
+        let mut field = Vec::new();
+        every_shape()[0].0.emit(&mut field);
+        let first = field.len();
+        every_shape()[1].0.emit(&mut field);
+        for end in first + 1..field.len() {
+            let found: Vec<_> = routes(&field[..end]).collect();
+            assert_eq!(found.len(), 2);
+            let error = found[1].unwrap_err();
+            assert!(!error.recoverable && error.offset == first && error.route_type == 2);
+        }
+        assert_eq!(routes(&[]).next(), None);
+    }
+
+    #[test]
+    fn shown_as_frr_does() {
+        let text: Vec<_> = every_shape().iter().map(|(route, _)| route.to_string()).collect();
+        assert_eq!(text[0], "[1]:[1]:[03:00:01:02:03:04:05:00:00:01]");
+        assert_eq!(text[1], "[2]:[7]:[48]:[02:00:00:00:00:04]");
+        assert_eq!(text[3], "[2]:[7]:[48]:[02:00:00:00:00:04]:[32]:[10.1.1.4]");
+        assert_eq!(text[8], "[3]:[4294967295]:[128]:[2001:db8::4]");
+        assert_eq!(text[9], "[4]:[03:00:01:02:03:04:05:00:00:01]:[32]:[10.1.1.4]");
+        assert_eq!(text[12], "[5]:[0]:[0]:[2001:db8::4]");
+        assert_eq!(text[13], "[9]:[010203]");
+    }
+}

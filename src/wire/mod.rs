@@ -3,6 +3,7 @@
 
 pub mod as_path;
 pub mod attribute;
+mod attribute_block;
 mod attribute_values;
 pub mod capability;
 pub mod esi;

@@ -11,12 +11,11 @@
 
 use std::net::IpAddr;
 
-use super::attribute::{
-    AttributeError, Attributes, Disposition, RawAttribute, Row, Truncated, code, flags, next_attribute, subcode,
-};
+use super::attribute::{AttributeError, Attributes, Disposition, Row, code, flags, subcode};
+use super::attribute_block::{RawAttribute, Truncated, emit_attribute, next_attribute, parse_next_hop};
 use super::header::{self, HEADER_LEN, MAX_EXTENDED_MESSAGE_LEN, MessageType};
 use super::notification::{self, Notification};
-use super::{AFI_L2VPN, SAFI_EVPN, attribute};
+use super::{AFI_L2VPN, SAFI_EVPN};
 
 /// An UPDATE as it lies in the receive buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +179,7 @@ impl<'a> MpReach<'a> {
         let (_reserved, nlri) = rest.split_first().ok_or_else(wrong)?;
         let reach = Self { afi: u16::from_be_bytes([a, b]), safi, next_hop, nlri };
         // RFC 7606 §7.11: a next hop of an unexpected length leaves the place of the NLRI unsure.
-        if reach.is_evpn() && attribute::parse_next_hop(next_hop).is_none() {
+        if reach.is_evpn() && parse_next_hop(next_hop).is_none() {
             return Err(wrong());
         }
         Ok(reach)
@@ -275,7 +274,7 @@ pub fn emit_reach(out: &mut Vec<u8>, attributes: &Attributes, context: &UpdateCo
         return;
     };
     emit(out, |out| {
-        attribute::emit_attribute(out, flags::OPTIONAL, code::MP_REACH_NLRI, |out| {
+        emit_attribute(out, flags::OPTIONAL, code::MP_REACH_NLRI, |out| {
             emit_family(out);
             match next_hop {
                 IpAddr::V4(address) => {
@@ -297,7 +296,7 @@ pub fn emit_reach(out: &mut Vec<u8>, attributes: &Attributes, context: &UpdateCo
 /// Appends one UPDATE that withdraws `nlri` for 25/70. What would pass 65535 octets appends nothing.
 pub fn emit_unreach(out: &mut Vec<u8>, nlri: &[u8]) {
     emit(out, |out| {
-        attribute::emit_attribute(out, flags::OPTIONAL, code::MP_UNREACH_NLRI, |out| {
+        emit_attribute(out, flags::OPTIONAL, code::MP_UNREACH_NLRI, |out| {
             emit_family(out);
             out.extend_from_slice(nlri);
         });
@@ -326,4 +325,94 @@ fn emit(out: &mut Vec<u8>, attributes: impl FnOnce(&mut Vec<u8>)) {
     let len = (out.len() - start - EMPTY_LEN) as u16;
     out[start + HEADER_LEN + 2..start + EMPTY_LEN].copy_from_slice(&len.to_be_bytes());
     header::finish(out, start);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTEXT: UpdateContext = UpdateContext { four_octet_as: true, external: false };
+    const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
+    const AS_PATH: &[u8] = &[0x40, 2, 0];
+    const REACH: &[u8] = &[0x80, 14, 13, 0, 25, 70, 4, 10, 0, 0, 1, 0, 99, 2, 7, 7];
+    const UNREACH: &[u8] = &[0x80, 15, 6, 0, 25, 70, 99, 1, 8];
+
+    fn body(attributes: &[&[u8]]) -> Vec<u8> {
+        let block = attributes.concat();
+        [&[0, 0], &(block.len() as u16).to_be_bytes()[..], &block].concat()
+    }
+
+    #[test]
+    fn pieces_lie_around_the_mp_attributes_in_any_order() {
+        let med: &[u8] = &[0x80, 4, 4, 0, 0, 0, 1];
+        let both: &[u8] = &[ORIGIN, AS_PATH].concat();
+        let orders: [(&[&[u8]], [&[u8]; 3]); 5] = [
+            (&[REACH, ORIGIN, AS_PATH], [both, &[], &[]]),
+            (&[ORIGIN, AS_PATH, REACH], [both, &[], &[]]),
+            (&[ORIGIN, REACH, AS_PATH, UNREACH, med], [ORIGIN, AS_PATH, med]),
+            (&[UNREACH, REACH, ORIGIN, AS_PATH], [both, &[], &[]]),
+            (&[UNREACH, ORIGIN, REACH], [ORIGIN, &[], &[]]),
+        ];
+        for (order, pieces) in orders {
+            let body = body(order);
+            let view = UpdateView::parse(&body).unwrap();
+            assert_eq!(view.attributes.pieces, pieces);
+            let reach = view.reach.unwrap();
+            assert_eq!((reach.afi, reach.safi, reach.next_hop, reach.nlri), (25, 70, &[10, 0, 0, 1][..], &[99, 2, 7, 7][..]));
+            assert_eq!(view.unreach.is_some(), order.contains(&UNREACH));
+        }
+    }
+
+    #[test]
+    fn ends_of_rib() {
+        let mut out = Vec::new();
+        emit_end_of_rib(&mut out);
+        assert_eq!(out.len(), 29);
+        let frame = header::frame(&out, 4096).unwrap().unwrap();
+        assert_eq!(UpdateView::parse(frame.body).unwrap().end_of_rib(), Some((25, 70)));
+        assert_eq!(UpdateView::parse(&[0; 4]).unwrap().end_of_rib(), Some((1, 1)));
+        for other in [&[ORIGIN][..], &[REACH], &[UNREACH], &[&[0x80, 15, 3, 0, 25, 70], ORIGIN]] {
+            let body = body(other);
+            assert_eq!(UpdateView::parse(&body).unwrap().end_of_rib(), None);
+        }
+    }
+
+    #[test]
+    fn the_overhead_is_never_less_than_what_is_emitted() {
+        let mut attributes = Attributes { next_hop: Some("2001:db8::1".parse().unwrap()), ..Attributes::default() };
+        for length in [0, 10, 200, 300] {
+            attributes.communities = vec![1; length];
+            for nlri in [vec![], vec![0; 100], vec![0; 1000]] {
+                let mut out = vec![1, 2, 3];
+                emit_reach(&mut out, &attributes, &CONTEXT, &nlri);
+                let spare = 3 + reach_overhead(&attributes, &CONTEXT) + nlri.len() - out.len();
+                assert!(spare <= 1, "{spare}");
+                let mut out = Vec::new();
+                emit_unreach(&mut out, &nlri);
+                assert!(UNREACH_OVERHEAD + nlri.len() - out.len() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_said_appends_nothing() {
+        let mut out = vec![7];
+        let attributes = Attributes { next_hop: Some("10.0.0.1".parse().unwrap()), ..Attributes::default() };
+        emit_reach(&mut out, &Attributes::default(), &CONTEXT, &[]);
+        emit_reach(&mut out, &attributes, &CONTEXT, &vec![0; 65_500]);
+        emit_reach(&mut out, &attributes, &CONTEXT, &vec![0; 70_000]);
+        emit_unreach(&mut out, &vec![0; 70_000]);
+        assert_eq!(out, [7]);
+        emit_reach(&mut out, &attributes, &CONTEXT, &vec![0; 65_000]);
+        assert_eq!(header::frame(&out[1..], 65_535).unwrap().unwrap().len + 1, out.len());
+    }
+
+    #[test]
+    fn ipv4_fields_are_checked_though_not_used() {
+        let invalid = Err(Notification::new(3, 10, vec![]));
+        assert_eq!(UpdateView::parse(&[0, 1, 33, 0, 0]), invalid);
+        assert_eq!(UpdateView::parse(&[0, 0, 0, 0, 24, 10, 0]), invalid);
+        let view = UpdateView::parse(&[0, 2, 8, 10, 0, 0, 24, 10, 0, 1]).unwrap();
+        assert_eq!((view.withdrawn_ipv4, view.nlri_ipv4), (&[8, 10][..], &[24, 10, 0, 1][..]));
+    }
 }
