@@ -80,7 +80,7 @@ impl Events {
 /// A place of the MAC-VRF in the words of the control room.
 pub(super) fn place(place: crate::evpn::Place) -> Place {
     match place {
-        crate::evpn::Place::Local { port } => Place::Port(port),
+        crate::evpn::Place::Local { port_name, .. } => Place::Port(port_name),
         crate::evpn::Place::Remote(vtep) => Place::Vtep(vtep),
     }
 }
@@ -100,22 +100,20 @@ impl Speaker {
     pub(super) fn take_evpn_events(&mut self) {
         while let Some(event) = self.evpn.poll_event() {
             let told = match event {
-                EvpnEvent::MacLearned { vni, mac, place: at, sequence, sticky } => {
-                    if !self.events.verbose {
-                        continue;
-                    }
-                    Event::MacLearned { vni, mac, place: place(at), sequence, sticky }
+                EvpnEvent::MacLearned { .. } | EvpnEvent::MacGone { .. } if !self.events.verbose => continue,
+                EvpnEvent::MacLearned { vni, mac, place: at, sequence } => {
+                    Event::MacLearned { vni, mac, place: place(at), sequence, sticky: false }
                 }
                 EvpnEvent::MacMoved { vni, mac, from, to, sequence } => {
                     Event::MacMoved { vni, mac, from: place(from), to: place(to), sequence }
                 }
                 EvpnEvent::MacGone { vni, mac, place: at } => Event::MacGone { vni, mac, place: place(at) },
-                EvpnEvent::StickyViolation { vni, mac, owner, claimed_by } => {
-                    Event::StickyViolation { vni, mac, owner: place(owner), claimed_by: place(claimed_by) }
+                EvpnEvent::StickyViolation { vni, mac, stays, claimed } => {
+                    Event::StickyViolation { vni, mac, owner: place(stays), claimed_by: place(claimed) }
                 }
                 EvpnEvent::VtepAdded { vni, vtep } => Event::VtepAppeared { vni, vtep },
                 EvpnEvent::VtepGone { vni, vtep } => Event::VtepGone { vni, vtep },
-                EvpnEvent::Limit { vni, what } => Event::Note { severity: Level::Warn, text: format!("VNI {vni}: {what}") },
+                EvpnEvent::LimitReached { .. } => Event::Note { severity: Level::Warn, text: event.to_string() },
             };
             self.events.push(told);
         }

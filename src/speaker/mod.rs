@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::{Random, Time, Vni};
 use crate::config::{Config, Neighbor};
 use crate::control::{Event, Reply, Request};
-use crate::evpn::{Evpn, EvpnConfig};
+use crate::evpn::{Evpn, EvpnConfig, EvpnLimits};
 use crate::fib::Fib;
 use crate::fib::message::KernelCommand;
 use crate::rib::{Rib, RibConfig};
@@ -128,7 +128,7 @@ impl Speaker {
             router_id: config.router.router_id,
             vtep: config.router.vtep,
             seed: seed.next_u64(),
-            ..EvpnConfig::default()
+            limits: EvpnLimits { local_macs_per_vni: config.limits.local_macs_per_vni as usize, ..EvpnLimits::default() },
         });
         let fib = Fib::new(seed.next_u64());
         Self {
