@@ -40,7 +40,8 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
     let router = match one(root, &ROUTER, mistakes) {
         Some(section) => RouterDraft::read(&section, mistakes),
         None => {
-            if root.get(ROUTER.name).is_none() {
+            // A misspelt section is one mistake, not two.
+            if root.get(ROUTER.name).is_none() && mistakes.is_empty() {
                 let help = "begin with [router] and asn = 65000, the AS number of this host";
                 mistakes.add(0..0, "the section [router] is missing", "expected [router] somewhere in this file", help);
             }

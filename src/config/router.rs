@@ -78,7 +78,8 @@ impl RouterDraft {
     /// Reads the section.
     pub fn read(section: &Section<'_>, mistakes: &mut Mistakes) -> Self {
         let mut draft = Self { span: section.span(), vtep_missing: section.has("vtep").is_none(), ..Self::missing() };
-        if section.has("asn").is_none() {
+        // A misspelt key is one mistake, not two.
+        if section.has("asn").is_none() && mistakes.is_empty() {
             mistakes.add(
                 section.span(),
                 "asn is missing in [router]",

@@ -2,11 +2,16 @@
 //!
 //! One JSON object per line over a Unix stream socket: a [`Request`] line is answered by one [`Reply`] line.
 //! [`Request::Monitor`] is answered by [`Reply::Done`] as soon as the daemon listens, then by one [`Reply::Event`] line
-//! an event until the client hangs up. Read `request` first, then `reply`; `event` is also what the log says.
+//! an event until the client hangs up. Read `request` first, then `reply`; `event` is also what the log says;
+//! `render` turns replies into tables and stories for people.
 
 pub mod event;
+pub mod render;
 pub mod reply;
 pub mod request;
+mod table;
+#[cfg(test)]
+mod tests;
 
 pub use event::{Event, Level, MonitorLine, Place};
 pub use reply::{

@@ -1,0 +1,163 @@
+//! The client as people run it, against a daemon of a few lines: pages, JSON, messages and exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use evpnd::base::{MacAddr, Vni};
+use evpnd::control::{DiffView, Event, MonitorLine, Page, Reply, Request, VtepView};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+fn socket() -> PathBuf {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("evpnctl-{}-{number}.sock", std::process::id()))
+}
+
+fn evpnctl(socket: &PathBuf, words: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_evpnctl")).arg("--socket").arg(socket).args(words.split(' ')).output().unwrap()
+}
+
+/// Runs evpnctl against a daemon that answers one connection with `answer`; `None` hangs up.
+fn with_daemon(words: &str, mut answer: impl FnMut(Request) -> Option<Vec<Reply>> + Send + 'static) -> (i32, String, String) {
+    let path = socket();
+    let listener = UnixListener::bind(&path).unwrap();
+    let daemon = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        for line in reader.lines() {
+            let Some(replies) = answer(serde_json::from_str(&line.unwrap()).unwrap()) else { return };
+            for reply in replies {
+                writeln!(stream, "{}", serde_json::to_string(&reply).unwrap()).unwrap();
+            }
+        }
+    });
+    let output = evpnctl(&path, words);
+    daemon.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn vteps(request: Request) -> Option<Vec<Reply>> {
+    let Request::ShowVteps { after, .. } = request else { panic!("{request:?}") };
+    let page: u8 = after.map_or(0, |after| after.parse().unwrap());
+    let item = VtepView { address: [10, 0, 0, page].into(), vnis: vec![Vni::new(100).unwrap()], macs: 1 };
+    Some(vec![Reply::Vteps(Page::new(vec![item], (page < 2).then(|| (page + 1).to_string())))])
+}
+
+#[test]
+fn pages_are_followed_to_the_end() {
+    let (code, out, _) = with_daemon("show vteps", vteps);
+    assert_eq!((code, out.lines().count()), (0, 4), "{out}");
+    let (code, out, _) = with_daemon("--json show vteps", vteps);
+    let items: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, items.as_array().unwrap().len()), (0, 3));
+    assert_eq!(items[2]["address"], "10.0.0.2");
+}
+
+#[test]
+fn diff_is_silent_when_all_is_well_and_fails_when_not() {
+    let same = |_| Some(vec![Reply::Diff(Page::last(Vec::new()))]);
+    assert_eq!(with_daemon("diff", same), (0, String::new(), String::new()));
+    assert_eq!(with_daemon("diff --json", same), (0, "[]\n".to_owned(), String::new()));
+    let different = |_| {
+        let item = DiffView {
+            vni: Vni::new(100).unwrap(),
+            mac: MacAddr::ZERO,
+            wanted: Some("10.0.0.2".to_owned()),
+            found: None,
+            state: "to be written".to_owned(),
+        };
+        Some(vec![Reply::Diff(Page::last(vec![item]))])
+    };
+    let (code, out, _) = with_daemon("diff", different);
+    assert_eq!(
+        (code, out.as_str()),
+        (1, "VNI  MAC         WANTED    FOUND  STATE\n100  flood list  10.0.0.2  -      to be written\n")
+    );
+}
+
+#[test]
+fn refusals_exit_with_1() {
+    let refuse = |_| Some(vec![Reply::Refused { message: "evpnd.toml:1:1: asn is missing".to_owned() }]);
+    assert_eq!(with_daemon("reload", refuse), (1, String::new(), "evpnctl: evpnd.toml:1:1: asn is missing\n".to_owned()));
+    let (code, out, _) = with_daemon("--json reload", refuse);
+    assert_eq!((code, serde_json::from_str::<serde_json::Value>(&out).unwrap()["reply"].as_str()), (1, Some("refused")));
+    let missing = |_| Some(vec![Reply::NotFound { message: "no neighbor ::1".to_owned() }]);
+    assert_eq!(with_daemon("clear neighbor ::1", missing).0, 1);
+}
+
+#[test]
+fn several_vnis_are_added_one_by_one() {
+    let (code, out, _) = with_daemon("vni add 100 101 --bridge x{vni} --import auto,*:7", |request| {
+        let Request::VniAdd(add) = request else { panic!("{request:?}") };
+        assert_eq!(add.bridge.as_deref(), Some("x{vni}"));
+        assert_eq!(add.import.unwrap(), ["auto", "*:7"]);
+        Some(vec![Reply::Done { message: format!("VNI {} added", add.vni) }])
+    });
+    assert_eq!((code, out.as_str()), (0, "VNI 100 added\nVNI 101 added\n"));
+}
+
+#[test]
+fn monitor_prints_until_the_daemon_ends() {
+    let (code, out, err) = with_daemon("monitor", |request| {
+        // The second "request" never comes: the daemon hangs up after the events.
+        assert_eq!(request, Request::Monitor {});
+        None
+    });
+    assert_eq!((code, out.as_str()), (3, ""), "{err}");
+    let path = socket();
+    let listener = UnixListener::bind(&path).unwrap();
+    let daemon = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+        for reply in [Reply::Done { message: String::new() }, Reply::Event(MonitorLine::new(0, Event::Overflow { times: 2 }))] {
+            writeln!(stream, "{}", serde_json::to_string(&reply).unwrap()).unwrap();
+        }
+    });
+    let output = evpnctl(&path, "--json monitor");
+    daemon.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (line["event"].as_str(), line["times"].as_u64(), line["level"].as_str()),
+        (Some("overflow"), Some(2), Some("warn"))
+    );
+}
+
+#[test]
+fn nobody_there_exits_with_3_and_says_what_to_do() {
+    let output = evpnctl(&socket(), "show status");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("systemctl status evpnd"));
+    let path = socket();
+    drop(UnixListener::bind(&path).unwrap());
+    let output = evpnctl(&path, "show status");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("nobody answers"));
+    std::fs::remove_file(&path).unwrap();
+    let (code, _, err) = with_daemon("show status", |_| None);
+    assert_eq!((code, err.contains("hung up")), (3, true));
+}
+
+#[test]
+fn usage_exits_with_2() {
+    for words in [
+        "",
+        "show",
+        "show vnis x",
+        "show macs --mac zz",
+        "explain vni 1 port 2",
+        "vni add",
+        "vni add 0",
+        "clear neighbor x",
+        "frobnicate",
+    ] {
+        assert_eq!(evpnctl(&socket(), words).status.code(), Some(2), "{words}");
+    }
+    assert_eq!(evpnctl(&socket(), "--help").status.code(), Some(0));
+}
