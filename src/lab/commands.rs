@@ -85,9 +85,9 @@ pub struct ExecArgs {
 
 /// Runs a command of `evpnd lab`. To be called before the process has a second thread: without root it moves into a
 /// user namespace of its own. The exit code is 0 only where everything went as it should.
-pub fn run(command: &LabCommand) -> anyhow::Result<ExitCode> {
+pub fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
     signals::install();
-    let result = match command {
+    let result = match &command {
         LabCommand::Demo(args) => demo(args),
         LabCommand::Up(args) => up(args),
         LabCommand::Status(args) => status(&args.name),

@@ -69,7 +69,8 @@ pub fn write(namespace: &Namespace, ifindex: u32, mac: MacAddr, destination: IpA
     let flags = if mac == MacAddr::ZERO { APPEND } else { REPLACE };
     if mac != MacAddr::ZERO {
         message.header.flags |= NeighbourFlags::Controller | NeighbourFlags::ExtLearned;
-        message.header.state = NeighbourState::Noarp;
+        // VXLAN takes PERMANENT or REACHABLE only, a bridge no EXT_LEARNED row that is PERMANENT.
+        message.header.state = NeighbourState::Reachable;
     }
     let mut netlink = Netlink::open(namespace)?;
     netlink

@@ -26,6 +26,8 @@ pub mod commands;
 pub mod demo;
 pub mod fabric;
 pub mod fdb;
+#[cfg(test)]
+mod handmade;
 pub mod links;
 pub mod netlink;
 pub mod netns;
