@@ -1,0 +1,210 @@
+//! Our daemon under test, and `evpnctl` beside it.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::fabric::{Family, Host, write_at};
+use super::netns::Process;
+use super::{ensure, patience, wait_until};
+
+const EVPND: &str = env!("CARGO_BIN_EXE_evpnd");
+const EVPNCTL: &str = env!("CARGO_BIN_EXE_evpnctl");
+
+/// A configuration being written. What a test is about it adds itself, as the text an operator would write.
+#[derive(Debug, Clone)]
+pub struct Config {
+    router: String,
+    tables: String,
+}
+
+impl Config {
+    /// A hypervisor with its VTEP on the underlay address of a family.
+    pub fn hypervisor(host: &Host, asn: u32, family: Family) -> Self {
+        let router = format!("asn = {asn}\nrouter-id = \"{}\"\nvtep = \"{}\"\n", host.v4(), host.address(family));
+        Self { router, tables: String::new() }
+    }
+
+    /// A reflector for whoever calls from the underlay.
+    pub fn reflector(host: &Host, asn: u32) -> Self {
+        let router = format!("asn = {asn}\nrouter-id = \"{}\"\n", host.v4());
+        Self { router, tables: String::new() }
+            .table("neighbor", "listen-range = \"10.0.0.0/24\"\nroute-reflector-client = true\n")
+            .table("neighbor", "listen-range = \"fd00::/64\"\nroute-reflector-client = true\n")
+    }
+
+    /// A neighbour; `more` holds further lines of its table.
+    pub fn neighbor(self, address: IpAddr, more: &str) -> Self {
+        self.table("neighbor", &format!("address = \"{address}\"\nconnect-retry = 1\n{more}"))
+    }
+
+    /// A VNI; `more` holds further lines of its table.
+    pub fn vni(self, vni: u32, more: &str) -> Self {
+        self.table("vni", &format!("id = {vni}\n{more}"))
+    }
+
+    /// Another line in `[router]`.
+    pub fn router(mut self, line: &str) -> Self {
+        self.router.push_str(line);
+        self.router.push('\n');
+        self
+    }
+
+    /// One `[[name]]` table.
+    pub fn table(mut self, name: &str, lines: &str) -> Self {
+        let _ = write!(self.tables, "\n[[{name}]]\n{lines}\n");
+        self
+    }
+
+    fn text(&self, host: &Host) -> String {
+        let directory = host.directory.display();
+        format!(
+            "[router]\n{}state-directory = \"{directory}/state\"\n\n[control]\nsocket = \"{directory}/evpnd.sock\"\n{}",
+            self.router, self.tables
+        )
+    }
+}
+
+/// A running evpnd. Killed when dropped; [`Evpnd::stop`] is the gentle way.
+#[derive(Debug)]
+pub struct Evpnd<'a> {
+    host: &'a Host,
+    process: Process,
+}
+
+impl<'a> Evpnd<'a> {
+    /// Starts it and waits until it answers on its control socket.
+    #[track_caller]
+    pub fn start(host: &'a Host, config: &Config) -> Self {
+        write_at(&config_path(host), &config.text(host));
+        Self::start_again(host)
+    }
+
+    /// Starts it with the configuration that stands.
+    #[track_caller]
+    pub fn start_again(host: &'a Host) -> Self {
+        let process = host.namespace.spawn(EVPND, ["--config".as_ref(), config_path(host).as_os_str()], &host.path("evpnd.log"));
+        let mut evpnd = Self { host, process };
+        wait_until(&format!("evpnd on host {} answers", host.number), 15, || {
+            if let Some(status) = evpnd.process.ended() {
+                panic!("evpnd on host {} ended at once ({status}): {}", host.number, evpnd.process.log());
+            }
+            let output = evpnd.control(&["show", "status"]);
+            ensure(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned())
+        });
+        evpnd
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Puts another configuration in place (to be followed by a reload).
+    pub fn rewrite(&self, config: &Config) {
+        self.rewrite_text(&config.text(self.host));
+    }
+
+    /// Puts any text in place of the configuration.
+    pub fn rewrite_text(&self, text: &str) {
+        write_at(&config_path(self.host), text);
+    }
+
+    /// Runs `evpnctl` with these words.
+    pub fn control(&self, words: &[&str]) -> Output {
+        let socket = self.host.path("evpnd.sock");
+        let mut command = self.host.namespace.command(EVPNCTL, ["--socket".as_ref(), socket.as_os_str()]);
+        command.args(words).output().expect("evpnctl runs")
+    }
+
+    /// Runs `evpnctl` with these words, which must succeed, and gives what it said.
+    #[track_caller]
+    pub fn say(&self, words: &[&str]) -> String {
+        let output = self.control(words);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "evpnctl {words:?} on host {}: {} {out}{err}", self.host.number, output.status);
+        out.into_owned()
+    }
+
+    /// The same with `--json`, parsed.
+    #[track_caller]
+    pub fn json(&self, words: &[&str]) -> Value {
+        let mut all = vec!["--json"];
+        all.extend(words);
+        let text = self.say(&all);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("evpnctl {all:?}: {error}: {text}"))
+    }
+
+    /// Waits until the session to `address` is Established.
+    #[track_caller]
+    pub fn expect_established(&self, address: IpAddr) {
+        wait_until(&format!("the session of host {} to {address}", self.host.number), 20, || {
+            let output = self.control(&["show", "neighbors", &address.to_string()]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            ensure(text.to_lowercase().contains("established"), || text.clone())
+        });
+    }
+
+    /// Waits until what it wants of the kernel and what the kernel has are one: `evpnctl diff` is empty and exits with 0.
+    #[track_caller]
+    pub fn expect_no_difference(&self) {
+        wait_until(&format!("evpnctl diff on host {}", self.host.number), 15, || {
+            let output = self.control(&["--json", "diff"]);
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let empty = serde_json::from_str::<Value>(&text).is_ok_and(|value| nothing_in(&value));
+            ensure(output.status.success() && empty, || format!("{} {text}", output.status))
+        });
+    }
+
+    /// SIGTERM, and the exit status.
+    #[track_caller]
+    pub fn stop(mut self) -> ExitStatus {
+        self.process.signal(libc::SIGTERM);
+        let limit = patience(10);
+        self.process.wait(limit).unwrap_or_else(|| panic!("evpnd on host {} does not stop", self.host.number))
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.process.signal(libc::SIGHUP);
+    }
+
+    /// Waits for an end that something else brought about.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        self.process.wait(limit)
+    }
+}
+
+/// Whether a JSON value lists nothing: every array in it is empty.
+fn nothing_in(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(nothing_in),
+        _ => true,
+    }
+}
+
+/// Runs evpnd where it must refuse, and gives its exit status and its words.
+#[track_caller]
+pub fn refused(host: &Host, config: &Config) -> (ExitStatus, String) {
+    write_at(&config_path(host), &config.text(host));
+    let log = host.path("refused.log");
+    let _ = std::fs::remove_file(&log);
+    let mut process = host.namespace.spawn(EVPND, ["--config".as_ref(), config_path(host).as_os_str()], &log);
+    let status = process.wait(patience(10));
+    let words = process.log();
+    (status.unwrap_or_else(|| panic!("evpnd should have refused, but it runs: {words}")), words)
+}
+
+fn config_path(host: &Host) -> PathBuf {
+    host.path("evpnd.toml")
+}

@@ -1,0 +1,78 @@
+//! What the kernel holds, as `bridge -j fdb` tells it, and what a test may expect of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::netns::Namespace;
+
+/// One entry of `bridge -j fdb show`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Row {
+    /// Lower case with colons.
+    pub mac: String,
+    /// The remote VTEP (rows of the VXLAN FDB).
+    #[serde(default)]
+    pub dst: Option<IpAddr>,
+    /// The VNI where it differs from the device's.
+    #[serde(default)]
+    pub vni: Option<u32>,
+    /// `self`, `extern_learn`, `offload` …
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// The bridge (rows of the bridge FDB).
+    #[serde(default)]
+    pub master: Option<String>,
+    /// `permanent`, `static`, or empty.
+    #[serde(default)]
+    pub state: String,
+}
+
+impl Row {
+    fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|f| f == flag)
+    }
+}
+
+/// The address under which a VXLAN device keeps its flood list.
+pub const FLOOD: &str = "00:00:00:00:00:00";
+
+/// Every row of a device.
+pub fn rows(namespace: &Namespace, device: &str) -> Vec<Row> {
+    let text = namespace.output("bridge", ["-j", "fdb", "show", "dev", device]);
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("bridge -j fdb show dev {device}: {error}: {text}"))
+}
+
+/// Remote MACs of a VXLAN device and where they lead; only those that the bridge's FDB has as well, because a row in one
+/// of the two alone is a fault: without the bridge's, frames are flooded to every local port.
+pub fn remote_macs(namespace: &Namespace, device: &str) -> Result<BTreeMap<String, IpAddr>, String> {
+    let rows = rows(namespace, device);
+    let mut vxlan = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.master.is_none() && row.mac != FLOOD) {
+        let Some(dst) = row.dst else { continue };
+        if let Some(before) = vxlan.insert(row.mac.clone(), dst) {
+            return Err(format!("{device} has {} twice: at {before} and {dst}", row.mac));
+        }
+    }
+    let bridge: BTreeSet<&String> =
+        rows.iter().filter(|row| row.master.is_some() && row.has("extern_learn")).map(|row| &row.mac).collect();
+    match vxlan.keys().find(|mac| !bridge.contains(mac)) {
+        Some(mac) => return Err(format!("{mac} is in the FDB of {device} but not in its bridge's")),
+        None => match bridge.into_iter().find(|mac| !vxlan.contains_key(*mac)) {
+            Some(mac) => return Err(format!("{mac} is in the bridge's FDB but not in that of {device}")),
+            None => {}
+        },
+    }
+    Ok(vxlan)
+}
+
+/// The remote VTEPs to which the device floods.
+pub fn flood_list(namespace: &Namespace, device: &str) -> BTreeSet<IpAddr> {
+    rows(namespace, device).into_iter().filter(|row| row.mac == FLOOD).filter_map(|row| row.dst).collect()
+}
+
+/// Whether the bridge behind `port` has `mac` on that port as something that it heard there itself.
+pub fn is_local(namespace: &Namespace, port: &str, mac: &str) -> bool {
+    rows(namespace, port).iter().any(|row| row.mac == mac && row.master.is_some() && !row.has("extern_learn"))
+}
