@@ -133,8 +133,8 @@ pub(super) struct AdjOut {
     cached_chunks: usize,
 }
 
-impl Default for AdjOut {
-    fn default() -> Self {
+impl AdjOut {
+    pub(super) fn new(quiet_limit: usize) -> Self {
         Self {
             log: Log::default(),
             nodes: Slab::new(),
@@ -143,14 +143,12 @@ impl Default for AdjOut {
             active: 0,
             exposing: Walk::default(),
             quiet: VecDeque::new(),
-            quiet_limit: 1024,
+            quiet_limit,
             cached_octets: 0,
             cached_chunks: 0,
         }
     }
-}
 
-impl AdjOut {
     /// Octets held, chunks included.
     pub(super) fn octets(&self) -> usize {
         self.log.octets() + self.nodes.octets() + self.quiet.capacity() * 16 + self.cached_octets
@@ -480,11 +478,11 @@ impl Rib {
         for (version, id) in quiet {
             if self.adj_out.is_awaited(&self.table, version, id) {
                 self.adj_out.quiet.push_back((version, id));
-            } else if self.adj_out.forget(&mut self.table, version, id) && self.table.dest(id).is_some() {
+            } else if self.adj_out.forget(&mut self.table, version, id) {
                 self.settle(id);
             }
         }
-        self.adj_out.quiet_limit = 1024.max(self.adj_out.quiet.len() * 2);
+        self.adj_out.quiet_limit = self.config.export_quiet.max(self.adj_out.quiet.len() * 2);
     }
 
     /// Whether the walk for a newly active kind of peers is under way.
@@ -497,7 +495,7 @@ impl Rib {
         if self.adj_out.exposing.is_over() {
             return false;
         }
-        if let Some(id) = self.adj_out.exposing.step(self.table.dests.len())
+        if let Some(id) = self.adj_out.exposing.step()
             && self.table.dest(id).is_some_and(|dest| dest.node == NONE)
             && let Some(path) = told(&self.table, &self.changes, id)
         {

@@ -86,21 +86,22 @@ pub(super) fn candidates(table: &Table, attrs: &AttrTable, peers: &Peers, id: u3
 pub(super) struct Walk {
     next: u32,
     left: u32,
+    /// Slots there were at the (re)start: later ones hold nothing that the walk is for.
+    slots: u32,
 }
 
 impl Walk {
     /// Everything there is now is to be visited (again).
     pub(super) const fn restart(&mut self, slots: u32) {
-        self.left = slots;
+        (self.left, self.slots) = (slots, slots);
     }
 
     /// The next to visit.
-    pub(super) const fn step(&mut self, slots: u32) -> Option<u32> {
-        if self.left == 0 || slots == 0 {
-            self.left = 0;
+    pub(super) const fn step(&mut self) -> Option<u32> {
+        if self.left == 0 {
             return None;
         }
-        let id = if self.next < slots { self.next } else { 0 };
+        let id = if self.next < self.slots { self.next } else { 0 };
         self.next = id + 1;
         self.left -= 1;
         Some(id)
@@ -267,7 +268,7 @@ impl Rib {
         if self.ended_walk.is_over() {
             return false;
         }
-        if let Some(id) = self.ended_walk.step(self.table.dests.len()) {
+        if let Some(id) = self.ended_walk.step() {
             if self.table.dest(id).is_some() {
                 self.visit_ended(id);
             }

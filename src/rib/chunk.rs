@@ -13,8 +13,6 @@ use super::{RibConfig, RibStats};
 use crate::wire::header::{MAX_EXTENDED_MESSAGE_LEN, MAX_MESSAGE_LEN};
 use crate::wire::update::{UNREACH_OVERHEAD, emit_reach, emit_unreach, reach_overhead};
 
-/// Octets of NLRI after which a chunk is closed.
-pub(super) const CHUNK_OCTETS: usize = 40 << 10;
 /// About the octets of one NLRI: a type 2 with an IPv4 address has 39.
 const NLRI_OCTETS: usize = 37;
 /// Entries of the log after which a chunk is closed, so that one call stays short where little of them is to be heard.
@@ -113,7 +111,9 @@ pub(super) fn encode(
         if offer.version > stop {
             break;
         }
-        if entries >= CHUNK_ENTRIES || (announced.len() + withdrawn.len()) * NLRI_OCTETS >= CHUNK_OCTETS {
+        if entries >= CHUNK_ENTRIES
+            || (announced.len() + withdrawn.len()) * NLRI_OCTETS >= books.config.export_chunk_octets.max(1)
+        {
             chunk.end = last;
             break;
         }

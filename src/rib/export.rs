@@ -41,11 +41,6 @@ pub(super) const fn may_hear(source: PeerKind, audience: Audience) -> Kinds {
     }
 }
 
-/// Optional bit of the flags octet of an attribute (RFC 4271 §4.3).
-const OPTIONAL: u8 = 0x80;
-const TRANSITIVE: u8 = 0x40;
-const PARTIAL: u8 = 0x20;
-
 /// The attributes of a path from `source` as a peer of kind `target` hears them. The next hop stays what it is:
 /// RFC 4456 §10 for internal peers; for external ones RFC 4271 §5.1.3 would put our own address.
 /// Ours: the VTEP's all the same, because the data plane ends there and not here (RFC 8365 §5.1.3 and every fabric).
@@ -58,11 +53,8 @@ pub(super) fn rewrite(
 ) -> Attributes {
     let mut out = attributes.clone();
     if source.peer.kind != PeerKind::Local {
-        // RFC 4271 §5: unknown and optional: transitive ones go on with the partial bit, others stay here.
-        out.unknown.retain(|attribute| attribute.flags & OPTIONAL == 0 || attribute.flags & TRANSITIVE != 0);
-        for attribute in &mut out.unknown {
-            attribute.flags |= PARTIAL;
-        }
+        // RFC 4271 §5: unknown ones that are transitive go on with the partial bit, others stay here.
+        out.pass_on();
     }
     if target == PeerKind::External {
         out.as_path.prepend(asn);

@@ -358,12 +358,11 @@ fn rd_of(route: &EvpnRoute<'_>) -> Rd {
 fn pack(name: InternId, route: &EvpnRoute<'_>) -> Key {
     let mut octets = [0; 32];
     octets[..4].copy_from_slice(&name.0.to_le_bytes());
-    let mut tag = 0;
-    match *route {
+    let tag = match *route {
         EvpnRoute::EthernetAd(r) => {
             octets[30] = 1;
             octets[8..18].copy_from_slice(&r.esi.0);
-            tag = r.tag;
+            r.tag
         }
         EvpnRoute::MacIp(r) => {
             octets[30] = 2;
@@ -371,12 +370,12 @@ fn pack(name: InternId, route: &EvpnRoute<'_>) -> Key {
             if let Some(ip) = r.ip {
                 octets[31] = put_address(&mut octets[8..24], ip);
             }
-            tag = r.tag;
+            r.tag
         }
         EvpnRoute::Imet(r) => {
             octets[30] = 3;
             octets[31] = put_address(&mut octets[8..24], r.originator);
-            tag = r.tag;
+            r.tag
         }
         EvpnRoute::EthernetSegment(r) => {
             octets[30] = 4;
@@ -389,10 +388,10 @@ fn pack(name: InternId, route: &EvpnRoute<'_>) -> Key {
             octets[30] = 5;
             octets[31] = r.prefix_len;
             octets[24] = put_address(&mut octets[8..24], r.prefix);
-            tag = r.tag;
+            r.tag
         }
         EvpnRoute::Unknown { .. } => return Key::from_octets(&octets),
-    }
+    };
     octets[4..8].copy_from_slice(&tag.to_le_bytes());
     Key::from_octets(&octets)
 }
@@ -454,7 +453,7 @@ mod tests {
         ];
         let mut keys = Vec::new();
         for route in &routes {
-            assert_eq!(names.find(route).is_some_and(|key| keys.contains(&key)), false, "{route:?}");
+            assert!(!names.find(route).is_some_and(|key| keys.contains(&key)), "{route:?}");
             let key = names.acquire(route);
             let (label, extra) = path_part(route);
             let extra = names.acquire_extra(extra);

@@ -19,7 +19,6 @@ mod adj_out;
 mod attrs;
 mod change;
 mod chunk;
-mod counts;
 mod decision;
 mod export;
 mod key;
@@ -57,6 +56,10 @@ pub struct RibConfig {
     pub max_destinations: u32,
     /// Octets of encoded UPDATEs kept for peers that have not taken them yet.
     pub export_cache_octets: usize,
+    /// About the octets of NLRI that are encoded at a time. UPDATEs that share attributes are packed within these.
+    pub export_chunk_octets: usize,
+    /// How many destinations may wait to be withdrawn from slow peers before it is looked whether all of them must.
+    pub export_quiet: usize,
 }
 
 impl RibConfig {
@@ -75,6 +78,8 @@ impl Default for RibConfig {
             max_attribute_len: 4096,
             max_destinations: 10_000_000,
             export_cache_octets: 8 << 20,
+            export_chunk_octets: 40 << 10,
+            export_quiet: 1024,
         }
     }
 }
@@ -118,7 +123,7 @@ impl Rib {
             table: table::Table::new(config.seed),
             changes: change::Changes::new(),
             ended_walk: change::Walk::default(),
-            adj_out: adj_out::AdjOut::default(),
+            adj_out: adj_out::AdjOut::new(config.export_quiet),
             stats: RibStats::default(),
         }
     }

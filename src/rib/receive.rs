@@ -82,7 +82,9 @@ impl Rib {
         update: &UpdateView<'_>,
         outcome: &mut UpdateOutcome,
     ) -> Result<(), Notification> {
-        let Some(reach) = &update.reach else { return Ok(()) };
+        let Some(reach) = update.reach.as_ref().filter(|_| update.is_reachable()) else {
+            return self.check_attributes(peer, update, outcome);
+        };
         if (reach.afi, reach.safi) != (AFI_L2VPN, SAFI_EVPN) {
             self.stats.other_families += 1;
             return Ok(());
@@ -119,6 +121,30 @@ impl Rib {
         };
         self.attrs.release(acquired.id);
         result
+    }
+
+    /// RFC 7606 §5.2: without reachable routes a mistake that would cost them costs the session, because it may hide them.
+    fn check_attributes(
+        &mut self,
+        peer: PeerId,
+        update: &UpdateView<'_>,
+        outcome: &mut UpdateOutcome,
+    ) -> Result<(), Notification> {
+        if update.attributes.is_empty() {
+            return Ok(());
+        }
+        match update.parse_attributes(&self.peers.slot(peer.0).peer.context) {
+            Ok((_, mistakes)) => {
+                self.stats.attribute_discards += mistakes.len() as u64;
+                outcome.mistakes.extend(mistakes);
+                Ok(())
+            }
+            Err(error) if error.disposition <= Disposition::TreatAsWithdraw => {
+                outcome.mistakes.push(error);
+                Ok(())
+            }
+            Err(error) => Err(error.notification),
+        }
     }
 
     fn withdraw_field(&mut self, peer: PeerId, nlri: &[u8], outcome: &mut UpdateOutcome) -> Result<(), Notification> {
