@@ -128,7 +128,7 @@ impl Capture {
     }
 
     /// Reads what still waits, stops, and gives the counters in the order of the taps.
-    pub fn stop(mut self) -> io::Result<Vec<Counters>> {
+    pub fn stop(&mut self) -> io::Result<Vec<Counters>> {
         self.finish()?;
         Ok(self.counters())
     }

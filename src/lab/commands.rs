@@ -14,6 +14,7 @@ use super::demo::Demo;
 use super::fabric::{Fabric, Names, Setting};
 use super::netns::{self, Namespace};
 use super::plan::{LabOptions, Plan};
+use super::reflector;
 use super::screen::{Screen, Style, many};
 use super::settle::{self, settle};
 use super::signals;
@@ -106,6 +107,7 @@ pub fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
 
 fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args.options)?;
+    reflector::find(args.options.reflector)?;
     let base = base_directory()?;
     let name = if args.keep { args.name.clone() } else { format!("demo-{}", std::process::id()) };
     sweep(&base);
@@ -148,6 +150,7 @@ fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args.options)?;
+    reflector::find(args.options.reflector)?;
     let base = base_directory()?;
     let is_root = netns::is_privileged();
     let setting = prepare(&base, &args.name, true)?;
@@ -263,8 +266,7 @@ fn exec(args: &ExecArgs) -> anyhow::Result<ExitCode> {
 fn down(name: &str) -> anyhow::Result<ExitCode> {
     let (directory, state) = load(name)?;
     state.tear_down(&directory)?;
-    let screen = Screen::new();
-    screen.line(format_args!(
+    Screen::new().line(format_args!(
         "lab {name}: {} and {} removed",
         many(state.daemons.len(), "daemon"),
         many(state.namespaces.len(), "namespace")

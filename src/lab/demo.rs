@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use super::capture::{Capture, Counters, Tap};
 use super::fabric::{Fabric, Setting};
 use super::fdb::FdbWatch;
-use super::ping::PingStream;
+use super::ping::{self, PingStream};
 use super::plan::{self, Plan, UNDERLAY_MTU, UPLINK};
 use super::reach::{self, Matrix};
 use super::screen::{Screen, Style, many, matrix, millis};
@@ -219,7 +219,7 @@ impl Demo {
                 continue;
             }
             let width = if names.len() <= 7 { 11 } else { 4 };
-            let lines = matrix(&names, width.max(if names.len() <= 7 { 0 } else { 4 }), |row, column| {
+            let lines = matrix(&names, width, |row, column| {
                 let Some(trips) = found.get(&(members[row], members[column])) else { return "–".into() };
                 let text = |trip: Option<Duration>| trip.map_or("✗".into(), millis);
                 match names.len() {
@@ -266,35 +266,44 @@ impl Demo {
                         millis(at.saturating_duration_since(unplugged))
                     ),
                 ),
-                None => self.screen.judge(false, format!("row of {mac} did not change within 5 s")),
+                None => self.screen.judge(false, format!("row of {mac} did not change within 10 s")),
             };
             self.screen.event(host, text)?;
         }
         self.capture.place(vni.get(), mac, Some(vtep));
-        signals::sleep(Duration::from_millis(1200))?;
-        self.story.rest(&self.screen)?;
+        let is_back = self.wait_for_replies(observer)?;
         let Self { screen, story, fabric, .. } = self;
         settle(fabric, PATIENCE, |_| story.tell(screen), settle::rows)?;
-
-        let mut is_followed = changes.iter().all(|(_, at)| at.is_some());
+        story.rest(screen)?;
         for (family, stream) in ["IPv4", "IPv6"].into_iter().zip(streams) {
             let report = stream?.stop()?;
-            let lost = report.sent.saturating_sub(report.received);
-            // A stream that never came back has a gap that reaches to its end.
-            let is_back = report.received > 0 && report.longest_gap < Duration::from_millis(1200);
-            is_followed &= is_back;
             let words = format!(
-                "{observer_name} → {name} over {family}: longest gap {} ms ({lost} of {} pings every 2 ms unanswered)",
+                "{observer_name} → {name} over {family}: longest gap {} ms ({} of {} pings every 2 ms unanswered)",
                 millis(report.longest_gap),
+                report.sent.saturating_sub(report.received),
                 report.sent
             );
-            self.screen.event("", self.screen.judge(is_back, words))?;
+            screen.event("", screen.judge(is_back, words))?;
         }
         let blink = millis(announced.saturating_duration_since(unplugged));
         self.screen.detail(
             self.screen.paint(Style::Dim, format_args!("The lab itself took {blink} ms to replug the cable and announce.")),
         )?;
-        Ok(is_followed)
+        Ok(is_back && changes.iter().all(|(_, at)| at.is_some()))
+    }
+
+    /// Waits until the first station answers `observer` over both families, and a moment longer.
+    fn wait_for_replies(&self, observer: usize) -> anyhow::Result<bool> {
+        let (from, to) = (&self.fabric.guests[observer].namespace, self.fabric.guests[0].plan.addresses());
+        let is_back = signals::wait_until(PATIENCE, || {
+            let mut answers = 0;
+            for address in to {
+                answers += usize::from(ping::ping(from, address, Duration::from_millis(200))?.is_some());
+            }
+            Ok((answers == to.len()).then_some(()))
+        })?;
+        signals::sleep(Duration::from_millis(300))?;
+        Ok(is_back.is_some())
     }
 
     fn watches(&self, target: usize) -> anyhow::Result<Vec<(usize, FdbWatch)>> {
@@ -304,9 +313,7 @@ impl Demo {
 
     fn show_proof(&mut self) -> anyhow::Result<bool> {
         self.screen.chapter("Proof", "every frame that left a hypervisor's underlay interface since before evpnd began")?;
-        // The thread reads at least every 50 ms.
-        signals::sleep(Duration::from_millis(120))?;
-        let counters = self.capture.counters();
+        let counters = self.capture.stop()?;
         let head = ["VXLAN to one VTEP", "replicated", "unknown flooded", "wrong VTEP", "to a group", "BGP", "ARP/ND"];
         let widths = head.map(|title| title.len() + 2);
         let row =
@@ -355,7 +362,7 @@ fn wait_for_rows(watches: Vec<(usize, FdbWatch)>, mac: MacAddr, vtep: IpAddr) ->
             .into_iter()
             .map(|(index, mut watch)| {
                 let handle = scope.spawn(move || {
-                    watch.wait(Duration::from_secs(5), |change| {
+                    watch.wait(Duration::from_secs(10), |change| {
                         !change.is_gone && change.row.mac == mac && change.row.destination == Some(vtep)
                     })
                 });

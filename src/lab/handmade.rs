@@ -55,7 +55,7 @@ fn every_pair_reaches_every_other_without_flooding() {
     for underlay in [Underlay::V4, Underlay::V6] {
         let options = LabOptions { underlay, vnis: 2, ..LabOptions::default() };
         let fabric = build(&format!("clean-{underlay:?}"), options, true);
-        let capture = capture(&fabric);
+        let mut capture = capture(&fabric);
         for guest in &fabric.guests {
             let vtep = fabric.hypervisors[guest.place].plan.address;
             capture.place(guest.plan.vni.get(), guest.plan.mac, Some(vtep));
@@ -73,7 +73,7 @@ fn every_pair_reaches_every_other_without_flooding() {
 #[ignore = "needs root"]
 fn flooding_to_learn_is_noticed() {
     let fabric = build("flood", LabOptions { vms: 1, ..LabOptions::default() }, false);
-    let capture = capture(&fabric);
+    let mut capture = capture(&fabric);
     let target = fabric.guests[2].plan.ipv4.into();
     assert!(ping::ping(&fabric.guests[0].namespace, target, Duration::from_secs(2)).unwrap().is_some());
     let counters = capture.stop().unwrap();

@@ -43,11 +43,29 @@ pub fn reflector(plan: &Plan, directory: &Path, evpnd: &Path) -> anyhow::Result<
         }
         ReflectorKind::Frr => frr(plan, directory),
         ReflectorKind::Gobgp => gobgp(plan, directory),
-        ReflectorKind::Bird => bail!(
-            "BIRD cannot be the reflector of this lab: Debian 12 has bird2 2.0.12, which knows no EVPN, and for newer ones the \
-             lab has no configuration yet. Choose evpnd, frr or gobgp."
-        ),
+        ReflectorKind::Bird => find(ReflectorKind::Bird).and_then(|_| bail!("no configuration for BIRD")),
     }
+}
+
+/// Where the program of a foreign reflector is (evpnd: nothing to look for); an error in words where it is not installed.
+/// Cheap: to be asked before anything is built.
+pub fn find(kind: ReflectorKind) -> anyhow::Result<PathBuf> {
+    let (candidates, words) = match kind {
+        ReflectorKind::Evpnd => return Ok(PathBuf::new()),
+        ReflectorKind::Frr => (
+            ["/usr/lib/frr/bgpd", "/usr/libexec/frr/bgpd", "/usr/sbin/bgpd"],
+            "FRR's bgpd is not installed (Debian: apt install frr); the default --reflector evpnd needs nothing",
+        ),
+        ReflectorKind::Gobgp => (
+            ["/usr/bin/gobgpd", "/usr/sbin/gobgpd", "/usr/local/bin/gobgpd"],
+            "gobgpd is not installed (Debian: apt install gobgpd); the default --reflector evpnd needs nothing",
+        ),
+        ReflectorKind::Bird => bail!(
+            "BIRD cannot be the reflector: bird2 2.0.12 of Debian 12 knows no EVPN, and for newer ones the lab has no \
+             configuration yet. Choose evpnd, frr or gobgp"
+        ),
+    };
+    candidates.iter().map(PathBuf::from).find(|path| path.exists()).context(words)
 }
 
 /// The sections that every evpnd of a lab has.
@@ -74,8 +92,7 @@ fn evpnd_with(directory: &Path, evpnd: &Path, text: &str) -> anyhow::Result<Prog
 
 /// bgpd alone: without zebra (`-n -Z`: no_kernel, no_zebra) it reflects L2VPN EVPN all the same.
 fn frr(plan: &Plan, directory: &Path) -> anyhow::Result<Program> {
-    let path = installed(&["/usr/lib/frr/bgpd", "/usr/libexec/frr/bgpd", "/usr/sbin/bgpd"])
-        .context("FRR's bgpd is not installed (Debian: apt install frr). Without it: --reflector evpnd needs nothing else")?;
+    let path = find(ReflectorKind::Frr)?;
     let config = directory.join("bgpd.conf");
     let range = plan.options.underlay.prefix();
     let text = format!(
@@ -98,8 +115,7 @@ fn frr(plan: &Plan, directory: &Path) -> anyhow::Result<Program> {
 }
 
 fn gobgp(plan: &Plan, directory: &Path) -> anyhow::Result<Program> {
-    let path = installed(&["/usr/bin/gobgpd", "/usr/sbin/gobgpd", "/usr/local/bin/gobgpd"])
-        .context("gobgpd is not installed (Debian: apt install gobgpd). Without it: --reflector evpnd needs nothing else")?;
+    let path = find(ReflectorKind::Gobgp)?;
     let config = directory.join("gobgpd.toml");
     let id = plan.reflector.router_id;
     let mut text = format!("[global.config]\nas = {ASN}\nrouter-id = \"{id}\"\n");
@@ -116,10 +132,6 @@ fn gobgp(plan: &Plan, directory: &Path) -> anyhow::Result<Program> {
     write(&config, &text)?;
     let args = ["--config-file", &config.display().to_string(), "--config-type", "toml", "--api-hosts", "127.0.0.1:50051"];
     Ok(Program { path, args: args.map(String::from).to_vec(), socket: None })
-}
-
-fn installed(candidates: &[&str]) -> Option<PathBuf> {
-    candidates.iter().map(PathBuf::from).find(|path| path.exists())
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
