@@ -29,7 +29,7 @@ pub enum LabCommand {
     Up(UpArgs),
     /// Show a running lab: namespaces, daemons, sessions
     Status(NameArgs),
-    /// Run a command inside a running lab: `evpnd lab exec hv1 -- ip address`
+    /// Run a command inside a running lab: `evpnd lab exec hv1 -- evpnctl show macs` (its socket is found)
     Exec(ExecArgs),
     /// Remove a lab: exactly what `up` (or `demo --keep`) made
     Down(NameArgs),
@@ -179,7 +179,7 @@ fn hints(screen: &Screen, name: &str) -> anyhow::Result<()> {
     screen.line(format_args!("\nThe lab {name} is up:"))?;
     for (command, what) in [
         (format!("evpnd lab status{option}"), "namespaces, daemons, sessions"),
-        (format!("evpnd lab exec{option} hv1 -- bridge fdb"), "a command inside"),
+        (format!("evpnd lab exec{option} hv1 -- evpnctl show macs"), "ask a daemon"),
         (format!("evpnd lab exec{option} vm1-1"), "a shell inside"),
         (format!("evpnd lab down{option}"), "remove it"),
     ] {
@@ -253,13 +253,18 @@ fn exec(args: &ExecArgs) -> anyhow::Result<ExitCode> {
     let shell = std::env::var("SHELL").ok().filter(|shell| Path::new(shell).exists()).unwrap_or_else(|| "/bin/sh".into());
     let words = if args.command.is_empty() { vec![shell] } else { args.command.clone() };
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env("EVPND_LAB_NODE", &args.node);
+    // The node's own daemon is meant, without having to say where its socket is.
+    let daemon = state.daemons.iter().find(|daemon| daemon.node == args.node);
+    if let (Some(socket), "evpnctl") = (daemon.and_then(|daemon| daemon.socket.as_ref()), words[0].as_str()) {
+        command.arg("--socket").arg(socket);
+    }
+    command.args(&words[1..]);
     // evpnctl lies beside evpnd.
     if let Some(beside) = std::env::current_exe().ok().as_deref().and_then(Path::parent) {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{}:{path}", beside.display()));
     }
-    let error = netns::exec_inside(&namespace, &mut command);
+    let error = netns::exec_inside(&namespace, &args.node, &mut command);
     Err(error).with_context(|| format!("run {}", words[0]))
 }
 

@@ -5,6 +5,7 @@
 //! `--keep`) everything is recorded in `state.rs` as it is made, so that `lab down` removes exactly that.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::plan::{self, GuestPlan, HostPlan, Plan, TENANT_MTU, UNDERLAY_MTU, UPL
 use super::process::{Daemon, Launch};
 use super::reflector;
 use super::signals::wait_until;
-use super::state::{DaemonRecord, NamespaceRecord, PRIVATE_NAMES, State};
+use super::state::{self, DaemonRecord, NamespaceRecord, PRIVATE_NAMES, State};
 
 /// How a lab lives.
 #[derive(Debug, Clone)]
@@ -95,10 +96,13 @@ struct Traces {
 impl Fabric {
     /// Builds the underlay and every machine and station; no daemon runs yet and no station is attached.
     pub fn build(plan: Plan, setting: Setting) -> anyhow::Result<Self> {
-        fs::DirBuilder::new()
-            .mode(0o755)
-            .create(&setting.directory)
-            .with_context(|| format!("make the directory {}", setting.directory.display()))?;
+        let make_directory = || fs::DirBuilder::new().mode(0o755).create(&setting.directory);
+        match make_directory() {
+            // Another lab that ended just now took the directory of all labs with it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => state::base_directory().and_then(|_| Ok(make_directory()?)),
+            other => other.map_err(Into::into),
+        }
+        .with_context(|| format!("make the directory {}", setting.directory.display()))?;
         let mut traces = Traces { state: State::new(&plan.options), directory: setting.directory.clone(), keep: false };
         traces.state.save(&setting.directory)?;
 

@@ -7,7 +7,9 @@ use super::capture::{Capture, Tap};
 use super::fabric::{Fabric, Names, Setting, vxlan_index};
 use super::fdb;
 use super::links::Links;
+use super::netns::Namespace;
 use super::plan::{LabOptions, Plan, UPLINK, Underlay, bridge, vxlan};
+use super::state::State;
 use super::{ping, reach};
 use crate::base::MacAddr;
 
@@ -78,4 +80,31 @@ fn flooding_to_learn_is_noticed() {
     assert!(ping::ping(&fabric.guests[0].namespace, target, Duration::from_secs(2)).unwrap().is_some());
     let counters = capture.stop().unwrap();
     assert!(counters[0].flooded > 0 && !counters[0].is_clean(), "{:?}", counters[0]);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_lab_with_names_is_kept_and_removed_whole() {
+    let prefix = format!("evpndtest{}", std::process::id());
+    let directory = std::env::temp_dir().join(format!("evpnd-lab-test-{prefix}"));
+    let names = Names::System(prefix.clone());
+    let setting = Setting { directory: directory.clone(), evpnd: "/bin/sleep".into(), names };
+    let options = LabOptions { hypervisors: 2, vms: 1, ..LabOptions::default() };
+    let mut fabric = Fabric::build(Plan::new(&options).unwrap(), setting).unwrap();
+    fabric.start_holder(&["600".into()]).unwrap();
+    fabric.keep().unwrap();
+
+    let state = State::load(&directory).unwrap().unwrap();
+    let nodes: Vec<_> = state.namespaces.iter().map(|record| record.node.as_str()).collect();
+    assert_eq!(nodes, ["underlay", "rr", "hv1", "hv2", "vm1-1", "vm2-1"]);
+    let holder = state.holder.unwrap();
+    assert!(holder.is_alive() && state.is_complete);
+    let again = Namespace::open(&state.namespaces[4].path).unwrap();
+    let target = "192.168.1.11".parse().unwrap();
+    assert!(ping::ping(&again, target, Duration::from_secs(1)).unwrap().is_some(), "the namespace lives by its name");
+
+    state.tear_down(&directory).unwrap();
+    assert!(!holder.is_alive() && !directory.exists());
+    let left = std::fs::read_dir("/run/netns").unwrap().flatten();
+    assert_eq!(left.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count(), 0);
 }

@@ -182,9 +182,17 @@ pub fn enter_process(pid: u32) -> io::Result<()> {
     setns(mounts.as_fd(), libc::CLONE_NEWNS).map_err(|e| failed("enter the lab's mount namespace", e))
 }
 
-/// Replaces the calling process by `command` inside `namespace`, with `/sys` showing that namespace's devices.
-/// Returns only when it failed.
-pub fn exec_inside(namespace: &Namespace, command: &mut Command) -> io::Error {
+/// Gives the calling process a host name of its own, where it may: a daemon tells it to its neighbors. Async-signal-safe.
+pub fn set_host_name(name: &str) {
+    if unshare(libc::CLONE_NEWUTS).is_ok() {
+        // SAFETY: the pointer and the length are those of `name`.
+        unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) };
+    }
+}
+
+/// Replaces the calling process by `command` inside `namespace`, with `/sys` showing that namespace's devices and the
+/// node's name as host name. Returns only when it failed.
+pub fn exec_inside(namespace: &Namespace, node: &str, command: &mut Command) -> io::Error {
     let enter = || -> io::Result<()> {
         setns(namespace.as_fd(), libc::CLONE_NEWNET)?;
         unshare(libc::CLONE_NEWNS)?;
@@ -193,6 +201,7 @@ pub fn exec_inside(namespace: &Namespace, command: &mut Command) -> io::Error {
     if let Err(e) = enter() {
         return failed("enter the namespace", e);
     }
+    set_host_name(node);
     // /sys/class/net shows the namespace it was mounted in. Not every user namespace may mount it: then it stays.
     let _ = mount(Path::new("sysfs"), Path::new("/sys"), "sysfs", 0);
     command.exec()

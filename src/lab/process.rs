@@ -91,11 +91,13 @@ impl Daemon {
         command.args(launch.args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         launch.namespace.enter_on_spawn(&mut command)?;
         let (dies, parent) = (launch.dies_with_us, std::process::id() as libc::pid_t);
+        let host_name = launch.name.to_owned();
         // SAFETY: only async-signal-safe calls, on integers.
         unsafe {
             command.pre_exec(move || {
                 // A session of its own: Ctrl-C is for the lab, which then ends its daemons in order.
                 libc::setsid();
+                super::netns::set_host_name(&host_name);
                 if dies {
                     libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                     if libc::getppid() != parent {

@@ -105,10 +105,22 @@ impl State {
             netns::unmount(&names)?;
         }
         match fs::remove_dir_all(directory) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).with_context(|| format!("remove {}", directory.display())),
-            _ => Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("remove {}", directory.display()));
+            }
+            _ => {}
         }
+        // The directory of all labs goes with the last of them.
+        if let Some(base) = directory.parent().filter(|base| base.file_name().is_some_and(is_base)) {
+            let _ = fs::remove_dir(base);
+        }
+        Ok(())
     }
+}
+
+/// Whether this is a name that [`base_directory`] gives.
+fn is_base(name: &std::ffi::OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with("evpnd-lab"))
 }
 
 /// The directory under which labs keep their files: made where it is missing, and refused where somebody else owns it.
