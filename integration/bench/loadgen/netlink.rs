@@ -221,12 +221,7 @@ fn event(kind: u16, body: &[u8]) -> Option<Event> {
     if !matches!(kind, NEW | DELETE) || i32::from(*body.first()?) != libc::AF_BRIDGE {
         return None;
     }
-    let mut event = Event {
-        deleted: kind == DELETE,
-        flags: *body.get(10)?,
-        mac: [0; 6],
-        has_destination: false,
-    };
+    let mut event = Event { deleted: kind == DELETE, flags: *body.get(10)?, mac: [0; 6], has_destination: false };
     let mut attributes = body.get(NDMSG..)?;
     while attributes.len() >= 4 {
         let len = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
