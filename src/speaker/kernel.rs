@@ -67,8 +67,17 @@ impl Speaker {
         for config in vnis {
             let rd = self.rd_of(&config);
             self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&config, rd));
-            let state = VniState { run_time: false, rd, device: None, adopting: false, config };
-            self.vnis.insert(state.config.vni, state);
+            match self.vnis.get_mut(&config.vni) {
+                Some(state) => {
+                    state.run_time = false;
+                    state.rd = rd;
+                    state.config = config;
+                }
+                None => {
+                    let state = VniState { run_time: false, rd, device: None, adopting: false, config };
+                    self.vnis.insert(state.config.vni, state);
+                }
+            }
         }
         self.wish_devices();
     }

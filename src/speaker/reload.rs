@@ -75,8 +75,7 @@ impl Speaker {
             changes.extend(vnis_added.iter().map(|vni| format!("VNI {} added", vni.vni)));
             for vni in &vnis_added {
                 // A VNI that a request had added is the file's from now on.
-                self.vnis.remove(&vni.vni);
-                self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni.vni);
+                self.removing.remove(&vni.vni);
             }
             self.add_vnis(now, vnis_added);
         }
@@ -128,14 +127,7 @@ impl Speaker {
             let rd = self.renumbered_rd(&change.vni);
             let Some(state) = self.vnis.get_mut(&vni) else { return };
             state.rd = rd;
-            let is_ready = state.ready().is_some();
-            self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni);
             self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&change.vni, rd));
-            if is_ready {
-                self.evpn.device_up(now, &mut self.rib, vni);
-                // The new instance knows no local MAC yet: the kernel tells them all again.
-                self.actions.push_back(Action::Kernel(crate::fib::message::KernelCommand::ResyncLocal));
-            }
         }
     }
 
