@@ -1,0 +1,87 @@
+//! What an instance is told: names and numbers only. Every limit on what peers and tenants can grow stands here.
+
+use std::net::IpAddr;
+
+use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
+use crate::wire::ext_community::RouteTarget;
+use crate::wire::rd::Rd;
+
+/// What all instances share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvpnConfig {
+    /// Our AS: its low 16 bits stand in automatic route targets.
+    pub asn: Asn,
+    /// Our identifier: routes whose RD carries it are our own coming back.
+    pub router_id: BgpIdentifier,
+    /// The local tunnel address; `None` on a mere reflector, which announces nothing and installs nothing.
+    pub vtep: Option<IpAddr>,
+    /// Keys the hashes, because tenants choose MACs.
+    pub seed: u64,
+    /// Limits.
+    pub limits: EvpnLimits,
+}
+
+/// What a peer or a tenant may grow. Each limit has a counter in `EvpnStats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvpnLimits {
+    /// MACs of one VNI that remote hosts announce; further ones are not installed.
+    pub remote_macs_per_vni: usize,
+    /// MACs of one VNI that are learned locally; further ones are not announced.
+    pub local_macs_per_vni: usize,
+    /// Routes (hosts times IP addresses) for one MAC; further ones are not looked at.
+    pub routes_per_mac: u16,
+    /// Type 3 routes over all VNIs; further ones do not flood.
+    pub flood_routes: usize,
+    /// Events that wait to be fetched; further ones are dropped.
+    pub events: usize,
+}
+
+impl Default for EvpnLimits {
+    fn default() -> Self {
+        Self {
+            remote_macs_per_vni: 1 << 20,
+            local_macs_per_vni: 1 << 17,
+            routes_per_mac: 256,
+            flood_routes: 1 << 20,
+            events: 1 << 14,
+        }
+    }
+}
+
+/// Which route targets an instance imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ImportTarget {
+    /// Any AS with our VNI, in the plain form and that of RFC 8365 §5.1.2.1.
+    Auto,
+    /// This one.
+    Exact(RouteTarget),
+    /// `*:number`: any administrator.
+    AnyAs {
+        /// The local administrator field.
+        number: u32,
+    },
+}
+
+/// Which route targets an instance's own routes carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExportTarget {
+    /// The low 16 bits of our AS, and the VNI.
+    Auto,
+    /// This one.
+    Exact(RouteTarget),
+}
+
+/// One MAC-VRF with one broadcast domain: VLAN-based service (RFC 7432 §6.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceConfig {
+    /// The VNI.
+    pub vni: Vni,
+    /// Its route distinguisher, unique on this host and the same after a restart.
+    pub rd: Rd,
+    /// What it imports.
+    pub import: Vec<ImportTarget>,
+    /// What its routes carry.
+    pub export: Vec<ExportTarget>,
+    /// MACs announced as sticky though nobody spoke yet.
+    pub static_macs: Vec<MacAddr>,
+}
