@@ -4,6 +4,7 @@
 use super::codec::{self, Message};
 use super::dumper::{Finished, Job};
 use super::fdb::Entry;
+use super::request::{KernelSaid, Requests};
 use super::links::{Change, LinkKind, Links, VxlanInfo};
 use super::setup;
 use super::socket::Received;
@@ -29,8 +30,6 @@ pub(super) struct Seen {
     half: Option<(u32, MacAddr)>,
     /// Halves whose other half stayed.
     halves: Vec<(u32, MacAddr)>,
-    /// Bridge entries that point to the tunnel without the mark of a control plane.
-    unmarked: Vec<(u32, MacAddr)>,
 }
 
 impl Worker {
@@ -100,20 +99,16 @@ impl Worker {
             return;
         }
         let Some(vni) = entry.master.and_then(|bridge| self.bridges.get(&bridge)).copied() else { return };
-        if entry.vlan.unwrap_or(0) != 0 {
-            // A bridge whose ports have VLANs doubles every entry, though it looks at none of them.
-            return;
-        }
         if self.devices.get(&entry.ifindex) == Some(&vni) {
             if new {
-                // The bridge believes that the MAC is behind the tunnel now.
+                // The bridge believes that the MAC is behind the tunnel now (its port learns).
                 self.station_gone(vni, entry.mac);
-                if entry.state & libc::NUD_PERMANENT == 0 {
-                    self.seen.unmarked.push(key);
-                }
             } else if entry.is_ext_learned() && !self.writer.awaits_echo(entry.ifindex, entry.mac) {
                 self.seen.halves.extend(self.seen.half.replace(key));
             }
+            return;
+        }
+        if entry.vlan.unwrap_or(0) != 0 {
             return;
         }
         match entry.station().filter(|_| new) {
@@ -142,7 +137,7 @@ impl Worker {
     }
 
     /// An interface changed: which wanted devices may be concerned, and whose MACs are stations now or no more.
-    pub(super) fn handle_change(&mut self, change: &Change) {
+    fn handle_change(&mut self, change: &Change) {
         for link in &change.touched {
             let mut concerned: Vec<Vni> = self.names.get(&link.name).into_iter().flatten().copied().collect();
             concerned.extend(self.devices.get(&link.ifindex));
@@ -199,9 +194,6 @@ impl Worker {
                 self.out.push(KernelEvent::RowGone { vni, row });
             }
         }
-        for (ifindex, mac) in seen.unmarked {
-            self.mark_again(ifindex, mac);
-        }
         for (ifindex, mac) in seen.halves {
             let Some(vni) = self.devices.get(&ifindex).copied().filter(|_| !gone.contains(&ifindex)) else { continue };
             match writer::entry(&mut self.requests, ifindex, mac, libc::NTF_MASTER) {
@@ -221,43 +213,10 @@ impl Worker {
         }
     }
 
-    /// Gives the bridge's half of a row its mark back, without which it would age out and its frames be flooded: once a
-    /// port heard a MAC that netlink wrote, a later write moves the entry and leaves it unmarked
-    /// (`br_fdb_external_learn_add` looks at BR_FDB_ADDED_BY_USER, which stays). Deleted and written anew it has it.
-    fn mark_again(&mut self, ifindex: u32, mac: MacAddr) {
-        let learns = |vni: &Vni| self.managed.get(vni).is_none_or(|managed| managed.spec.learning);
-        if self.devices.get(&ifindex).is_none_or(learns) {
-            return;
-        }
-        let mut entry = |table| writer::entry(&mut self.requests, ifindex, mac, table).ok().flatten();
-        let unmarked = entry(libc::NTF_MASTER).is_some_and(|entry| entry.ifindex == ifindex && !entry.is_ext_learned());
-        if !unmarked || !entry(libc::NTF_SELF).is_some_and(|entry| entry.is_ext_learned()) {
-            return;
-        }
-        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-        let half = |out: &mut Vec<u8>, flags| {
-            codec::ndmsg(out, ifindex, libc::NUD_REACHABLE | libc::NUD_NOARP, flags);
-            codec::attribute(out, libc::NDA_LLADDR, &mac.0);
-        };
-        let done = self.requests.change(libc::RTM_DELNEIGH, 0, |out| half(out, libc::NTF_MASTER)).and_then(|()| {
-            self.requests.change(libc::RTM_NEWNEIGH, flags, |out| half(out, libc::NTF_MASTER | libc::NTF_EXT_LEARNED))
-        });
-        if let Err(said) = done {
-            tracing::warn!(%mac, error = said.text, "a bridge entry could not be marked as ours: it will age out");
-        }
-    }
-
     /// Reads the table of interfaces again and has every local MAC read again: at the start, and after notifications were lost.
     pub(super) fn read_everything(&mut self) {
-        let body = |out: &mut Vec<u8>| {
-            codec::ifinfo(out, 0, 0, 0, 0);
-            codec::attribute(out, libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
-        };
         let mut links = Links::default();
-        let result = self.requests.dump(libc::RTM_GETLINK, body, |message| {
-            links.handle(message.kind, message.body);
-            None::<()>
-        });
+        let result = read_links(&mut self.requests, &mut links);
         if let Err(said) = result {
             tracing::error!(error = said.text, "the interfaces of this host cannot be read");
             self.out.push(KernelEvent::Fatal(format!("the interfaces of this host cannot be read: {}", said.text)));
@@ -315,4 +274,20 @@ impl Worker {
             Some(Finished::Stations { .. }) | None => {}
         }
     }
+}
+
+/// Reads the table of interfaces.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn read_links(requests: &mut Requests, links: &mut Links) -> Result<(), KernelSaid> {
+    let body = |out: &mut Vec<u8>| {
+        codec::ifinfo(out, 0, 0, 0, 0);
+        codec::attribute(out, libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
+    };
+    requests.dump(libc::RTM_GETLINK, body, |message| {
+        links.handle(message.kind, message.body);
+        None::<()>
+    })?;
+    Ok(())
 }

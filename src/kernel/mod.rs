@@ -11,6 +11,7 @@
 //! | `devices` | from a wanted device and the table to a verdict in words or steps (pure) |
 //! | `stations` | the MACs behind local ports (pure) |
 //! | `socket`, `filter`, `request` | the sockets, and the filter on events |
+//! | `environment`, `preflight` | what must be so before anything is made |
 //! | `writer`, `dumper`, `setup` | batches, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `manage` | the thread: its loop, what it does with events, what it does about devices |
 //!
@@ -25,6 +26,7 @@ mod filter;
 mod follow;
 mod links;
 mod manage;
+mod preflight;
 mod request;
 mod setup;
 mod socket;
@@ -46,6 +48,7 @@ use std::thread::JoinHandle;
 use crate::fib::{KernelCommand, KernelEvent};
 
 pub use environment::check_environment;
+pub use preflight::check_devices;
 
 /// Commands that may wait; [`KernelHandle::send`] waits where there are more (the thread always takes them on).
 const COMMANDS: usize = 1024;
