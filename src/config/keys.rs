@@ -155,10 +155,10 @@ mod tests {
         for line in text.lines() {
             if let Some(heading) = line.strip_prefix("## ") {
                 section = heading.trim_matches('`').to_owned();
-            } else if let Some(key) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next()) {
-                if section.starts_with('[') {
-                    documented.insert(format!("{section} {key}"));
-                }
+            } else if let Some(key) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next())
+                && section.starts_with('[')
+            {
+                documented.insert(format!("{section} {key}"));
             }
         }
         let known: BTreeSet<String> = SECTIONS

@@ -408,3 +408,58 @@ fn an_empty_difference_is_no_output() {
 fn page_sizes_have_bounds() {
     assert_eq!([page_size(None), page_size(Some(0)), page_size(Some(u32::MAX))], [1000, 1, 10_000]);
 }
+
+/// Every key in `value`, however deep; names of counters are data.
+fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                found.insert(key.clone());
+                if key != "counters" {
+                    keys(value, found);
+                }
+            }
+        }
+        serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_key_is_documented() {
+    let full = VniAdd {
+        device: Some(String::new()),
+        bridge: Some(String::new()),
+        rd: Some(String::new()),
+        import: Some(Vec::new()),
+        export: Some(Vec::new()),
+        neighbor_suppression: Some(true),
+        mtu: Some(1),
+        ..VniAdd::new(vni(1))
+    };
+    let moved = Event::MacMoved {
+        vni: vni(1),
+        mac: mac(1),
+        from: Place::Port(String::new()),
+        to: Place::Vtep("::".parse().unwrap()),
+        sequence: 1,
+    };
+    let mut found = std::collections::BTreeSet::new();
+    keys(&serde_json::to_value(Request::VniAdd(full)).unwrap(), &mut found);
+    for reply in [
+        Reply::Status(status()),
+        Reply::Neighbors(Page::last(vec![neighbor_view()])),
+        Reply::Vnis(Page::last(vec![vni_view()])),
+        Reply::Vteps(Page::last(vec![VtepView { address: "::1".parse().unwrap(), vnis: vec![vni(1)], macs: 1 }])),
+        Reply::Macs(Page::last(vec![mac_view(1)])),
+        Reply::Routes(Page::last(vec![route_view(true, "10.0.0.254")])),
+        Reply::Explanation(explanation()),
+        Reply::Event(MonitorLine::new(1, moved)),
+    ] {
+        keys(&serde_json::to_value(reply).unwrap(), &mut found);
+    }
+    let text = include_str!("../../docs/CONTROL.md");
+    let missing: Vec<_> =
+        found.iter().filter(|key| !text.contains(&format!("`{key}`")) && !text.contains(&format!("\"{key}\":"))).collect();
+    assert!(missing.is_empty(), "not in docs/CONTROL.md: {missing:?}");
+}
