@@ -1,1 +1,39 @@
-//! (to be written)
+//! Floor 3: MAC-VRFs. Changes of the RIB become wishes for the FIB, and local MACs become routes.
+//!
+//! | file | what it is for |
+//! | --- | --- |
+//! | `config` | what an instance is told, and every limit |
+//! | `numbers` | the numbers of route distinguishers |
+//! | `import` | route targets to instances |
+//! | `facts` | what a block of attributes means, once per block |
+//! | `mobility` | who has a MAC: RFC 7432 §15 as comparisons |
+//! | `macs` | the table of remote MACs and their routes |
+//! | `instance` | [`Evpn`]; instances come and go, devices go up and down |
+//! | `remote` | type 2 routes of others: one row per MAC |
+//! | `local` | MACs of our bridge: type 2 routes of ours |
+//! | `flood` | type 3 routes: flood lists |
+//! | `event`, `view`, `explain` | for people |
+//!
+//! Read them in this order. No IRB: second labels are kept by the RIB and ignored here.
+
+mod config;
+mod event;
+mod explain;
+mod facts;
+mod flood;
+mod import;
+mod instance;
+mod local;
+mod macs;
+mod mobility;
+mod numbers;
+mod remote;
+mod view;
+
+pub use config::{EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig};
+pub use event::{EvpnEvent, Place};
+pub use explain::{CandidateView, LocalView, MacExplanation};
+pub use instance::Evpn;
+pub use mobility::{Claim, Step, compare_sequences};
+pub use numbers::assign_rd_numbers;
+pub use view::{EvpnStats, InstanceView, MacView, VtepView};

@@ -214,7 +214,7 @@ impl Speaker {
         state.device = Some(DeviceState::Ready(device));
         if !same_device {
             // The rows that stand in it are read before anything is written: what is right already is left alone.
-            if state.adopting || self.evpn.instance(vni).is_some_and(|instance| instance.is_up()) {
+            if state.adopting || self.evpn.instance(vni).is_some_and(|instance| instance.ready) {
                 self.evpn.device_down(now, &mut self.rib, vni);
                 self.fib.device_gone(vni);
             }
@@ -268,11 +268,11 @@ impl Speaker {
         if self.sweep_at.is_none() || self.rib.has_changes() {
             return;
         }
-        let mut expected = self.peers.iter().filter(|peer| !peer.dynamic && peer.neighbor.enabled).peekable();
-        if expected.peek().is_none() || !self.peers.ranges.is_empty() {
-            return; // Nobody to wait for, or peers that cannot be known: the timer decides.
-        }
-        if expected.all(|peer| peer.end_of_rib) {
+        let expected: Vec<bool> =
+            self.peers.iter().filter(|peer| !peer.dynamic && peer.neighbor.enabled).map(|peer| peer.end_of_rib).collect();
+        // With peers that cannot be known before they come, and with none, the timer decides.
+        let confirmed = !expected.is_empty() && self.peers.ranges.is_empty() && expected.iter().all(|end_of_rib| *end_of_rib);
+        if confirmed {
             self.sweep(now, "every neighbor has sent all it has");
         }
     }

@@ -72,15 +72,15 @@ impl Peer {
         self.update_mistakes += outcome.mistakes.len() as u64 + u64::from(outcome.nlri_errors);
     }
 
-    pub(super) fn over_max_routes(&self) -> Notification {
-        let limit = self.neighbor.max_routes.unwrap_or_default();
+    pub(super) fn over_max_routes(&self, usual: u32) -> Notification {
+        let limit = self.neighbor.max_routes.unwrap_or(usual);
         notification::Notification::cease(
             notification::cease::MAX_PREFIXES,
             &format!("more than {limit} routes (max-routes of the receiver)"),
         )
     }
 
-    fn negotiated_as_rib_peer(&self, negotiated: &Negotiated) -> RibPeer {
+    fn negotiated_as_rib_peer(&self, negotiated: &Negotiated, max_routes: u32) -> RibPeer {
         let kind = match (negotiated.external, self.neighbor.route_reflector_client) {
             (true, _) => PeerKind::External,
             (false, true) => PeerKind::Client,
@@ -91,7 +91,7 @@ impl Peer {
             asn: negotiated.peer_asn,
             identifier: negotiated.peer_identifier,
             address: self.address,
-            max_routes: self.neighbor.max_routes,
+            max_routes: Some(self.neighbor.max_routes.unwrap_or(max_routes)),
             context: UpdateContext { four_octet_as: negotiated.four_octet_as, external: negotiated.external },
             extended_message: negotiated.extended_message,
         }
@@ -403,7 +403,7 @@ impl Speaker {
         peer.end_of_rib = false;
         peer.last_refusal = None;
         peer.up_since = Some(now);
-        self.rib.add_peer(id, peer.negotiated_as_rib_peer(negotiated));
+        self.rib.add_peer(id, peer.negotiated_as_rib_peer(negotiated, self.config.limits.routes_per_neighbor));
         self.rib.join_export(id);
         self.events.session_up(peer, negotiated);
     }

@@ -51,8 +51,8 @@ impl Speaker {
         let (mut local, mut remote) = (0, 0);
         for vni in self.vnis.keys() {
             if let Some(instance) = self.evpn.instance(*vni) {
-                local += instance.local_mac_count() as u64;
-                remote += instance.remote_mac_count() as u64;
+                local += instance.local_macs as u64;
+                remote += instance.remote_macs as u64;
             }
         }
         Status {
@@ -186,7 +186,8 @@ impl Speaker {
 
     fn vni_view(&self, state: &VniState, rows: &BTreeMap<Vni, crate::fib::RowCounts>) -> VniView {
         let vni = state.config.vni;
-        let instance = self.evpn.instance(vni);
+        let instance = self.evpn.instance(vni).map(|view| (view.vteps, view.local_macs, view.remote_macs));
+        let (vteps, local_macs, remote_macs) = instance.unwrap_or_default();
         let ready = match &state.device {
             Some(DeviceState::Ready(device)) => Some(device),
             _ => None,
@@ -207,7 +208,7 @@ impl Speaker {
             bridge: ready.map_or_else(|| state.config.bridge.clone(), |device| device.bridge.clone()),
             rd: state.rd.to_string(),
             import: state.config.import.iter().map(ToString::to_string).collect(),
-            export: instance.map(|instance| instance.export_targets().iter().map(ToString::to_string).collect()).unwrap_or_default(),
+            export: self.evpn.export_targets(vni).iter().map(ToString::to_string).collect(),
             state: word.to_owned(),
             reason,
             remedy,
@@ -217,9 +218,9 @@ impl Speaker {
             local: ready.and_then(|device| device.local),
             port: ready.map(|device| device.port),
             mtu: ready.map(|device| device.mtu),
-            vteps: instance.map_or(0, |instance| instance.vtep_count() as u64),
-            local_macs: instance.map_or(0, |instance| instance.local_mac_count() as u64),
-            remote_macs: instance.map_or(0, |instance| instance.remote_mac_count() as u64),
+            vteps: vteps as u64,
+            local_macs: local_macs as u64,
+            remote_macs: remote_macs as u64,
             rows: rows.get(&vni).map(row_counts).unwrap_or_default(),
             warnings: ready.map(|device| device.warnings.clone()).unwrap_or_default(),
         }
@@ -227,8 +228,8 @@ impl Speaker {
 
     fn show_vteps(&self, after: Option<&str>, limit: Option<u32>) -> Reply {
         let vteps = self.evpn.vteps();
-        let items = vteps.into_iter().map(|vtep| (vtep.address, vtep));
-        page(items, after, limit, |vtep| VtepView { address: vtep.address, vnis: vtep.vnis, macs: vtep.macs as u64 })
+        let items = vteps.into_iter().map(|vtep| (vtep.vtep, vtep));
+        page(items, after, limit, |vtep| VtepView { address: vtep.vtep, vnis: vtep.flood, macs: vtep.macs as u64 })
             .map_or_else(bad_cursor, Reply::Vteps)
     }
 }

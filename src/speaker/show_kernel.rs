@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::{MacAddr, Time, Vni};
 use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
 use crate::fib::message::{KernelCommand, KernelRow, Remote};
+use crate::evpn::{MacExplanation, Place};
 use crate::fib::{RowView, Status};
 
 use super::{Action, RequestId, Speaker};
@@ -150,25 +151,66 @@ impl Speaker {
     fn explanation(&self, now: Time, vni: Vni, mac: MacAddr, row: Option<String>) -> Explanation {
         let told = self.evpn.explain(&self.rib, &self.fib, vni, mac);
         let neighbor = |peer| self.peers.by_id(peer).map(|peer| peer.address);
-        let candidates = told.candidates.iter().map(|candidate| Candidate {
-            path: candidate.text.clone(),
-            neighbor: neighbor(candidate.peer),
-            best: candidate.wins,
-            why: candidate.why.clone(),
+        let mut candidates = Vec::new();
+        for route in &told.candidates {
+            let vtep = route.vtep.map_or_else(|| "no next hop".to_owned(), |vtep| format!("VTEP {vtep}"));
+            let sticky = if route.sticky { ", sticky" } else { "" };
+            let text = format!("{} RD {} {vtep} VNI {} sequence {}{sticky}", route.route, route.rd, route.label, route.sequence);
+            for (path, step) in &route.rib_decision {
+                let is_best = path.peer == route.peer;
+                // The best path of the route competes for the MAC; the others lost to it before.
+                let why = if is_best { route.why.clone() } else { format!("another path of this route is better: {step}") };
+                candidates.push(Candidate { path: text.clone(), neighbor: neighbor(path.peer), best: is_best, why });
+            }
+        }
+        let local = told.local.as_ref().map(|local| {
+            let kind = if local.is_static { "static" } else { "learned" };
+            let announced = if local.announced { "announced" } else { "not announced" };
+            format!("{}, {kind}, sequence {}, {announced}: {}", local.place, local.sequence, local.why)
         });
-        let view = self.fib.unicast(vni, mac);
+        let kernel: Vec<String> = row.iter().flat_map(|row| row.lines()).map(str::to_owned).collect();
+        let (choice, conclusion) = self.conclude(vni, mac, &told, &kernel);
+        let view = told.row.filter(|row| row.wanted.is_some() || row.installed.is_some());
         Explanation {
             vni,
             mac,
-            local: told.local.clone(),
-            candidates: candidates.collect(),
-            choice: told.choice.clone(),
-            wanted: view.as_ref().and_then(|row| row.wanted).as_ref().map(show_remote),
-            installed: view.as_ref().and_then(|row| row.installed).as_ref().map(show_remote),
-            status: view.as_ref().map_or_else(|| "no row is wanted".to_owned(), |row| row_in_words(row, now)),
-            kernel: row.map(|row| row.lines().map(str::to_owned).collect()).unwrap_or_default(),
-            conclusion: told.conclusion,
+            local,
+            candidates,
+            choice,
+            wanted: view.and_then(|row| row.wanted).as_ref().map(show_remote),
+            installed: view.and_then(|row| row.installed).as_ref().map(show_remote),
+            status: view.map_or_else(|| "no row is wanted".to_owned(), |row| row_in_words(&row, now)),
+            kernel,
+            conclusion,
         }
+    }
+
+    /// Which place won and why, and where a frame to the MAC goes.
+    fn conclude(&self, vni: Vni, mac: MacAddr, told: &MacExplanation, kernel: &[String]) -> (String, String) {
+        let ready = self.vnis.get(&vni).is_some_and(|state| state.ready().is_some());
+        let choice = match &told.place {
+            None if told.candidates.is_empty() && told.local.is_none() => "nobody announces it and no local port has heard it".to_owned(),
+            None => "no candidate can be used".to_owned(),
+            Some(Place::Remote(vtep)) => match told.candidates.iter().filter(|route| route.chosen).count() {
+                _ if told.candidates.len() > 1 => format!("VTEP {vtep}: the best of {} routes (RFC 7432 §15)", told.candidates.len()),
+                _ => format!("VTEP {vtep}: the only route"),
+            },
+            Some(place) => format!("{place}: it is here"),
+        };
+        let conclusion = match (&told.place, told.row) {
+            _ if !ready => format!("VNI {vni} has no usable device: nothing is sent (evpnctl show vnis {vni})"),
+            (Some(place @ Place::Local { .. }), _) => format!("frames to {mac} go to {place}"),
+            (Some(Place::Remote(vtep)), Some(row)) if row.status == Status::InSync && !kernel.is_empty() => {
+                format!("frames to {mac} go to VTEP {vtep}, and the kernel agrees")
+            }
+            (Some(Place::Remote(vtep)), Some(row)) if row.status == Status::InSync => {
+                format!("frames to {mac} should go to VTEP {vtep}, but the kernel has no row: see `evpnctl diff`")
+            }
+            (Some(Place::Remote(vtep)), Some(row)) => format!("frames to {mac} should go to VTEP {vtep}, but the row is {}", row.status),
+            (Some(Place::Remote(vtep)), None) => format!("frames to {mac} should go to VTEP {vtep}, but no row is wanted"),
+            (None, _) => format!("frames to {mac} are flooded as unknown unicast to the flood list"),
+        };
+        (choice, conclusion)
     }
 }
 

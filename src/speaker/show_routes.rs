@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::base::{MacAddr, Time, Vni};
+use crate::evpn::Place;
 use crate::fib::Status;
 use crate::control::{MacKind, MacView, Page, Reply, RouteView, RowState, page_size};
 use crate::rib::{PathView, PeerId, RouteKey};
@@ -42,14 +43,22 @@ impl Speaker {
                 continue;
             }
             let behind = after.and_then(|(vni, mac)| (vni == id).then_some(mac));
+            let mut found: Vec<_> = match mac {
+                Some(mac) => self.evpn.mac(id, mac).into_iter().collect(),
+                None => self.evpn.macs(id).filter(|view| behind.is_none_or(|behind| view.mac > behind)).collect(),
+            };
             // One more than the page, to know whether another follows.
-            for view in self.evpn.macs(&self.rib, id, behind, mac, size + 1 - items.len()) {
-                items.push(self.mac_view(id, view));
+            let wanted = size + 1 - items.len();
+            if found.len() > wanted {
+                found.select_nth_unstable_by_key(wanted, |view| view.mac);
+                found.truncate(wanted);
             }
+            found.sort_unstable_by_key(|view| view.mac);
+            items.extend(found.into_iter().map(|view| (id, view)));
             if items.len() > size {
                 items.truncate(size);
-                let next = items.last().map(|last| format!("{} {}", last.vni, last.mac));
-                return Reply::Macs(Page::new(items, next));
+                let next = items.last().map(|(vni, view)| format!("{vni} {}", view.mac));
+                return Reply::Macs(Page::new(self.mac_views(items), next));
             }
         }
         if items.is_empty()
@@ -57,30 +66,36 @@ impl Speaker {
         {
             return Reply::NotFound { message: format!("no MAC {mac}") };
         }
-        Reply::Macs(Page::last(items))
+        Reply::Macs(Page::last(self.mac_views(items)))
     }
 
-    fn mac_view(&self, vni: Vni, mac: crate::evpn::MacRow) -> MacView {
-        let row = match self.fib.unicast(vni, mac.mac) {
-            None => RowState::None,
-            Some(row) => match row.status {
-                Status::InSync => RowState::InSync,
-                Status::Dirty | Status::Unconfirmed | Status::NoDevice => RowState::Dirty,
-                Status::InFlight => RowState::InFlight,
-                Status::Failed { .. } => RowState::Failed,
-                Status::Operator => RowState::None,
-            },
+    fn mac_views(&self, macs: Vec<(Vni, crate::evpn::MacView)>) -> Vec<MacView> {
+        macs.into_iter().map(|(vni, mac)| self.mac_view(vni, mac)).collect()
+    }
+
+    fn mac_view(&self, vni: Vni, mac: crate::evpn::MacView) -> MacView {
+        let found = self.fib.unicast(vni, mac.mac).filter(|row| row.wanted.is_some());
+        let row = found.map_or(RowState::None, |row| match row.status {
+            Status::InSync => RowState::InSync,
+            Status::Dirty | Status::Unconfirmed | Status::NoDevice => RowState::Dirty,
+            Status::InFlight => RowState::InFlight,
+            Status::Failed { .. } => RowState::Failed,
+            Status::Operator => RowState::None,
+        });
+        let (kind, port, vtep) = match mac.place {
+            Place::Local { port_name, .. } => (MacKind::Local, Some(port_name).filter(|name| !name.is_empty()), None),
+            Place::Remote(vtep) => (MacKind::Remote, None, Some(vtep)),
         };
         MacView {
             vni,
             mac: mac.mac,
-            kind: if mac.vtep.is_none() { MacKind::Local } else { MacKind::Remote },
-            port: mac.port,
-            vtep: mac.vtep,
-            remote_vni: mac.remote_vni,
+            kind,
+            port,
+            vtep,
+            remote_vni: found.and_then(|row| row.wanted?.vni),
             sequence: mac.sequence,
             sticky: mac.sticky,
-            ips: mac.ips,
+            ips: self.evpn.ips(&self.rib, vni, mac.mac),
             row,
         }
     }

@@ -25,7 +25,7 @@ impl Speaker {
     /// Takes everything one session has to say. UPDATEs go straight from its receive buffer into the table.
     pub(super) fn drain_session(&mut self, now: Time, id: crate::rib::PeerId) {
         loop {
-            let Self { peers, rib, events, .. } = self;
+            let Self { peers, rib, events, config, .. } = self;
             let Some(peer) = peers.by_id_mut(id) else { return };
             let mut reset = None;
             match peer.session.poll_event(now) {
@@ -39,7 +39,7 @@ impl Speaker {
                                 events.update_mistakes(peer.address, &outcome.mistakes);
                             }
                             if outcome.over_max_routes {
-                                reset = Some(peer.over_max_routes());
+                                reset = Some(peer.over_max_routes(config.limits.routes_per_neighbor));
                             }
                         }
                         Err(notification) => reset = Some(notification),

@@ -1,0 +1,208 @@
+//! Why a MAC is where it is: every route for it in the RIB with what became of it, the local side, and the row.
+
+use std::net::IpAddr;
+
+use super::event::Place;
+use super::facts::Verdict;
+use super::instance::Evpn;
+use super::mobility::{Claim, Step, compare, local_stays};
+use super::remote::is_ours;
+use crate::base::{InternId, MacAddr, Time, Vni};
+use crate::fib::{Fib, RowView};
+use crate::rib::{DestId, PathView, PeerId, Rib, RouteKey};
+use crate::wire::rd::Rd;
+
+/// One route for the MAC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CandidateView {
+    /// Its key as `show routes` has it.
+    pub route: String,
+    /// Its route distinguisher.
+    pub rd: Rd,
+    /// The next hop.
+    pub vtep: Option<IpAddr>,
+    /// Its label: the VNI to send with.
+    pub label: u32,
+    /// Sequence number.
+    pub sequence: u32,
+    /// May not move.
+    pub sticky: bool,
+    /// Whose path the RIB prefers.
+    pub peer: PeerId,
+    /// When that path came.
+    pub received: Time,
+    /// How many paths the RIB has for this route.
+    pub paths: usize,
+    /// Every path with the step of the RIB's decision at which it lost, or "best".
+    pub rib_decision: Vec<(PathView, String)>,
+    /// It gave the MAC its row.
+    pub chosen: bool,
+    /// "best", the numbered step at which it lost, or why it is not used at all.
+    pub why: String,
+}
+
+/// The local side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalView {
+    /// Where.
+    pub place: Place,
+    /// Sequence number that is, or was, announced.
+    pub sequence: u32,
+    /// Static at the port or in the configuration.
+    pub is_static: bool,
+    /// It is ours.
+    pub owned: bool,
+    /// Its type 2 is announced: it is ours, and the device is ready.
+    pub announced: bool,
+    /// "ours", or the numbered step at which it lost.
+    pub why: String,
+}
+
+/// All that decides about one MAC of one VNI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MacExplanation {
+    /// Which VNI.
+    pub vni: Vni,
+    /// Which MAC.
+    pub mac: MacAddr,
+    /// Whether there is such an instance.
+    pub configured: bool,
+    /// Where the MAC is; `None`: nowhere.
+    pub place: Option<Place>,
+    /// The local side, if the bridge has it.
+    pub local: Option<LocalView>,
+    /// Every route for it, our own too, in the order of keys.
+    pub candidates: Vec<CandidateView>,
+    /// What the FIB wants and holds.
+    pub row: Option<RowView>,
+}
+
+impl Evpn {
+    /// Explains one MAC. Walks the whole RIB: for people, not for the path of a route.
+    pub fn explain(&self, rib: &Rib, fib: &Fib, vni: Vni, mac: MacAddr) -> MacExplanation {
+        let number = self.by_vni.get(&vni).copied();
+        let view = self.mac(vni, mac);
+        let local = number.and_then(|number| self.locals.get(&(number, mac)));
+        let claims = self.usable_claims(rib, number, vni, mac);
+        let best = claims.iter().copied().reduce(|best, other| {
+            let order = compare(&other.1, &best.1).0;
+            if order.then_with(|| (best.2, best.0).cmp(&(other.2, other.0))).is_gt() { other } else { best }
+        });
+        let own = local.filter(|local| local.owned).zip(self.config.vtep).map(|(local, vtep)| Claim {
+            sticky: local.is_static(),
+            sequence: local.sequence,
+            vtep,
+        });
+        let dests = rib.dests().filter(|dest| rib.mac_ip(*dest).is_some_and(|(_, _, other, _)| other == mac));
+        let mut candidates: Vec<(RouteKey, CandidateView)> = dests
+            .filter_map(|dest| {
+                let mut view = self.candidate_view(rib, dest)?;
+                view.why = match claims.iter().find(|claim| claim.0 == dest) {
+                    None => self.why_not_used(rib, number, vni, dest),
+                    Some((_, claim, _)) => match (best, own) {
+                        (_, Some(own)) => local_stays(&own, claim).1.why_lost().to_owned(),
+                        (Some(best), None) if best.0 == dest => {
+                            view.chosen = true;
+                            "best".to_owned()
+                        }
+                        (Some(best), None) => compare(&best.1, claim).1.why_lost().to_owned(),
+                        (None, None) => Step::Same.why_lost().to_owned(),
+                    },
+                };
+                Some((rib.key(dest), view))
+            })
+            .collect();
+        candidates.sort_by(|a, b| a.0.cmp(&b.0));
+        let ready = number.and_then(|number| self.slot(number)).is_some_and(|instance| instance.ready);
+        let local = local.map(|local| LocalView {
+            place: self.place_of(local),
+            sequence: local.sequence,
+            is_static: local.is_static(),
+            owned: local.owned,
+            announced: local.owned && ready,
+            why: if local.owned { "ours".to_owned() } else { "lost to the remote route that is best".to_owned() },
+        });
+        MacExplanation {
+            vni,
+            mac,
+            configured: number.is_some(),
+            place: view.map(|view| view.place),
+            local,
+            candidates: candidates.into_iter().map(|(_, view)| view).collect(),
+            row: fib.unicast(vni, mac),
+        }
+    }
+
+    /// The routes that are in the instance's table for the MAC, with claim and foreign VNI.
+    fn usable_claims(&self, rib: &Rib, number: Option<u16>, vni: Vni, mac: MacAddr) -> Vec<(DestId, Claim, Option<Vni>)> {
+        let Some(id) = number.and_then(|number| self.macs.find(number, mac)) else { return Vec::new() };
+        let claim = |dest| {
+            let best = rib.best(dest)?;
+            let attributes = rib.attributes(best.attr);
+            let (sticky, sequence) = attributes.mac_mobility().unwrap_or((false, 0));
+            let other = Vni::new(best.label1).filter(|label| *label != vni);
+            Some((dest, Claim { sticky, sequence, vtep: attributes.next_hop? }, other))
+        };
+        self.macs.routes(id).filter_map(claim).collect()
+    }
+
+    fn candidate_view(&self, rib: &Rib, dest: DestId) -> Option<CandidateView> {
+        let best = rib.best(dest)?;
+        let (rd, ..) = rib.mac_ip(dest)?;
+        let attributes = rib.attributes(best.attr);
+        let (sticky, sequence) = attributes.mac_mobility().unwrap_or((false, 0));
+        let rib_decision = rib.why_best(dest);
+        Some(CandidateView {
+            route: rib.key(dest).to_string(),
+            rd,
+            vtep: attributes.next_hop,
+            label: best.label1,
+            sequence,
+            sticky,
+            peer: best.peer,
+            received: best.received,
+            paths: rib_decision.len(),
+            rib_decision,
+            chosen: false,
+            why: String::new(),
+        })
+    }
+
+    /// Why a route for the MAC is not in the table of the instance.
+    fn why_not_used(&self, rib: &Rib, number: Option<u16>, vni: Vni, dest: DestId) -> String {
+        let (Some(best), Some((rd, tag, mac, _))) = (rib.best(dest), rib.mac_ip(dest)) else { return String::new() };
+        if best.peer == PeerId::LOCAL {
+            let ours = number.and_then(|number| self.slot(number)).is_some_and(|instance| instance.config.rd == rd);
+            return if ours { "our own" } else { "our own, of another VNI" }.to_owned();
+        }
+        let attributes = rib.attributes(best.attr);
+        if number.is_none_or(|number| !self.targets.instances(attributes.route_targets()).contains(&number)) {
+            return format!("not imported: no route target of it is imported by VNI {vni}");
+        }
+        let verdict = super::facts::judge(attributes, &self.config);
+        let why = if is_ours(rd, &self.config) {
+            "our own route coming back"
+        } else if tag != 0 {
+            "Ethernet tag is not 0 (VLAN-aware bundle)"
+        } else if !mac.is_station() {
+            "no station can own this MAC"
+        } else if best.label1 == 0 {
+            "label is 0"
+        } else {
+            match verdict {
+                Verdict::NoNextHop => "no usable next hop",
+                Verdict::OwnNextHop => "the next hop is our own VTEP",
+                Verdict::OtherFamily => "the next hop is of the other address family than our VTEP",
+                Verdict::NotVxlan => "its tunnel types do not include VXLAN",
+                Verdict::Usable => "a limit was reached",
+            }
+        };
+        format!("not used: {why}")
+    }
+
+    /// Where the row of a remote MAC points, for tests and `show`.
+    pub fn remote_vtep(&self, vni: Vni, mac: MacAddr) -> Option<IpAddr> {
+        let id = self.macs.find(*self.by_vni.get(&vni)?, mac)?;
+        Some(self.facts.remotes.value(InternId(self.macs.entry(id).remote))?.ip)
+    }
+}

@@ -1,0 +1,250 @@
+//! [`Evpn`]: the instances of this host, how they come and go, and what they announce of themselves.
+
+use std::collections::BTreeMap;
+
+use super::config::{EvpnConfig, InstanceConfig};
+use super::event::{Events, EvpnEvent};
+use super::facts::FactTable;
+use super::flood::ImetUse;
+use super::import::{Targets, export_targets};
+use super::local::Local;
+use super::macs::{Macs, NONE};
+use super::view::EvpnStats;
+use crate::base::{InternId, Interner, MacAddr, Time, Vni};
+use crate::fib::{Fib, Remote};
+use crate::rib::{DestId, Rib, RouteKey};
+use crate::wire::attribute::Attributes;
+use crate::wire::esi::Esi;
+use crate::wire::ext_community::ExtCommunity;
+use crate::wire::pmsi::PmsiTunnel;
+
+/// The MAC-VRFs of this host.
+#[derive(Debug)]
+pub struct Evpn {
+    pub(super) config: EvpnConfig,
+    pub(super) instances: Vec<Option<Instance>>,
+    pub(super) by_vni: BTreeMap<Vni, u16>,
+    pub(super) targets: Targets,
+    pub(super) facts: FactTable,
+    /// By destination: the interned set of instances whose tables have it, plus one; 0: none.
+    pub(super) imported: Vec<u32>,
+    pub(super) macs: Macs,
+    pub(super) locals: BTreeMap<(u16, MacAddr), Local>,
+    pub(super) port_names: Interner<String>,
+    pub(super) imets: BTreeMap<DestId, ImetUse>,
+    pub(super) events: Events,
+    pub(super) stats: EvpnStats,
+}
+
+/// One MAC-VRF.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub config: InstanceConfig,
+    /// There is a device that can take rows and send: we announce.
+    pub ready: bool,
+    /// What every route of it carries, but for MAC mobility.
+    pub attributes: Attributes,
+    /// Flood list with the number of type 3 routes that name each.
+    pub flood: BTreeMap<Remote, u32>,
+    pub remote_macs: usize,
+    pub local_macs: usize,
+    /// A limit was reached and told.
+    pub limit_told: bool,
+}
+
+impl Evpn {
+    /// No instance.
+    pub fn new(config: EvpnConfig) -> Self {
+        Self {
+            instances: Vec::new(),
+            by_vni: BTreeMap::new(),
+            targets: Targets::default(),
+            facts: FactTable::new(config.seed),
+            imported: Vec::new(),
+            macs: Macs::new(config.seed),
+            locals: BTreeMap::new(),
+            port_names: Interner::new(config.seed),
+            imets: BTreeMap::new(),
+            events: Events::new(config.limits.events),
+            stats: EvpnStats::default(),
+            config,
+        }
+    }
+
+    /// Adds an instance and imports what the RIB holds for it. One that exists already is replaced, where it differs.
+    pub fn add_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig) {
+        let vni = config.vni;
+        let (mut ready, mut locals) = (false, Vec::new());
+        if let Some(number) = self.by_vni.get(&vni).copied() {
+            let Some(old) = self.slot(number) else { return };
+            if old.config == config {
+                return;
+            }
+            ready = old.ready;
+            self.device_down(now, rib, vni);
+            locals = self.take_locals(number);
+            self.remove_instance(now, rib, fib, vni);
+        }
+        self.add_new(now, rib, fib, config, locals);
+        if ready {
+            self.device_up(now, rib, vni);
+        }
+    }
+
+    fn add_new(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig, locals: Vec<(MacAddr, Local)>) {
+        let free = self.instances.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.instances.len());
+        if number >= usize::from(u16::MAX) {
+            self.stats.instances_refused += 1;
+            return;
+        }
+        let mut attributes = Attributes { next_hop: self.config.vtep, ..Attributes::default() };
+        let targets = export_targets(self.config.asn, config.vni, &config.export);
+        attributes.ext_communities = targets.into_iter().map(ExtCommunity::route_target).collect();
+        attributes.ext_communities.push(ExtCommunity::vxlan());
+        let number = number as u16;
+        let static_macs = config.static_macs.clone();
+        self.targets.add(number, config.vni, &config.import);
+        self.by_vni.insert(config.vni, number);
+        let instance = Instance {
+            config,
+            ready: false,
+            attributes,
+            flood: BTreeMap::new(),
+            remote_macs: 0,
+            local_macs: 0,
+            limit_told: false,
+        };
+        if usize::from(number) == self.instances.len() {
+            self.instances.push(Some(instance));
+        } else {
+            self.instances[usize::from(number)] = Some(instance);
+        }
+        self.put_locals(number, locals);
+        self.facts.clear();
+        // What the RIB holds: a block of attributes tells at once whether its routes are for us.
+        let dests: Vec<DestId> = rib.dests().collect();
+        for dest in dests {
+            let Some(best) = rib.best(dest) else { continue };
+            let facts = self.facts.facts(rib, best.attr, &self.targets, &self.config);
+            if self.facts.set(facts.set()).contains(&number) {
+                self.handle_change(now, rib, fib, dest);
+            }
+        }
+        for mac in static_macs {
+            self.add_configured_mac(now, rib, fib, number, mac);
+        }
+    }
+
+    /// Removes an instance: withdraws its routes, clears its rows.
+    pub fn remove_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni) {
+        let Some(number) = self.by_vni.get(&vni).copied() else { return };
+        self.device_down(now, rib, vni);
+        for (_, local) in self.take_locals(number) {
+            self.port_names.release(local.port_name);
+        }
+        let ids: Vec<u32> = self.macs.iter().filter(|(_, entry)| entry.instance == number).map(|(id, _)| id).collect();
+        for id in ids {
+            let entry = *self.macs.entry(id);
+            if entry.remote != NONE {
+                fib.clear_unicast(now, vni, entry.mac, false);
+                self.facts.remotes.release(InternId(entry.remote));
+            }
+            self.macs.remove(id);
+        }
+        if let Some(instance) = self.instances[usize::from(number)].take() {
+            for remote in instance.flood.keys() {
+                fib.clear_flood(now, vni, *remote);
+            }
+        }
+        for imet in self.imets.values_mut() {
+            imet.instances.retain(|other| *other != number);
+        }
+        self.imets.retain(|_, imet| !imet.instances.is_empty());
+        for at in 0..self.imported.len() {
+            let Some(set) = self.imported[at].checked_sub(1).map(InternId) else { continue };
+            if self.facts.set(set).contains(&number) {
+                let left: Vec<u16> = self.facts.set(set).iter().copied().filter(|other| *other != number).collect();
+                self.facts.sets.release(set);
+                self.imported[at] = if left.is_empty() { 0 } else { self.facts.sets.acquire(left.into()).0 + 1 };
+            }
+        }
+        self.by_vni.remove(&vni);
+        self.targets.remove(number);
+        self.facts.clear();
+    }
+
+    /// The device of an instance is ready: it announces itself (type 3) and its MACs.
+    pub fn device_up(&mut self, now: Time, rib: &mut Rib, vni: Vni) {
+        let (Some(&number), Some(vtep)) = (self.by_vni.get(&vni), self.config.vtep) else { return };
+        let Some(instance) = self.instances[usize::from(number)].as_mut() else { return };
+        if std::mem::replace(&mut instance.ready, true) {
+            return;
+        }
+        let mut attributes = instance.attributes.clone();
+        attributes.pmsi = Some(PmsiTunnel::ingress_replication(vni.get(), vtep));
+        let key = RouteKey::Imet { rd: instance.config.rd, tag: 0, originator: vtep };
+        rib.originate(now, &key, &attributes, 0, None, Esi::default());
+        for mac in self.owned_macs(number) {
+            self.announce(now, rib, number, mac);
+        }
+    }
+
+    /// The device is gone or unusable: frames cannot reach us, so nothing is announced. Local MACs are remembered.
+    pub fn device_down(&mut self, _now: Time, rib: &mut Rib, vni: Vni) {
+        let (Some(&number), Some(vtep)) = (self.by_vni.get(&vni), self.config.vtep) else { return };
+        let Some(instance) = self.instances[usize::from(number)].as_mut() else { return };
+        if !std::mem::replace(&mut instance.ready, false) {
+            return;
+        }
+        let rd = instance.config.rd;
+        rib.withdraw_local(&RouteKey::Imet { rd, tag: 0, originator: vtep });
+        for mac in self.owned_macs(number) {
+            rib.withdraw_local(&RouteKey::MacIp { rd, tag: 0, mac, ip: None });
+        }
+    }
+
+    /// Originates the type 2 of a local MAC, or changes it.
+    pub(super) fn announce(&mut self, now: Time, rib: &mut Rib, number: u16, mac: MacAddr) {
+        let Some(local) = self.locals.get(&(number, mac)) else { return };
+        let Some(instance) = self.slot(number) else { return };
+        if !instance.ready || !local.owned {
+            return;
+        }
+        let mut attributes = instance.attributes.clone();
+        if local.sequence > 0 || local.is_static() {
+            attributes.ext_communities.push(ExtCommunity::mac_mobility(local.is_static(), local.sequence));
+        }
+        let key = RouteKey::MacIp { rd: instance.config.rd, tag: 0, mac, ip: None };
+        rib.originate(now, &key, &attributes, instance.config.vni.get(), None, Esi::default());
+    }
+
+    /// Withdraws the type 2 of a local MAC.
+    pub(super) fn withdraw(&mut self, rib: &mut Rib, number: u16, mac: MacAddr) {
+        if let Some(instance) = self.slot(number).filter(|instance| instance.ready) {
+            rib.withdraw_local(&RouteKey::MacIp { rd: instance.config.rd, tag: 0, mac, ip: None });
+        }
+    }
+
+    /// The next event for the log and the monitor.
+    pub fn poll_event(&mut self) -> Option<EvpnEvent> {
+        self.events.pop()
+    }
+
+    pub(super) fn slot(&self, number: u16) -> Option<&Instance> {
+        self.instances.get(usize::from(number))?.as_ref()
+    }
+
+    pub(super) fn slot_mut(&mut self, number: u16) -> Option<&mut Instance> {
+        self.instances.get_mut(usize::from(number))?.as_mut()
+    }
+
+    /// A limit of an instance was reached: told once until an instance is made anew.
+    pub(super) fn tell_limit(&mut self, number: u16, what: &'static str, limit: usize) {
+        let Some(instance) = self.slot_mut(number) else { return };
+        if !std::mem::replace(&mut instance.limit_told, true) {
+            let vni = instance.config.vni;
+            self.events.push(EvpnEvent::LimitReached { vni, what, limit });
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! MACs of our own bridge: heard on a port, set by the operator, or static in the configuration.
+//!
+//! A MAC is *owned* while it is ours by the rules of `mobility` and announced as a type 2. One that a remote host won is
+//! remembered without being owned until the bridge says that it is gone, because the bridge may never have been told.
+
+use std::collections::BTreeSet;
+
+use super::event::{EvpnEvent, Place};
+use super::instance::Evpn;
+use super::macs::NONE;
+use super::mobility::next_sequence;
+use crate::base::{InternId, MacAddr, Time, Vni};
+use crate::fib::{Fib, LocalMac};
+use crate::rib::Rib;
+
+/// A MAC of our bridge.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Local {
+    pub port: u32,
+    pub port_name: InternId,
+    /// Set at the port by the operator.
+    pub operator_static: bool,
+    /// Static in the configuration.
+    pub configured: bool,
+    /// Ours: announced while the device is ready.
+    pub owned: bool,
+    pub sequence: u32,
+}
+
+impl Local {
+    /// Announced as sticky.
+    pub fn is_static(&self) -> bool {
+        self.operator_static || self.configured
+    }
+}
+
+impl Evpn {
+    /// A MAC was heard on a local port, moved to another one, or was set there.
+    pub fn handle_local_mac(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, heard: &LocalMac) {
+        let Some(&number) = self.by_vni.get(&heard.vni) else { return };
+        if !heard.mac.is_station() {
+            self.stats.martian_macs += 1;
+            return;
+        }
+        match self.locals.get(&(number, heard.mac)).copied() {
+            Some(local) if local.owned => self.refresh(now, rib, fib, number, heard, local),
+            old => self.learn(now, rib, fib, number, heard, old),
+        }
+    }
+
+    /// A MAC that is ours already: another port, or static and dynamic changed.
+    fn refresh(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, heard: &LocalMac, old: Local) {
+        let from = self.place_of(&old);
+        let port_name = self.port_names.acquire(heard.port_name.clone());
+        self.port_names.release(old.port_name);
+        let new = Local { port: heard.port, port_name, operator_static: heard.is_static, ..old };
+        self.locals.insert((number, heard.mac), new);
+        let to = self.place_of(&new);
+        if from != to && old.port != 0 {
+            // Within this host: no new sequence number (RFC 7432 §15 speaks of moves between hosts).
+            self.stats.local_moves += 1;
+            self.events.push(EvpnEvent::MacMoved { vni: heard.vni, mac: heard.mac, from, to, sequence: new.sequence });
+        }
+        if old.is_static() != new.is_static() {
+            self.announce(now, rib, number, heard.mac);
+            if let Some(id) = self.macs.find(number, heard.mac) {
+                self.decide(now, rib, fib, id, None, None);
+            }
+        }
+    }
+
+    /// A MAC that was not ours: it is now, unless it is sticky at a remote host.
+    fn learn(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, heard: &LocalMac, old: Option<Local>) {
+        let (vni, mac) = (heard.vni, heard.mac);
+        let entry = self.macs.find(number, mac);
+        let best = entry.and_then(|id| self.best_route(rib, vni, id));
+        let configured = old.is_some_and(|old| old.configured);
+        if let Some(best) = &best
+            && best.claim.sticky
+            && !heard.is_static
+            && !configured
+        {
+            // RFC 7432 §15.2: it may not move. The bridge took its entry over for the port: put ours back.
+            let claimed = Place::Local { port: heard.port, port_name: heard.port_name.clone() };
+            self.violation(vni, mac, Place::Remote(best.claim.vtep), claimed);
+            fib.reassert(now, vni, mac);
+            return;
+        }
+        if old.is_none() && !self.admit_local(number) {
+            return;
+        }
+        let sequence = best.map_or(0, |best| next_sequence(best.claim.sequence));
+        let port_name = self.port_names.acquire(heard.port_name.clone());
+        if let Some(old) = old {
+            self.port_names.release(old.port_name);
+        }
+        let local = Local { port: heard.port, port_name, operator_static: heard.is_static, configured, owned: true, sequence };
+        self.locals.insert((number, mac), local);
+        let to = self.place_of(&local);
+        // A static MAC of the configuration has no entry in the bridge that would have taken ours over.
+        let became_local = heard.port != 0;
+        let was = entry.and_then(|id| self.uninstall(now, fib, id, became_local));
+        match was {
+            Some(remote) => {
+                self.stats.moves += 1;
+                self.events.push(EvpnEvent::MacMoved { vni, mac, from: Place::Remote(remote.ip), to, sequence });
+            }
+            None => {
+                // A row adopted at start that nobody has confirmed must not stay.
+                fib.clear_unicast(now, vni, mac, became_local);
+                self.events.push(EvpnEvent::MacLearned { vni, mac, place: to, sequence });
+            }
+        }
+        self.announce(now, rib, number, mac);
+    }
+
+    fn admit_local(&mut self, number: u16) -> bool {
+        let limit = self.config.limits.local_macs_per_vni;
+        let Some(instance) = self.slot_mut(number) else { return false };
+        if instance.local_macs < limit {
+            instance.local_macs += 1;
+            return true;
+        }
+        self.stats.local_macs_over_limit += 1;
+        self.tell_limit(number, "local MACs", limit);
+        false
+    }
+
+    /// A local MAC aged out or its port went. Where a remote host announces it, its row is installed.
+    pub fn handle_local_mac_gone(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, mac: MacAddr) {
+        let Some(&number) = self.by_vni.get(&vni) else { return };
+        let Some(local) = self.locals.get(&(number, mac)).copied() else { return };
+        let place = self.place_of(&local);
+        if local.configured {
+            self.port_names.release(local.port_name);
+            let port_name = self.port_names.acquire(String::new());
+            self.locals.insert((number, mac), Local { port: 0, port_name, operator_static: false, ..local });
+            return;
+        }
+        self.locals.remove(&(number, mac));
+        self.port_names.release(local.port_name);
+        if let Some(instance) = self.slot_mut(number) {
+            instance.local_macs -= 1;
+        }
+        if !local.owned {
+            return;
+        }
+        self.withdraw(rib, number, mac);
+        match self.macs.find(number, mac) {
+            Some(id) => self.decide(now, rib, fib, id, None, Some(place)),
+            None => self.events.push(EvpnEvent::MacGone { vni, mac, place }),
+        }
+    }
+
+    /// The whole set of a VNI's local MACs, after a dump: what is not in it is gone.
+    pub fn handle_local_macs(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, macs: &[LocalMac]) {
+        let Some(&number) = self.by_vni.get(&vni) else { return };
+        let present: BTreeSet<MacAddr> = macs.iter().map(|heard| heard.mac).collect();
+        let gone: Vec<MacAddr> = self.local_range(number).map(|(mac, _)| mac).filter(|mac| !present.contains(mac)).collect();
+        for mac in gone {
+            self.handle_local_mac_gone(now, rib, fib, vni, mac);
+        }
+        for heard in macs.iter().filter(|heard| heard.vni == vni) {
+            // A dump may be older than the row that a remote host just won: only an event moves such a MAC back.
+            let lost = self.locals.get(&(number, heard.mac)).is_some_and(|local| !local.owned);
+            let remote = self.macs.find(number, heard.mac).is_some_and(|id| self.macs.entry(id).remote != NONE);
+            if !(lost && remote) {
+                self.handle_local_mac(now, rib, fib, heard);
+            }
+        }
+    }
+
+    /// The last remote route of a MAC went. Where it had beaten ours and the bridge was never told, the MAC still stands at
+    /// its port, without a further event: it is ours again.
+    pub(super) fn restore_local(&mut self, now: Time, rib: &mut Rib, fib: &Fib, number: u16, mac: MacAddr) -> bool {
+        let Some(local) = self.locals.get(&(number, mac)).copied().filter(|local| !local.owned) else { return false };
+        let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return false };
+        if fib.unicast(vni, mac).is_some() {
+            // The row is in the kernel, or on its way: the bridge gave the port's entry up.
+            self.locals.remove(&(number, mac));
+            self.port_names.release(local.port_name);
+            if let Some(instance) = self.slot_mut(number) {
+                instance.local_macs -= 1;
+            }
+            return false;
+        }
+        let sequence = next_sequence(local.sequence);
+        self.locals.insert((number, mac), Local { owned: true, sequence, ..local });
+        let place = self.place_of(&local);
+        self.events.push(EvpnEvent::MacLearned { vni, mac, place, sequence });
+        self.announce(now, rib, number, mac);
+        true
+    }
+
+    /// A static MAC of the configuration: ours though nobody spoke.
+    pub(super) fn add_configured_mac(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr) {
+        let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return };
+        let owned = |evpn: &Self| evpn.locals.get(&(number, mac)).is_some_and(|local| local.owned);
+        let heard_before = owned(self);
+        if !heard_before {
+            let heard = LocalMac { vni, mac, port: 0, port_name: String::new(), is_static: true };
+            self.handle_local_mac(now, rib, fib, &heard);
+        }
+        if let Some(local) = self.locals.get_mut(&(number, mac)) {
+            local.configured = true;
+            local.operator_static &= heard_before;
+        }
+        if heard_before {
+            self.announce(now, rib, number, mac);
+        }
+    }
+
+    /// The local MACs of an instance that is made anew with another configuration.
+    pub(super) fn put_locals(&mut self, number: u16, locals: Vec<(MacAddr, Local)>) {
+        for (mac, local) in locals {
+            if local.port == 0 {
+                self.port_names.release(local.port_name);
+                continue;
+            }
+            self.locals.insert((number, mac), Local { configured: false, ..local });
+            if let Some(instance) = self.slot_mut(number) {
+                instance.local_macs += 1;
+            }
+        }
+    }
+
+    pub(super) fn place_of(&self, local: &Local) -> Place {
+        let port_name = self.port_names.value(local.port_name).cloned().unwrap_or_default();
+        Place::Local { port: local.port, port_name }
+    }
+
+    pub(super) fn local_range(&self, number: u16) -> impl Iterator<Item = (MacAddr, &Local)> {
+        let range = (number, MacAddr::ZERO)..=(number, MacAddr([0xff; 6]));
+        self.locals.range(range).map(|(&(_, mac), local)| (mac, local))
+    }
+
+    pub(super) fn owned_macs(&self, number: u16) -> Vec<MacAddr> {
+        self.local_range(number).filter(|(_, local)| local.owned).map(|(mac, _)| mac).collect()
+    }
+
+    /// Takes the local MACs of an instance out, to be put back or released.
+    pub(super) fn take_locals(&mut self, number: u16) -> Vec<(MacAddr, Local)> {
+        let taken: Vec<_> = self.local_range(number).map(|(mac, local)| (mac, *local)).collect();
+        for (mac, _) in &taken {
+            self.locals.remove(&(number, *mac));
+        }
+        taken
+    }
+}
