@@ -13,18 +13,35 @@ use crate::base::MacAddr;
 
 /// Announces `addresses` of the station `mac` from `interface` of `namespace`, each once.
 pub fn announce(namespace: &Namespace, interface: &str, mac: MacAddr, addresses: &[IpAddr]) -> io::Result<()> {
-    let index = Links::open(namespace)?
-        .index(interface)?
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no link {interface}")))?;
-    let socket = FrameSocket::open(namespace, index)?;
-    for address in addresses {
-        let frame = match address {
-            IpAddr::V4(address) => gratuitous_arp(mac, *address),
-            IpAddr::V6(address) => unsolicited_advertisement(mac, *address),
-        };
-        socket.send(&frame).map_err(|e| failed(format_args!("announce {address}"), e))?;
+    Announcer::open(namespace, interface)?.announce(mac, addresses)
+}
+
+/// A socket from which stations are announced, opened beforehand where every millisecond counts.
+#[derive(Debug)]
+pub struct Announcer {
+    socket: FrameSocket,
+}
+
+impl Announcer {
+    /// Opens one on `interface` of `namespace`.
+    pub fn open(namespace: &Namespace, interface: &str) -> io::Result<Self> {
+        let index = Links::open(namespace)?
+            .index(interface)?
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no link {interface}")))?;
+        Ok(Self { socket: FrameSocket::open(namespace, index)? })
     }
-    Ok(())
+
+    /// Announces `addresses` of the station `mac`, each once.
+    pub fn announce(&self, mac: MacAddr, addresses: &[IpAddr]) -> io::Result<()> {
+        for address in addresses {
+            let frame = match address {
+                IpAddr::V4(address) => gratuitous_arp(mac, *address),
+                IpAddr::V6(address) => unsolicited_advertisement(mac, *address),
+            };
+            self.socket.send(&frame).map_err(|e| failed(format_args!("announce {address}"), e))?;
+        }
+        Ok(())
+    }
 }
 
 /// An ARP announcement: a broadcast request whose sender and target address are the same (RFC 5227 §3).

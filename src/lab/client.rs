@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::control::{Event, NeighborView, Reply, Request, VniView};
+use crate::control::{Event, NeighborView, Reply, Request, VniView, VtepView};
 
 /// How long a daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,6 +49,14 @@ impl Client {
         match self.request(&Request::ShowVnis { vni: None, after: None, limit: None })? {
             Reply::Vnis(page) => Ok(page.items),
             other => bail!("unexpected reply to show vnis: {other:?}"),
+        }
+    }
+
+    /// Every remote VTEP.
+    pub fn vteps(&self) -> anyhow::Result<Vec<VtepView>> {
+        match self.request(&Request::ShowVteps { after: None, limit: None })? {
+            Reply::Vteps(page) => Ok(page.items),
+            other => bail!("unexpected reply to show vteps: {other:?}"),
         }
     }
 

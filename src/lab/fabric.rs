@@ -4,15 +4,17 @@
 //! files of this process and the daemons die with it: even `kill -9` leaves nothing. With names (`lab up`,
 //! `--keep`) everything is recorded in `state.rs` as it is made, so that `lab down` removes exactly that.
 
+#![allow(clippy::disallowed_methods, reason = "a move is timed in real time")]
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::announce::announce;
+use super::announce::{Announcer, announce};
 use super::client::Client;
 use super::links::Links;
 use super::netns::{self, NETNS_DIRECTORY, Namespace};
@@ -64,6 +66,26 @@ pub struct Guest {
     pub namespace: Namespace,
     /// Index of the hypervisor to which its cable goes now.
     pub place: usize,
+    /// Where it was, while its port there still exists.
+    old_place: Option<usize>,
+    /// How many cables it has had.
+    cables: u32,
+}
+
+impl Guest {
+    /// The inner end of its cable.
+    fn cable(&self) -> String {
+        format!("cable{}", self.cables)
+    }
+}
+
+/// When a station moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Migration {
+    /// It fell silent on its old hypervisor.
+    pub silent: Instant,
+    /// It could be heard on the new one.
+    pub heard: Instant,
 }
 
 /// A lab that stands. Dropping it removes everything, unless [`Fabric::keep`] was called.
@@ -133,7 +155,7 @@ impl Fabric {
             super::signals::check()?;
             let namespace = make(&mut traces, &setting, &guest.name)?;
             plug(&hypervisors[guest.home].namespace, &namespace, guest)?;
-            guests.push(Guest { plan: guest.clone(), namespace, place: guest.home });
+            guests.push(Guest { plan: guest.clone(), namespace, place: guest.home, old_place: None, cables: 1 });
         }
         traces.state.save(&setting.directory)?;
         Ok(Self { plan, underlay, reflector, hypervisors, guests, daemons: Vec::new(), traces, setting })
@@ -182,13 +204,47 @@ impl Fabric {
         }
         links.set_master(&guest.plan.name, Some(&bridge))?;
         links.set_up(&guest.plan.name)?;
+        wait_for_cable(&mut Links::open(&guest.namespace)?, UPLINK)?;
         announce(&guest.namespace, UPLINK, guest.plan.mac, &guest.plan.addresses())?;
         Ok(())
     }
 
-    /// Takes a station's cable to another hypervisor and announces it there, as a hypervisor does for a VM that it has
-    /// received. The station itself notices no more than a blink of its cable.
-    pub fn move_guest(&mut self, guest: usize, to: usize) -> anyhow::Result<()> {
+    /// Moves a station as live migration does: its new port is made ready on the other hypervisor, the station falls
+    /// silent on the old one, speaks on the new one, and the new hypervisor announces it. The old port stays, as the
+    /// source's tap does for a while; [`Fabric::release`] removes it.
+    pub fn migrate(&mut self, guest: usize, to: usize) -> anyhow::Result<Migration> {
+        let station = &mut self.guests[guest];
+        anyhow::ensure!(station.place != to && station.old_place.is_none(), "{} cannot move there", station.plan.name);
+        let target = &self.hypervisors[to].namespace;
+        let (old, new) = (station.cable(), station.cables + 1);
+        lay_cable(target, &station.namespace, &station.plan, new)?;
+        let mut ports = Links::open(target)?;
+        let mut inside = Links::open(&station.namespace)?;
+        wait_for_cable(&mut inside, &format!("cable{new}"))?;
+        let announcer = Announcer::open(&station.namespace, UPLINK)?;
+
+        let silent = Instant::now();
+        inside.block_port(&old)?;
+        ports.set_master(&station.plan.name, Some(&station.plan.bridge()))?;
+        let heard = Instant::now();
+        announcer.announce(station.plan.mac, &station.plan.addresses())?;
+        station.old_place = Some(std::mem::replace(&mut station.place, to));
+        station.cables = new;
+        Ok(Migration { silent, heard })
+    }
+
+    /// Removes the port that a migrated station left on its old hypervisor.
+    pub fn release(&mut self, guest: usize) -> anyhow::Result<()> {
+        let station = &mut self.guests[guest];
+        if let Some(old) = station.old_place.take() {
+            Links::open(&self.hypervisors[old].namespace)?.delete(&station.plan.name)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a station's cable from one hypervisor to another, as a hand does with a laptop: the old hypervisor sees the
+    /// port go before the new one hears the station, so it withdraws first and frames for it are flooded meanwhile.
+    pub fn replug(&mut self, guest: usize, to: usize) -> anyhow::Result<()> {
         let from = self.guests[guest].place;
         let name = self.guests[guest].plan.name.clone();
         let target = &self.hypervisors[to].namespace;
@@ -357,16 +413,37 @@ fn connect(switch: &mut Links, namespace: &Namespace, plan: &HostPlan) -> anyhow
     Ok(())
 }
 
-/// Lays a station's cable to its hypervisor; the port there stays down and without a bridge.
+/// Makes a station and its first cable. Its `eth0` is a bridge of its own, so that it can get another cable without
+/// noticing, as a VM does in live migration.
 fn plug(hypervisor: &Namespace, namespace: &Namespace, plan: &GuestPlan) -> anyhow::Result<()> {
-    Links::open(hypervisor)?.add_veth(&plan.name, namespace, UPLINK, Some(plan.mac), TENANT_MTU)?;
-    // As libvirt does with a tap: the port is the switch's and the host must not speak on it.
-    hypervisor.set_sysctl(&format!("ipv6/conf/{}/disable_ipv6", plan.name), "1")?;
     let mut links = Links::open(namespace)?;
+    links.add_bridge(UPLINK)?;
+    links.set_mac(UPLINK, plan.mac)?;
     namespace.set_sysctl(&format!("ipv6/conf/{UPLINK}/router_solicitations"), "0")?;
     links.add_address(UPLINK, plan.ipv4.into(), 24)?;
     links.add_address(UPLINK, plan.ipv6.into(), 64)?;
     links.set_up(UPLINK)?;
+    lay_cable(hypervisor, namespace, plan, 1)
+}
+
+/// Lays a station's `number`th cable to a hypervisor; the port there is up, but in no bridge yet.
+fn lay_cable(hypervisor: &Namespace, namespace: &Namespace, plan: &GuestPlan, number: u32) -> anyhow::Result<()> {
+    let cable = format!("cable{number}");
+    Links::open(hypervisor)?.add_veth(&plan.name, namespace, &cable, None, TENANT_MTU)?;
+    // As libvirt does with a tap: the port is the switch's and the host must not speak on it.
+    hypervisor.set_sysctl(&format!("ipv6/conf/{}/disable_ipv6", plan.name), "1")?;
+    namespace.set_sysctl(&format!("ipv6/conf/{cable}/disable_ipv6"), "1")?;
+    let mut links = Links::open(namespace)?;
+    links.set_master(&cable, Some(UPLINK))?;
+    // It has one cable that works: nothing to learn, and nothing to forget when that changes.
+    links.set_port_learning(&cable, false)?;
+    links.set_up(&cable)?;
+    Links::open(hypervisor)?.set_up(&plan.name)?;
+    Ok(())
+}
+
+fn wait_for_cable(links: &mut Links, name: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(links.wait_running(name, Duration::from_secs(10))?, "{name} of a station has no carrier after 10 s");
     Ok(())
 }
 

@@ -22,9 +22,10 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridge, InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkProtoInfoBridge,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -32,6 +33,13 @@ use super::failed;
 use super::netlink::{ACK, CREATE, Netlink};
 use super::netns::Namespace;
 use crate::base::{MacAddr, Vni};
+
+/// linux/if_link.h.
+const IFLA_BRPORT_STATE: u16 = 1;
+/// linux/if_link.h.
+const IFLA_BRPORT_LEARNING: u16 = 8;
+/// linux/if_bridge.h.
+const BR_STATE_DISABLED: u8 = 0;
 
 /// A handle on the links of one namespace. Names are resolved at each call, so links may come and go meanwhile.
 #[derive(Debug)]
@@ -47,14 +55,19 @@ impl Links {
 
     /// The index of a link, `None` where there is no such link.
     pub fn index(&mut self, name: &str) -> io::Result<Option<u32>> {
+        Ok(self.header(name)?.map(|(index, _)| index))
+    }
+
+    /// Index and flags (`IFF_…`) of a link.
+    fn header(&mut self, name: &str) -> io::Result<Option<(u32, u32)>> {
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::IfName(name.into()));
         match self.netlink.request(RouteNetlinkMessage::GetLink(message), ACK) {
-            // struct ifinfomsg: family, pad, type (2), index (4).
-            Ok(answer) => {
-                let body = answer.first().and_then(|m| m.body.get(4..8)).and_then(|octets| octets.first_chunk());
-                Ok(body.map(|octets| u32::from_ne_bytes(*octets)))
-            }
+            // struct ifinfomsg: family, pad, type (2), index (4), flags (4).
+            Ok(answer) => Ok(answer.first().and_then(|message| message.body.get(4..12)).map(|octets| {
+                let field = |at: usize| u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]);
+                (field(0), field(4))
+            })),
             Err(e) if e.errno == libc::ENODEV => Ok(None),
             Err(e) => Err(failed(format_args!("look for link {name}"), e)),
         }
@@ -67,6 +80,19 @@ impl Links {
             match self.index(name)? {
                 None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
                 found => return Ok(found),
+            }
+        }
+    }
+
+    /// Waits until a link is up at both ends and the kernel has noticed (IFF_RUNNING); false after `timeout`. Only then
+    /// does a bridge forward on a port.
+    pub fn wait_running(&mut self, name: &str, timeout: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.header(name)? {
+                Some((_, flags)) if flags & libc::IFF_RUNNING as u32 != 0 => return Ok(true),
+                _ if Instant::now() >= deadline => return Ok(false),
+                _ => std::thread::sleep(Duration::from_millis(2)),
             }
         }
     }
@@ -150,6 +176,21 @@ impl Links {
         self.set(name, "set the MTU of", |message| message.attributes.push(LinkAttribute::Mtu(mtu)))
     }
 
+    /// Sets the MAC address.
+    pub fn set_mac(&mut self, name: &str, mac: MacAddr) -> io::Result<()> {
+        self.set(name, "set the address of", |message| message.attributes.push(LinkAttribute::Address(mac.0.to_vec())))
+    }
+
+    /// Tells the bridge of a port whether to learn from it.
+    pub fn set_port_learning(&mut self, name: &str, learning: bool) -> io::Result<()> {
+        self.set_port(name, IFLA_BRPORT_LEARNING, u8::from(learning))
+    }
+
+    /// Stops a port of a bridge without touching the carrier: nothing passes any more, and the other end sees nothing.
+    pub fn block_port(&mut self, name: &str) -> io::Result<()> {
+        self.set_port(name, IFLA_BRPORT_STATE, BR_STATE_DISABLED)
+    }
+
     /// Adds an address; an IPv6 one without duplicate address detection, so that it can be used at once.
     pub fn add_address(&mut self, name: &str, address: IpAddr, prefix_len: u8) -> io::Result<()> {
         let mut message = AddressMessage::default();
@@ -190,6 +231,16 @@ impl Links {
             .request(RouteNetlinkMessage::SetLink(message), ACK)
             .map(drop)
             .map_err(|e| failed(format_args!("{what} {name}"), e))
+    }
+
+    /// RTM_SETLINK of AF_BRIDGE, as `bridge link set` does it. Attributes inside IFLA_LINKINFO would reach the port too, but
+    /// the change of the link that this announces makes the bridge enable a disabled port again.
+    fn set_port(&mut self, name: &str, attribute: u16, value: u8) -> io::Result<()> {
+        self.set(name, "change port", |message| {
+            message.header.interface_family = AddressFamily::Bridge;
+            let value = LinkProtoInfoBridge::Other(DefaultNla::new(attribute, vec![value]));
+            message.attributes.push(LinkAttribute::ProtoInfoBridge(vec![value]));
+        })
     }
 
     fn need(&mut self, name: &str) -> io::Result<u32> {

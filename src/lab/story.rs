@@ -1,6 +1,6 @@
 //! The events of the daemons as the demo tells them: who said what, with the names that people gave to addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
@@ -22,6 +22,7 @@ pub struct Story {
     vteps: BTreeMap<IpAddr, String>,
     stations: BTreeMap<MacAddr, String>,
     shown: BTreeMap<&'static str, usize>,
+    told: BTreeSet<(usize, String)>,
 }
 
 impl Story {
@@ -36,6 +37,7 @@ impl Story {
             vteps: plan.hypervisors.iter().map(|host| (host.address, host.name.clone())).collect(),
             stations: plan.guests.iter().map(|guest| (guest.mac, guest.name.clone())).collect(),
             shown: BTreeMap::new(),
+            told: BTreeSet::new(),
         }
     }
 
@@ -44,6 +46,30 @@ impl Story {
         for (index, host) in fabric.hypervisors.iter().enumerate() {
             if let Some(client) = &host.client {
                 client.monitor(index, self.sender.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what is so though nobody heard it happen: it did before the monitors listened.
+    pub fn catch_up(&mut self, screen: &Screen, fabric: &Fabric) -> anyhow::Result<()> {
+        self.tell(screen)?;
+        for (index, host) in fabric.hypervisors.iter().enumerate() {
+            let Some(client) = &host.client else { continue };
+            for neighbor in client.neighbors()? {
+                let host_name = neighbor.host_name;
+                let hold_time_secs = neighbor.hold_time_secs.unwrap_or(0);
+                let up = Event::SessionUp { neighbor: neighbor.address, asn: neighbor.asn, host_name, hold_time_secs };
+                self.line(screen, index, &up)?;
+            }
+            for view in client.vnis()? {
+                let (device, bridge, made) = (view.device, view.bridge, view.made_device);
+                self.line(screen, index, &Event::VniReady { vni: view.vni, device, bridge, made, warnings: view.warnings })?;
+            }
+            for vtep in client.vteps()? {
+                for vni in vtep.vnis {
+                    self.line(screen, index, &Event::VtepAppeared { vni, vtep: vtep.address })?;
+                }
             }
         }
         Ok(())
@@ -90,6 +116,10 @@ impl Story {
             }
             _ => return Ok(()),
         };
+        let is_once = matches!(kind, "sessions" | "VNIs" | "type 3");
+        if is_once && !self.told.insert((host, text.clone())) {
+            return Ok(());
+        }
         let count = self.shown.entry(kind).or_default();
         *count += 1;
         if *count <= SHOWN {
