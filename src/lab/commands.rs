@@ -107,7 +107,7 @@ pub fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
 
 fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args.options)?;
-    reflector::find(args.options.reflector)?;
+    reflector::find(args.options.reflector, args.options.underlay)?;
     let base = base_directory()?;
     let name = if args.keep { args.name.clone() } else { format!("demo-{}", std::process::id()) };
     sweep(&base);
@@ -150,7 +150,7 @@ fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let plan = Plan::new(&args.options)?;
-    reflector::find(args.options.reflector)?;
+    reflector::find(args.options.reflector, args.options.underlay)?;
     let base = base_directory()?;
     let is_root = netns::is_privileged();
     let setting = prepare(&base, &args.name, true)?;

@@ -4,10 +4,11 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::plan::{ASN, HostPlan, Plan, ReflectorKind};
+use super::plan::{ASN, HostPlan, Plan, ReflectorKind, Underlay};
 
 /// A program with its arguments, and the control socket where it is an evpnd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +44,13 @@ pub fn reflector(plan: &Plan, directory: &Path, evpnd: &Path) -> anyhow::Result<
         }
         ReflectorKind::Frr => frr(plan, directory),
         ReflectorKind::Gobgp => gobgp(plan, directory),
-        ReflectorKind::Bird => find(ReflectorKind::Bird).and_then(|_| bail!("no configuration for BIRD")),
+        ReflectorKind::Bird => find(ReflectorKind::Bird, plan.options.underlay).and_then(|_| bail!("no configuration for BIRD")),
     }
 }
 
 /// Where the program of a foreign reflector is (evpnd: nothing to look for); an error in words where it is not installed.
 /// Cheap: to be asked before anything is built.
-pub fn find(kind: ReflectorKind) -> anyhow::Result<PathBuf> {
+pub fn find(kind: ReflectorKind, underlay: Underlay) -> anyhow::Result<PathBuf> {
     let (candidates, words) = match kind {
         ReflectorKind::Evpnd => return Ok(PathBuf::new()),
         ReflectorKind::Frr => (
@@ -65,7 +66,21 @@ pub fn find(kind: ReflectorKind) -> anyhow::Result<PathBuf> {
              configuration yet. Choose evpnd, frr or gobgp"
         ),
     };
-    candidates.iter().map(PathBuf::from).find(|path| path.exists()).context(words)
+    let path = candidates.iter().map(PathBuf::from).find(|path| path.exists()).context(words)?;
+    if kind == ReflectorKind::Frr && underlay == Underlay::V6 && frr_major(&path).is_some_and(|major| major <= 8) {
+        bail!(
+            "FRR before 9 takes a type 3 route with an IPv6 tunnel endpoint for malformed (8.4.4: it wants 9 octets of PMSI \
+             tunnel attribute) and resets the session. Choose --reflector evpnd or gobgp, or --underlay 4"
+        );
+    }
+    Ok(path)
+}
+
+/// The first number of `bgpd version 8.4.4`.
+fn frr_major(bgpd: &Path) -> Option<u32> {
+    let output = Command::new(bgpd).arg("--version").output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_ascii_whitespace().nth(2)?.split('.').next()?.parse().ok()
 }
 
 /// The sections that every evpnd of a lab has.
@@ -92,7 +107,7 @@ fn evpnd_with(directory: &Path, evpnd: &Path, text: &str) -> anyhow::Result<Prog
 
 /// bgpd alone: without zebra (`-n -Z`: no_kernel, no_zebra) it reflects L2VPN EVPN all the same.
 fn frr(plan: &Plan, directory: &Path) -> anyhow::Result<Program> {
-    let path = find(ReflectorKind::Frr)?;
+    let path = find(ReflectorKind::Frr, plan.options.underlay)?;
     let config = directory.join("bgpd.conf");
     let range = plan.options.underlay.prefix();
     let text = format!(
@@ -115,7 +130,7 @@ fn frr(plan: &Plan, directory: &Path) -> anyhow::Result<Program> {
 }
 
 fn gobgp(plan: &Plan, directory: &Path) -> anyhow::Result<Program> {
-    let path = find(ReflectorKind::Gobgp)?;
+    let path = find(ReflectorKind::Gobgp, plan.options.underlay)?;
     let config = directory.join("gobgpd.toml");
     let id = plan.reflector.router_id;
     let mut text = format!("[global.config]\nas = {ASN}\nrouter-id = \"{id}\"\n");
