@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -101,8 +102,14 @@ pub fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
             eprintln!("evpnd lab: stopped by signal {signal}; everything is removed");
             Ok(ExitCode::from(128_u8.saturating_add(signal as u8)))
         }
+        // Whoever read the output has gone: nothing more to say.
+        (Err(error), None) if is_broken_pipe(&error) => Ok(ExitCode::FAILURE),
         (result, _) => result,
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
 }
 
 fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
@@ -115,7 +122,7 @@ fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let setting = prepare(&base, &name, args.keep)?;
     let mut demo = Demo::build(plan, setting, is_root)?;
     let outcome = demo.run();
-    if let Err(error) = &outcome {
+    if let (Err(error), None) = (&outcome, signals::received()) {
         demo.screen().line(format_args!("\n{} {error:#}", demo.screen().paint(Style::Bad, "✗")))?;
     }
     let (screen, fabric) = demo.into_parts();
@@ -143,7 +150,7 @@ fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         drop(fabric);
         signals::check()?;
         let seconds = screen.elapsed().as_secs_f64();
-        screen.line(format_args!("\n{} {seconds:.1} s, everything removed.", screen.paint(style, verdict)))?;
+        screen.line(format_args!("\n{} {seconds:.1} s; all removed.", screen.paint(style, verdict)))?;
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -177,13 +184,15 @@ fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
 fn hints(screen: &Screen, name: &str) -> anyhow::Result<()> {
     let option = if name == "lab" { String::new() } else { format!(" --name {name}") };
     screen.line(format_args!("\nThe lab {name} is up:"))?;
-    for (command, what) in [
+    let commands = [
         (format!("evpnd lab status{option}"), "namespaces, daemons, sessions"),
         (format!("evpnd lab exec{option} hv1 -- evpnctl show macs"), "ask a daemon"),
         (format!("evpnd lab exec{option} vm1-1"), "a shell inside"),
         (format!("evpnd lab down{option}"), "remove it"),
-    ] {
-        screen.line(format_args!("  {command:<44} {}", screen.paint(Style::Dim, what)))?;
+    ];
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    for (command, what) in &commands {
+        screen.line(format_args!("  {command:<width$}  {}", screen.paint(Style::Dim, what)))?;
     }
     Ok(())
 }

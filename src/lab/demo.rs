@@ -126,8 +126,8 @@ impl Demo {
         screen.event("rr", format_args!("{:<11} route reflector: {}", plan.reflector.address, plan.options.reflector))?;
         for (index, host) in plan.hypervisors.iter().enumerate().take(ROWS_SHOWN) {
             let guests: Vec<_> = plan.guests.iter().filter(|guest| guest.home == index).collect();
-            let names: Vec<_> = guests.iter().take(4).map(|guest| format!("{} {}", guest.name, guest.ipv4)).collect();
-            let more = if guests.len() > 4 { format!(" … {} in all", guests.len()) } else { String::new() };
+            let names: Vec<_> = guests.iter().take(3).map(|guest| format!("{} {}", guest.name, guest.ipv4)).collect();
+            let more = if guests.len() > 3 { format!(" … {} in all", guests.len()) } else { String::new() };
             screen.event(&host.name, format_args!("{:<11} evpnd; {}{more}", host.address, names.join(", ")))?;
         }
         Ok(())
@@ -286,7 +286,7 @@ impl Demo {
         for (family, stream) in ["IPv4", "IPv6"].into_iter().zip(streams) {
             let report = stream?.stop()?;
             let words = format!(
-                "{observer_name} → {name} over {family}: longest gap {} ms ({} of {} pings every 2 ms unanswered)",
+                "{family} {observer_name} → {name}: longest gap {} ms, {} of {} pings lost (one every 2 ms)",
                 millis(report.longest_gap),
                 report.sent.saturating_sub(report.received),
                 report.sent
@@ -350,9 +350,11 @@ impl Demo {
             }
         }
         for line in [
-            "replicated: ARP and ND broadcast by VMs, copied to the VTEPs of the flood list as unicast.",
-            "unknown flooded: the same inner unicast frame to more than one VTEP. wrong VTEP: to one that has not the VM.",
-            "to a group: outer multicast or broadcast of any kind. ARP/ND: the underlay resolving its own addresses.",
+            "replicated       ARP and ND by VMs, sent to each VTEP of the flood list as unicast",
+            "unknown flooded  the same inner unicast frame sent to more than one VTEP",
+            "wrong VTEP       an inner unicast frame sent to a VTEP that has not that VM",
+            "to a group       outer multicast or broadcast of any kind but the next",
+            "ARP/ND           the underlay resolving its own addresses",
         ] {
             self.screen.line(format_args!("{:8}{}", "", self.screen.paint(Style::Dim, line)))?;
         }
@@ -360,8 +362,7 @@ impl Demo {
         let total: u64 = counters.iter().map(|c| c.vxlan_unicast).sum();
         let groups: u64 = counters.iter().map(Counters::multicast).sum();
         let flooded: u64 = counters.iter().map(|c| c.flooded).sum();
-        let words =
-            format!("{total} VXLAN packets to one VTEP each, {groups} to a multicast group, {flooded} flooded to find a station");
+        let words = format!("{total} VXLAN packets, each to one VTEP; to a group: {groups}; flooded to learn: {flooded}");
         self.screen.event("all", self.screen.judge(is_clean, words))?;
         Ok(is_clean)
     }

@@ -108,7 +108,10 @@ impl Story {
                 let station = self.stations.get(mac).cloned().unwrap_or_default();
                 ("type 2", format!("type 2 from {}: {mac} ({station}) in VNI {vni}", self.vtep(*vtep)))
             }
-            Event::MacMoved { .. } => ("moves", event.to_string()),
+            Event::MacMoved { vni, mac, from, to, sequence } => {
+                let (from, to) = (self.place(from), self.place(to));
+                ("moves", format!("VNI {vni}: {mac} moved from {from} to {to} (sequence {sequence})"))
+            }
             Event::Note { .. } | Event::UpdateMistake { .. } | Event::Missed { .. } => return Ok(()),
             other if other.level() <= Level::Warn => {
                 let name = self.hosts.get(host).map_or("", String::as_str);
@@ -126,6 +129,13 @@ impl Story {
             screen.event(self.hosts.get(host).map_or("", String::as_str), text)?;
         }
         Ok(())
+    }
+
+    fn place(&self, place: &Place) -> String {
+        match place {
+            Place::Port(port) => format!("its port {port}"),
+            Place::Vtep(vtep) => self.vteps.get(vtep).cloned().unwrap_or_else(|| vtep.to_string()),
+        }
     }
 
     fn vtep(&self, address: IpAddr) -> String {
