@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::failed;
 use super::links::Links;
@@ -83,8 +83,8 @@ pub struct Tap<'a> {
     pub interface: &'a str,
 }
 
-/// Where each station is: (VNI, MAC) to VTEP. `None`: on the move.
-type Places = BTreeMap<(u32, MacAddr), Option<IpAddr>>;
+/// Where each station was when: (VNI, MAC) to the VTEPs since each time, in order of time. `None`: on the move.
+type Places = BTreeMap<(u32, MacAddr), Vec<(SystemTime, Option<IpAddr>)>>;
 
 /// A running capture: one thread reads all the interfaces.
 #[derive(Debug)]
@@ -117,9 +117,9 @@ impl Capture {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Tells where a station is, so that a frame to another VTEP is noticed; `None` while it moves.
+    /// Tells where a station is from now on, so that a frame to another VTEP is noticed; `None` while it moves.
     pub fn place(&self, vni: u32, station: MacAddr, vtep: Option<IpAddr>) {
-        lock(&self.shared.places).insert((vni, station), vtep);
+        lock(&self.shared.places).entry((vni, station)).or_default().push((SystemTime::now(), vtep));
     }
 
     /// The counters so far, in the order of the taps.
@@ -160,11 +160,11 @@ fn watch(sockets: &[FrameSocket], vxlan_port: u16, shared: &Shared) -> io::Resul
         let stopping = shared.stop.load(Ordering::Relaxed);
         let ready = wait_any(&descriptors, Duration::from_millis(if stopping { 0 } else { 50 }))?;
         for (index, socket) in sockets.iter().enumerate().filter(|(index, _)| ready[*index]) {
-            while let Some((length, is_outgoing)) = socket.receive(&mut buffer)? {
-                if is_outgoing {
-                    let frame = &buffer[..length.min(buffer.len())];
+            while let Some(received) = socket.receive(&mut buffer)? {
+                if received.is_outgoing {
+                    let frame = &buffer[..received.length];
                     let places = lock(&shared.places);
-                    judges[index].count(frame, vxlan_port, &places, &mut lock(&shared.counters)[index], Instant::now());
+                    judges[index].count(frame, vxlan_port, &places, &mut lock(&shared.counters)[index], received.at);
                 }
             }
         }
@@ -181,11 +181,11 @@ fn watch(sockets: &[FrameSocket], vxlan_port: u16, shared: &Shared) -> io::Resul
 /// The memory of one interface: which unicast frames went where just now.
 #[derive(Debug, Default)]
 struct Judge {
-    recent: VecDeque<(Instant, IpAddr, Vec<u8>)>,
+    recent: VecDeque<(SystemTime, IpAddr, Vec<u8>)>,
 }
 
 impl Judge {
-    fn count(&mut self, frame: &[u8], vxlan_port: u16, places: &Places, counters: &mut Counters, now: Instant) {
+    fn count(&mut self, frame: &[u8], vxlan_port: u16, places: &Places, counters: &mut Counters, at: SystemTime) {
         match Frame::classify(frame, vxlan_port) {
             Outgoing::Vxlan { to, vni, inner } => {
                 counters.vxlan_unicast += 1;
@@ -194,18 +194,20 @@ impl Judge {
                     counters.replicated += 1;
                     return;
                 }
-                if matches!(places.get(&(vni, header.destination)), Some(Some(place)) if *place != to) {
+                let place =
+                    places.get(&(vni, header.destination)).and_then(|list| list.iter().rev().find(|(from, _)| *from <= at));
+                if matches!(place, Some((_, Some(place))) if *place != to) {
                     counters.wrong_vtep += 1;
                 }
                 while self.recent.len() >= REMEMBERED
-                    || self.recent.front().is_some_and(|(at, ..)| now.duration_since(*at) > COPIES_WITHIN)
+                    || self.recent.front().is_some_and(|(then, ..)| at.duration_since(*then).is_ok_and(|age| age > COPIES_WITHIN))
                 {
                     self.recent.pop_front();
                 }
                 if self.recent.iter().any(|(_, other, copy)| *other != to && copy == inner) {
                     counters.flooded += 1;
                 }
-                self.recent.push_back((now, to, inner.to_vec()));
+                self.recent.push_back((at, to, inner.to_vec()));
             }
             Outgoing::VxlanMulticast => counters.vxlan_multicast += 1,
             Outgoing::Bgp => counters.bgp += 1,
@@ -243,6 +245,15 @@ impl FrameSocket {
         // SAFETY: `fd` is a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let _ = socket2::SockRef::from(&fd).set_recv_buffer_size(8 * 1024 * 1024);
+        let on: libc::c_int = 1;
+        // SAFETY: the value is an int that outlives the call.
+        let result = unsafe {
+            let length = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, (&raw const on).cast(), length)
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
         // SAFETY: a zeroed sockaddr_ll is a valid one.
         let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
         address.sll_family = libc::AF_PACKET as u16;
@@ -261,18 +272,23 @@ impl FrameSocket {
         if sent >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// The next frame: its length and whether this host sent it. `None` where nothing waits.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, bool)>> {
-        // SAFETY: a zeroed sockaddr_ll is a valid one.
-        let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        let mut length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        // SAFETY: the buffer's pointer and length belong together, and `address` has room for `length` octets.
-        let received = unsafe {
-            let from = (&raw mut address).cast();
-            libc::recvfrom(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0, from, &raw mut length)
-        };
+    /// The next frame into `buffer`; `None` where nothing waits.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        // SAFETY: zeroed values of these two are valid ones.
+        let (mut address, mut message): (libc::sockaddr_ll, libc::msghdr) = unsafe { std::mem::zeroed() };
+        let mut control = [0_u64; 16];
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        message.msg_name = (&raw mut address).cast();
+        message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        // SAFETY: every pointer in `message` goes to a buffer of the length beside it, and all outlive the call.
+        let received = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, 0) };
         if received >= 0 {
-            return Ok(Some((received as usize, address.sll_pkttype == libc::PACKET_OUTGOING)));
+            let length = (received as usize).min(buffer.len());
+            return Ok(Some(Received { length, is_outgoing: address.sll_pkttype == libc::PACKET_OUTGOING, at: stamp(&message) }));
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
@@ -294,6 +310,34 @@ impl FrameSocket {
         };
         if result == 0 { Ok(u64::from(stats.tp_drops)) } else { Err(io::Error::last_os_error()) }
     }
+}
+
+/// When the kernel saw the frame of `message` (SCM_TIMESTAMPNS); now, where it does not say.
+fn stamp(message: &libc::msghdr) -> SystemTime {
+    // SAFETY: recvmsg filled in the control buffer and its length; CMSG_* stay within it, and the data of a
+    // SCM_TIMESTAMPNS message is a timespec, perhaps not aligned.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(found) = header.as_ref() {
+            if found.cmsg_level == libc::SOL_SOCKET && found.cmsg_type == libc::SCM_TIMESTAMPNS {
+                let time: libc::timespec = libc::CMSG_DATA(header).cast::<libc::timespec>().read_unaligned();
+                return UNIX_EPOCH + Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    SystemTime::now()
+}
+
+/// A frame that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Its length in octets, cut to that of the buffer.
+    pub length: usize,
+    /// This host sent it.
+    pub is_outgoing: bool,
+    /// When the kernel saw it.
+    pub at: SystemTime,
 }
 
 impl AsFd for FrameSocket {
@@ -319,7 +363,7 @@ mod tests {
     #[test]
     fn copies_to_two_vteps_are_flooding() {
         let (mut judge, mut counters, places) = (Judge::default(), Counters::default(), Places::new());
-        let now = Instant::now();
+        let now = SystemTime::now();
         for (frame, at) in [
             (vxlan(2, 1, 0), 0),
             (vxlan(2, 1, 0), 0), // again to the same: a retransmission
@@ -339,16 +383,15 @@ mod tests {
     }
 
     #[test]
-    fn a_station_is_where_it_was_placed() {
+    fn a_station_is_where_it_was_placed_when_the_frame_was_sent() {
         let (mut judge, mut counters, mut places) = (Judge::default(), Counters::default(), Places::new());
-        let (station, now) = (MacAddr([2, 0, 0, 0, 0, 1]), Instant::now());
-        places.insert((100, station), Some(IpAddr::from([10, 0, 0, 2])));
-        judge.count(&vxlan(2, 1, 0), 4789, &places, &mut counters, now);
-        assert_eq!(counters.wrong_vtep, 0);
-        judge.count(&vxlan(3, 1, 1), 4789, &places, &mut counters, now);
-        assert_eq!(counters.wrong_vtep, 1);
-        places.insert((100, station), None);
-        judge.count(&vxlan(3, 1, 2), 4789, &places, &mut counters, now);
-        assert_eq!(counters.wrong_vtep, 1);
+        let (station, began) = (MacAddr([2, 0, 0, 0, 0, 1]), SystemTime::now());
+        let after = |seconds| began + Duration::from_secs(seconds);
+        let [here, there] = [2, 3].map(|host| Some(IpAddr::from([10, 0, 0, host])));
+        places.insert((100, station), vec![(after(1), here), (after(3), None), (after(5), there)]);
+        for (vtep, second, wrong) in [(3, 0, 0), (2, 2, 0), (3, 2, 1), (2, 4, 1), (3, 4, 1), (3, 6, 1), (2, 6, 2)] {
+            judge.count(&vxlan(vtep, 1, second), 4789, &places, &mut counters, after(u64::from(second)));
+            assert_eq!(counters.wrong_vtep, wrong, "to {vtep} in second {second}");
+        }
     }
 }
