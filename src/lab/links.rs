@@ -156,6 +156,17 @@ impl Links {
         self.set(name, "set down", |message| message.header.change_mask = LinkFlags::Up)
     }
 
+    /// Forgets every neighbour (ARP and ND) of a link: the kernel does so when a link stops or begins to resolve addresses.
+    pub fn forget_neighbours(&mut self, name: &str) -> io::Result<()> {
+        for flags in [LinkFlags::Noarp, LinkFlags::empty()] {
+            self.set(name, "change the flags of", |message| {
+                message.header.flags = flags;
+                message.header.change_mask = LinkFlags::Noarp;
+            })?;
+        }
+        Ok(())
+    }
+
     /// Puts a link into a bridge, or takes it out of its bridge.
     pub fn set_master(&mut self, name: &str, bridge: Option<&str>) -> io::Result<()> {
         let index = match bridge {

@@ -125,7 +125,8 @@ impl Pinger {
     }
 }
 
-/// What a moving or absent neighbour makes of a send or of a pending socket error.
+/// What a moving or absent neighbour makes of a send or of a pending socket error. EINVAL is what IPv6 makes of a full
+/// neighbour table (`ip6_finish_output2`), which all namespaces of a machine share.
 fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -137,6 +138,7 @@ fn is_transient(error: &io::Error) -> bool {
                 | libc::EADDRNOTAVAIL
                 | libc::ENOBUFS
                 | libc::EAGAIN
+                | libc::EINVAL
         )
     )
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::fabric::Guest;
+use super::links::Links;
 use super::ping::Pinger;
-use super::plan::GuestPlan;
+use super::plan::{GuestPlan, UPLINK};
 use super::signals;
 
 /// The round trips of one ordered pair: IPv4, IPv6; `None` where no reply came.
@@ -16,41 +17,51 @@ pub type RoundTrips = [Option<Duration>; 2];
 /// Every ordered pair (index of the pinging station, index of the other) of one network.
 pub type Matrix = BTreeMap<(usize, usize), RoundTrips>;
 
+/// Neighbours that the stations may hold at once per family. The kernel's tables are one for all namespaces and hold 1024
+/// (`gc_thresh3` of the first namespace, not ours to change).
+const NEIGHBOURS: usize = 400;
+
 /// Pings every pair of stations that share a network until all have answered over both families, or `timeout` is over.
-/// Then measures each pair once more by itself. A pair that never answered stays `None`.
+/// Each that answered is measured once more by itself, without the resolution of addresses. A pair that never answered
+/// stays `None`.
 pub fn measure(guests: &[Guest], timeout: Duration) -> anyhow::Result<Matrix> {
-    let mut matrix = Matrix::new();
     let mut pingers = open_all(guests)?;
-    let deadline = Instant::now() + timeout;
     let mut missing: Vec<(usize, usize, usize)> =
         pairs(guests).into_iter().flat_map(|(from, to)| [(from, to, 0), (from, to, 1)]).collect();
-    for (from, to, _) in &missing {
-        matrix.insert((*from, *to), [None; 2]);
-    }
+    let mut matrix: Matrix = missing.iter().map(|(from, to, _)| ((*from, *to), [None; 2])).collect();
+    let mut resolved = 0;
+    let deadline = Instant::now() + timeout;
     while !missing.is_empty() && Instant::now() < deadline {
-        signals::check()?;
         let mut still = Vec::new();
-        for (key, group) in &group(&missing) {
-            let (from, family) = *key;
-            let targets: Vec<_> = group.iter().map(|to| guests[*to].plan.addresses()[family]).collect();
-            let answers = pingers[from][family].sweep(&targets, Duration::from_millis(300))?;
-            for (to, answer) in group.iter().zip(answers) {
-                match (answer, matrix.get_mut(&(from, *to))) {
-                    (Some(_), Some(cell)) => cell[family] = answer,
-                    _ => still.push((from, *to, family)),
+        for ((from, family), group) in &group(&missing) {
+            signals::check()?;
+            // Each pair leaves an entry at both ends.
+            resolved += group.len();
+            if resolved > NEIGHBOURS {
+                forget_neighbours(guests)?;
+                resolved = group.len();
+            }
+            let targets: Vec<_> = group.iter().map(|to| guests[*to].plan.addresses()[*family]).collect();
+            let pinger = &mut pingers[*from][*family];
+            let answers = pinger.sweep(&targets, Duration::from_millis(300))?;
+            for ((to, target), answer) in group.iter().zip(targets).zip(answers) {
+                let again = if answer.is_some() { pinger.ping(target, Duration::from_millis(1000))? } else { None };
+                match (again, matrix.get_mut(&(*from, *to))) {
+                    (Some(_), Some(cell)) => cell[*family] = again,
+                    _ => still.push((*from, *to, *family)),
                 }
             }
         }
         missing = still;
     }
-    // The first round trips contain the resolution of addresses; the second ones are what people call the round trip.
-    for ((from, to), cell) in &mut matrix {
-        let addresses = guests[*to].plan.addresses();
-        for (family, slot) in cell.iter_mut().enumerate().filter(|(_, slot)| slot.is_some()) {
-            *slot = pingers[*from][family].ping(addresses[family], Duration::from_millis(1000))?;
-        }
-    }
     Ok(matrix)
+}
+
+fn forget_neighbours(guests: &[Guest]) -> anyhow::Result<()> {
+    for guest in guests {
+        Links::open(&guest.namespace)?.forget_neighbours(UPLINK)?;
+    }
+    Ok(())
 }
 
 /// How many of the pairs and families did not answer.
