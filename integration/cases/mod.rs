@@ -1,3 +1,16 @@
-//! The cases, by what they are about.
+//! The cases, by what they are about. Every case ends with `evpnctl diff` empty on every daemon that still runs.
 
+mod adoption;
+mod beside_frr;
 mod harness_itself;
+mod ipv6;
+mod life;
+mod local_macs;
+mod middles;
+mod numbers;
+mod quiet;
+mod refusals;
+mod scenario;
+mod security;
+mod strangers;
+mod two_reflectors;

@@ -29,10 +29,14 @@ impl Config {
         Self { router, tables: String::new() }
     }
 
+    /// No VTEP and no neighbour.
+    pub fn router_only(host: &Host, asn: u32) -> Self {
+        Self { router: format!("asn = {asn}\nrouter-id = \"{}\"\n", host.v4()), tables: String::new() }
+    }
+
     /// A reflector for whoever calls from the underlay.
     pub fn reflector(host: &Host, asn: u32) -> Self {
-        let router = format!("asn = {asn}\nrouter-id = \"{}\"\n", host.v4());
-        Self { router, tables: String::new() }
+        Self::router_only(host, asn)
             .table("neighbor", "listen-range = \"10.0.0.0/24\"\nroute-reflector-client = true\n")
             .table("neighbor", "listen-range = \"fd00::/64\"\nroute-reflector-client = true\n")
     }
@@ -104,11 +108,6 @@ impl<'a> Evpnd<'a> {
         self.process.id()
     }
 
-    /// Everything that it has logged.
-    pub fn log(&self) -> String {
-        self.process.log()
-    }
-
     /// Puts another configuration in place (to be followed by a reload).
     pub fn rewrite(&self, config: &Config) {
         self.rewrite_text(&config.text(self.host));
@@ -144,14 +143,36 @@ impl<'a> Evpnd<'a> {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("evpnctl {all:?}: {error}: {text}"))
     }
 
+    /// What `evpnctl --json show neighbors ADDRESS` says, or null where that neighbor is not known (yet).
+    pub fn neighbor(&self, address: IpAddr) -> Value {
+        let output = self.control(&["--json", "show", "neighbors", &address.to_string()]);
+        let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        value.get(0).cloned().unwrap_or_default()
+    }
+
     /// Waits until the session to `address` is Established.
     #[track_caller]
     pub fn expect_established(&self, address: IpAddr) {
         wait_until(&format!("the session of host {} to {address}", self.host.number), 20, || {
-            let output = self.control(&["show", "neighbors", &address.to_string()]);
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            ensure(text.to_lowercase().contains("established"), || text.clone())
+            let neighbor = self.neighbor(address);
+            ensure(neighbor["state"] == "established", || neighbor.to_string())
         });
+    }
+
+    /// Waits until the session to `address` is something else than Established.
+    #[track_caller]
+    pub fn expect_lost(&self, address: IpAddr) {
+        wait_until(&format!("host {} sees the loss of {address}", self.host.number), 20, || {
+            let neighbor = self.neighbor(address);
+            ensure(neighbor["state"] != "established", || neighbor.to_string())
+        });
+    }
+
+    /// A number of `evpnctl --json show status`, by its path such as `/macs/local`.
+    #[track_caller]
+    pub fn status(&self, path: &str) -> u64 {
+        let status = self.json(&["show", "status"]);
+        status.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number {path} in {status}"))
     }
 
     /// Waits until what it wants of the kernel and what the kernel has are one: `evpnctl diff` is empty and exits with 0.
@@ -160,7 +181,7 @@ impl<'a> Evpnd<'a> {
         wait_until(&format!("evpnctl diff on host {}", self.host.number), 15, || {
             let output = self.control(&["--json", "diff"]);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let empty = serde_json::from_str::<Value>(&text).is_ok_and(|value| nothing_in(&value));
+            let empty = serde_json::from_str::<Value>(&text).is_ok_and(|value| value == Value::Array(Vec::new()));
             ensure(output.status.success() && empty, || format!("{} {text}", output.status))
         });
     }
@@ -181,15 +202,6 @@ impl<'a> Evpnd<'a> {
     /// Waits for an end that something else brought about.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         self.process.wait(limit)
-    }
-}
-
-/// Whether a JSON value lists nothing: every array in it is empty.
-fn nothing_in(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(nothing_in),
-        _ => true,
     }
 }
 

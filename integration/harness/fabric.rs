@@ -86,12 +86,6 @@ impl Fabric {
         let socket = raw::in_namespace(self.underlay.name(), move || PacketSocket::open(&port)).expect("a packet socket");
         Capture { socket }
     }
-
-    /// Cuts a host off the underlay (its own link stays up) or plugs it in again.
-    pub fn set_connected(&self, host: &Host, connected: bool) {
-        let master = if connected { "master under" } else { "nomaster" };
-        self.underlay.ip(&format!("link set h{} {master}", host.number));
-    }
 }
 
 impl Drop for Fabric {
@@ -210,9 +204,14 @@ impl Guest {
 
     /// Plugs it into `br{vni}` of a host (waiting until the bridge is there), unplugging it elsewhere first, and lets it speak.
     pub fn plug(&mut self, host: &Host, vni: u32) {
-        let (port, bridge, target) = (self.port.clone(), format!("br{vni}"), host.namespace.name().to_owned());
+        self.plug_into(host, &format!("br{vni}"));
+    }
+
+    /// The same with a bridge by its name.
+    pub fn plug_into(&mut self, host: &Host, bridge: &str) {
+        let (port, target) = (self.port.clone(), host.namespace.name().to_owned());
         wait_until(&format!("{bridge} on host {}", host.number), 20, || {
-            super::ensure(host.has_interface(&bridge), || "it is not there".to_owned())
+            super::ensure(host.has_interface(bridge), || "it is not there".to_owned())
         });
         match self.place.replace(target.clone()) {
             Some(place) if place != target => {

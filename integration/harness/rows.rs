@@ -15,18 +15,12 @@ pub struct Row {
     /// The remote VTEP (rows of the VXLAN FDB).
     #[serde(default)]
     pub dst: Option<IpAddr>,
-    /// The VNI where it differs from the device's.
-    #[serde(default)]
-    pub vni: Option<u32>,
     /// `self`, `extern_learn`, `offload` …
     #[serde(default)]
     pub flags: Vec<String>,
     /// The bridge (rows of the bridge FDB).
     #[serde(default)]
     pub master: Option<String>,
-    /// `permanent`, `static`, or empty.
-    #[serde(default)]
-    pub state: String,
 }
 
 impl Row {
@@ -70,9 +64,4 @@ pub fn remote_macs(namespace: &Namespace, device: &str) -> Result<BTreeMap<Strin
 /// The remote VTEPs to which the device floods.
 pub fn flood_list(namespace: &Namespace, device: &str) -> BTreeSet<IpAddr> {
     rows(namespace, device).into_iter().filter(|row| row.mac == FLOOD).filter_map(|row| row.dst).collect()
-}
-
-/// Whether the bridge behind `port` has `mac` on that port as something that it heard there itself.
-pub fn is_local(namespace: &Namespace, port: &str, mac: &str) -> bool {
-    rows(namespace, port).iter().any(|row| row.mac == mac && row.master.is_some() && !row.has("extern_learn"))
 }

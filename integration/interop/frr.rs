@@ -86,15 +86,6 @@ impl<'a> Frr<'a> {
     pub fn show(&self, command: &str) -> String {
         self.host.namespace.output("vtysh", ["--vty_socket", &self.host.directory.display().to_string(), "-c", command])
     }
-
-    /// Waits until the session to `address` is Established.
-    #[track_caller]
-    pub fn expect_established(&self, address: IpAddr) {
-        wait_until(&format!("FRR's session to {address}"), 30, || {
-            let text = self.show(&format!("show bgp neighbors {address}"));
-            ensure(text.contains("BGP state = Established"), || text.lines().take(12).collect::<Vec<_>>().join("\n"))
-        });
-    }
 }
 
 fn configuration(host: &Host, role: Role, asn: u32, neighbors: &[Neighbor<'_>]) -> String {

@@ -20,26 +20,20 @@ pub enum Role {
 
 /// A running gobgpd.
 #[derive(Debug)]
-pub struct Gobgp<'a> {
-    host: &'a Host,
+pub struct Gobgp {
     _process: Process,
 }
 
-impl<'a> Gobgp<'a> {
+impl Gobgp {
     /// Starts it; `neighbors` are (address, AS number).
-    pub fn start(host: &'a Host, role: Role, asn: u32, neighbors: &[(IpAddr, u32)]) -> Self {
+    pub fn start(host: &Host, role: Role, asn: u32, neighbors: &[(IpAddr, u32)]) -> Self {
         need(&[(GOBGPD, "gobgpd"), ("/usr/bin/gobgp", "gobgpd")]);
         let config = write(host, "gobgpd.toml", &configuration(host, role, asn, neighbors));
         let process = host.namespace.spawn(GOBGPD, ["-f", &config.display().to_string()], &host.path("gobgpd.log"));
         wait_until("gobgpd's interface", 20, || {
             ensure(host.namespace.succeeds("gobgp", ["global"]), || "it does not answer".to_owned())
         });
-        Self { host, _process: process }
-    }
-
-    /// What `gobgp` says to these words.
-    pub fn show(&self, words: &[&str]) -> String {
-        self.host.namespace.output("gobgp", words)
+        Self { _process: process }
     }
 }
 

@@ -1,0 +1,121 @@
+//! TCP MD5 (RFC 2385) and GTSM (RFC 5082): who has the key or the nearness gets a session, who has not does not.
+
+use std::time::Duration;
+
+use crate::harness::ensure;
+use crate::harness::evpnd::{Config, Evpnd};
+use crate::harness::fabric::{Fabric, Family, Host};
+use crate::harness::stays_true;
+use crate::interop::frr::{Frr, Neighbor, Role};
+
+use super::scenario::{ASN, VNI};
+
+const KEY: &str = "password = \"correct horse\"\n";
+const WRONG: &str = "password = \"battery staple\"\n";
+
+fn hypervisor(host: &Host, asn: u32, neighbor: &Host, more: &str) -> Config {
+    Config::hypervisor(host, asn, Family::V4).neighbor(neighbor.v4(), more).vni(VNI, "")
+}
+
+#[track_caller]
+fn never_established(daemon: &Evpnd<'_>, neighbor: &Host) {
+    stays_true("no session", 4, || {
+        let state = daemon.neighbor(neighbor.v4())["state"].clone();
+        ensure(state != "established", || "it is established".to_owned())
+    });
+}
+
+#[test]
+fn a_password_between_two_of_ours() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let first = Evpnd::start(&a, &hypervisor(&a, ASN, &b, KEY));
+    let second = Evpnd::start(&b, &hypervisor(&b, ASN, &a, KEY));
+    first.expect_established(b.v4());
+    a.expect_flood_list(VNI, &[b.v4()]);
+    [first, second].iter().for_each(Evpnd::expect_no_difference);
+}
+
+/// The listener must hold the key of a whole range before anybody connects.
+#[test]
+fn a_password_of_a_listen_range() {
+    let fabric = Fabric::new();
+    let (a, b, reflector) = (fabric.host(1), fabric.host(2), fabric.host(254));
+    let range = format!("listen-range = \"10.0.0.0/24\"\nroute-reflector-client = true\n{KEY}");
+    let server = Evpnd::start(&reflector, &Config::router_only(&reflector, ASN).table("neighbor", &range));
+    let friend = Evpnd::start(&a, &hypervisor(&a, ASN, &reflector, KEY));
+    let stranger = Evpnd::start(&b, &hypervisor(&b, ASN, &reflector, WRONG));
+    friend.expect_established(reflector.v4());
+    never_established(&stranger, &reflector);
+    assert_eq!(server.status("/neighbors/up"), 1);
+    [friend, stranger].iter().for_each(Evpnd::expect_no_difference);
+}
+
+#[test]
+fn a_wrong_password_between_two_of_ours_never_gets_a_session() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let first = Evpnd::start(&a, &hypervisor(&a, ASN, &b, KEY));
+    let second = Evpnd::start(&b, &hypervisor(&b, ASN, &a, WRONG));
+    never_established(&first, &b);
+    assert_ne!(second.neighbor(a.v4())["state"], "established");
+    // The key is mended by a reload, and the session comes.
+    second.rewrite(&hypervisor(&b, ASN, &a, KEY));
+    second.say(&["reload"]);
+    first.expect_established(b.v4());
+    second.expect_established(a.v4());
+}
+
+#[test]
+fn a_password_with_frr() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let theirs = Neighbor { more: &["password correct horse"], ..Neighbor::new(a.v4(), ASN) };
+    let _frr = Frr::start(&b, Role::Reflector, ASN, &[theirs]);
+    let first = Evpnd::start(&a, &hypervisor(&a, ASN, &b, KEY));
+    first.expect_established(b.v4());
+    first.expect_no_difference();
+}
+
+#[test]
+fn a_wrong_password_with_frr_never_gets_a_session() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let theirs = Neighbor { more: &["password something-else"], ..Neighbor::new(a.v4(), ASN) };
+    let _frr = Frr::start(&b, Role::Reflector, ASN, &[theirs]);
+    let first = Evpnd::start(&a, &hypervisor(&a, ASN, &b, KEY));
+    never_established(&first, &b);
+}
+
+#[test]
+fn ttl_security_between_two_of_ours() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let near = |asn: u32| format!("asn = {asn}\nttl-security = 1\n");
+    let first = Evpnd::start(&a, &hypervisor(&a, 65001, &b, &near(65002)));
+    let _second = Evpnd::start(&b, &hypervisor(&b, 65002, &a, &near(65001)));
+    first.expect_established(b.v4());
+    a.expect_flood_list(VNI, &[b.v4()]);
+}
+
+#[test]
+fn ttl_security_with_frr() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let theirs = Neighbor { more: &["ttl-security hops 1"], ..Neighbor::new(a.v4(), 65001) };
+    let _frr = Frr::start(&b, Role::Spine, 65002, &[theirs]);
+    let first = Evpnd::start(&a, &hypervisor(&a, 65001, &b, "asn = 65002\nttl-security = 1\n"));
+    first.expect_established(b.v4());
+}
+
+/// An eBGP neighbour that sends with TTL 1 could be anywhere on the link of somebody else: its packets are dropped.
+#[test]
+fn ttl_security_drops_who_does_not_send_255() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let first = Evpnd::start(&a, &hypervisor(&a, 65001, &b, "asn = 65002\nttl-security = 1\n"));
+    let second = Evpnd::start(&b, &hypervisor(&b, 65002, &a, "asn = 65001\n"));
+    std::thread::sleep(Duration::from_millis(500));
+    never_established(&first, &b);
+    assert_ne!(second.neighbor(a.v4())["state"], "established");
+}
