@@ -137,6 +137,7 @@ impl Rib {
         let slot = self.peers.slot_mut(id.0);
         let other = (slot.peer.kind, slot.peer.asn, slot.peer.identifier) != (peer.kind, peer.asn, peer.identifier);
         (slot.peer, slot.up) = (peer, true);
+        slot.identity = slot.identity.wrapping_add(u8::from(other));
         if other {
             // What was kept for its restart came from what is now somebody else.
             self.sweep_stale(id);

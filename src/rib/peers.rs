@@ -75,6 +75,8 @@ pub(super) struct PeerSlot {
     pub(super) stale_routes: u32,
     /// Sessions that ended since a walk last collected everything: their numbers must not come round again.
     pub(super) ended: u8,
+    /// Counts how often the number came to stand for another peer, or for the same one in another role.
+    pub(super) identity: u8,
 }
 
 impl PeerSlot {
@@ -88,7 +90,7 @@ impl PeerSlot {
             context: UpdateContext { four_octet_as: true, external: false },
             extended_message: false,
         };
-        Self { peer, up: false, session: 0, stale: None, routes: 0, stale_routes: 0, ended: 0 }
+        Self { peer, up: false, session: 0, stale: None, routes: 0, stale_routes: 0, ended: 0, identity: 0 }
     }
 }
 

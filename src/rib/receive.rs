@@ -196,8 +196,8 @@ impl Rib {
         };
         let (label, extra) = key::path_part(route);
         let extra = self.table.names.acquire_extra(extra);
-        let session = self.peers.slot(peer).session;
-        let mut path = Path::new(peer, session, attr, label, extra, (now.micros() / 1_000_000) as u32);
+        let (session, identity) = (self.peers.slot(peer).session, self.peers.slot(peer).identity);
+        let path = Path::new((peer, identity, session), attr, label, extra, (now.micros() / 1_000_000) as u32);
         let old = if found.is_some() { self.table.path_of(id, peer).copied() } else { None };
         if let Some(old) = old
             && (old.attr, old.extra, old.label()) == (path.attr, path.extra, path.label())
@@ -216,10 +216,8 @@ impl Rib {
                     }
                     return;
                 }
-                // The mark goes, which may change the decision.
-                Liveness::Stale => {}
-                // The peer may be something else to us by now.
-                Liveness::Dead => path.renew_after(&old),
+                // The mark goes, which may change the decision; or it is dead and this one takes its place.
+                Liveness::Stale | Liveness::Dead => {}
             }
         }
         self.touch(id);

@@ -35,11 +35,12 @@ pub(super) struct Path {
 impl Path {
     /// The session that brought it ended, and a walk has taken notice of it.
     const STALE: u32 = 1 << 24;
-    /// Alternates when a path of a dead session is replaced, so that the new one differs from it.
-    const RENEWED: u32 = 1 << 25;
+    /// Above that 7 bits of the count of identities of the peer's number: an equal path from somebody else is another.
+    const IDENTITY: u32 = 25;
 
-    pub(super) const fn new(peer: u16, session: u8, attr: u32, label: u32, extra: u32, received: u32) -> Self {
-        Self { attr, extra, received, label: label & 0xff_ffff, peer, session }
+    /// A path of a peer, given by its number, the count of its identities and its session.
+    pub(super) const fn new((peer, identity, session): (u16, u8, u8), attr: u32, label: u32, extra: u32, received: u32) -> Self {
+        Self { attr, extra, received, label: label & 0xff_ffff | (identity as u32) << Self::IDENTITY, peer, session }
     }
 
     pub(super) const fn label(&self) -> u32 {
@@ -52,10 +53,6 @@ impl Path {
 
     pub(super) const fn set_stale(&mut self) {
         self.label |= Self::STALE;
-    }
-
-    pub(super) const fn renew_after(&mut self, dead: &Self) {
-        self.label |= !dead.label & Self::RENEWED;
     }
 
     /// Whether two best paths are the same for everybody who uses them.
@@ -341,7 +338,7 @@ mod tests {
     #[test]
     fn paths_come_and_go_in_any_order() {
         let route = EvpnRoute::Unknown { route_type: 9, value: &[1] };
-        let path = |peer: u16| Path::new(peer, 0, u32::from(peer), 0, u32::MAX, 0);
+        let path = |peer: u16| Path::new((peer, 0, 0), u32::from(peer), 0, u32::MAX, 0);
         for gone in 0..4_u16 {
             let mut table = Table::new(1);
             let id = table.insert(&route);

@@ -1,7 +1,7 @@
 //! A table with peers for the tests of `rib`: builds UPDATEs with `wire`, and reads what the table would send.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use evpnd::base::{Asn, BgpIdentifier, MacAddr, Time};
@@ -162,11 +162,19 @@ pub struct Lab {
     pub now: Time,
     pub peers: BTreeMap<u16, RibPeer>,
     pub heard: BTreeMap<u16, Heard>,
+    /// Numbers that stood for peers of different kinds.
+    pub changed_kind: BTreeSet<u16>,
 }
 
 impl Lab {
     pub fn new(config: RibConfig) -> Self {
-        Self { rib: Rib::new(config), now: Time::from_secs(5), peers: BTreeMap::new(), heard: BTreeMap::new() }
+        Self {
+            rib: Rib::new(config),
+            now: Time::from_secs(5),
+            peers: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            changed_kind: BTreeSet::new(),
+        }
     }
 
     /// A table with peers 1, 2, … of these kinds, that have all joined.
@@ -182,7 +190,9 @@ impl Lab {
     pub fn up(&mut self, n: u16, peer: RibPeer) {
         self.rib.add_peer(PeerId(n), peer);
         self.rib.join_export(PeerId(n));
-        self.peers.insert(n, peer);
+        if self.peers.insert(n, peer).is_some_and(|before| before.kind != peer.kind) {
+            self.changed_kind.insert(n);
+        }
         self.heard.insert(n, Heard::default());
     }
 
