@@ -377,7 +377,13 @@ fn an_unknown_tunnel_type_is_not_installed_and_none_at_all_is_vxlan() {
 #[test]
 fn our_own_routes_coming_back_are_not_used() {
     refused(&type2(5, mac(1)), |s| s.own_routes);
-    refused(&type3(5), |s| s.own_routes);
+    let mut other_number = type3(5);
+    other_number.route = EvpnRoute::Imet(Imet { rd: Rd::from_ipv4(id(5), 101), tag: 0, originator: vtep(5) });
+    refused(&other_number, |s| s.own_routes);
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(5, mac(1)).mobility(false, 9));
+    assert_eq!(host.announced(mac(1)), Some((false, 0)), "nor do they replace what we say now");
 }
 
 #[test]
@@ -761,8 +767,8 @@ fn limits_hold_and_are_counted_and_told_once() {
     assert_eq!((host.evpn.remote_mac_count(), host.stats().macs_over_limit), (2, 2));
     host.withdraw(&type2(2, mac(4)));
     host.withdraw(&type2(2, mac(1)));
-    host.announce(&type2(2, mac(3)));
-    assert_eq!(host.row(mac(3)), to(2), "there is room again");
+    host.announce(&type2(2, mac(3)).mobility(false, 1));
+    assert_eq!(host.row(mac(3)), to(2), "a route that was refused is looked at again when it changes");
     for address in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
         host.announce(&type2(2, mac(2)).with_ip(address));
     }

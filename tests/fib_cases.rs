@@ -109,6 +109,19 @@ fn after_the_bridge_took_an_entry_over_the_same_wish_is_written_anew() {
 }
 
 #[test]
+fn a_port_keeps_the_bridges_entry_until_a_row_was_written_over_it() {
+    let mut fib = ready();
+    fib.set_unicast(secs(1), vni(100), mac(1), to("10.0.0.2"));
+    step(&mut fib, secs(1));
+    assert!(!fib.is_left_to_bridge(vni(100), mac(1)));
+    fib.clear_unicast(secs(2), vni(100), mac(1), true);
+    fib.set_unicast(secs(2), vni(100), mac(1), to("10.0.0.2"));
+    fib.clear_unicast(secs(2), vni(100), mac(1), false);
+    assert!(fib.is_left_to_bridge(vni(100), mac(1)));
+    assert_eq!(step(&mut fib, secs(2))[0].kind, OpKind::DeleteUnicast { self_only: true });
+}
+
+#[test]
 fn a_refused_write_keeps_its_errno_and_is_retried_with_back_off_up_to_a_cap() {
     let mut fib = ready();
     fib.set_unicast(secs(1), vni(100), mac(1), to("10.0.0.2"));

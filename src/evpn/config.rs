@@ -21,7 +21,8 @@ pub struct EvpnConfig {
     pub limits: EvpnLimits,
 }
 
-/// What a peer or a tenant may grow. Each limit has a counter in `EvpnStats`.
+/// What a peer or a tenant may grow. Each limit has a counter in `EvpnStats`. What was refused is looked at again when its
+/// route changes, or the instance is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvpnLimits {
     /// MACs of one VNI that remote hosts announce; further ones are not installed.

@@ -175,7 +175,7 @@ impl Evpn {
     pub(super) fn restore_local(&mut self, now: Time, rib: &mut Rib, fib: &Fib, number: u16, mac: MacAddr) -> bool {
         let Some(local) = self.locals.get(&(number, mac)).copied().filter(|local| !local.owned) else { return false };
         let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return false };
-        if fib.unicast(vni, mac).is_some() {
+        if !fib.is_left_to_bridge(vni, mac) {
             // The row is in the kernel, or on its way: the bridge gave the port's entry up.
             self.locals.remove(&(number, mac));
             self.port_names.release(local.port_name);

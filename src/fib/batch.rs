@@ -110,6 +110,9 @@ impl Fib {
         }
         let row = self.rows.row_mut(id);
         row.flags = row.flags & !(flag::FORCE | flag::DELETE_FIRST | flag::ECHOED) | flag::IN_FLIGHT;
+        if goal != NONE {
+            row.flags &= !flag::BRIDGE_LOCAL;
+        }
     }
 
     /// A batch was carried out: rows are in sync, failed, or dirty again where they changed meanwhile.

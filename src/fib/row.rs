@@ -43,8 +43,10 @@ pub(super) mod flag {
     pub const SEEN: u16 = 1 << 11;
     /// A member of the flood list: `wanted` is its key.
     pub const FLOOD: u16 = 1 << 12;
-    /// A stranger's: the slot holds no row.
+    /// The slot holds no row.
     pub const FREE: u16 = 1 << 13;
+    /// The bridge's entry is a local port's, and no write was cut since that could take it over.
+    pub const BRIDGE_LOCAL: u16 = 1 << 14;
 }
 
 /// A row: what is wanted, what the kernel is believed to hold, and what is under way.

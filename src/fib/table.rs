@@ -154,8 +154,8 @@ impl Fib {
         let row = self.rows.row_mut(id);
         row.wanted = NONE;
         row.flags = row.flags & !(flag::FORCE | flag::DELETE_FIRST | flag::UNCONFIRMED) | flag::UNWANTED;
-        if became_local {
-            row.flags |= flag::SELF_ONLY;
+        if became_local || row.has(flag::BRIDGE_LOCAL) {
+            row.flags |= flag::SELF_ONLY | flag::BRIDGE_LOCAL;
         }
         self.renew(id);
     }

@@ -179,6 +179,14 @@ impl Fib {
         Some(self.view(id, self.rows.row(id)))
     }
 
+    /// Whether no write was cut that could have taken the bridge's entry for a MAC over from a local port.
+    pub fn is_left_to_bridge(&self, vni: Vni, mac: MacAddr) -> bool {
+        let slot = self.by_vni.get(&vni);
+        let Some(id) = slot.and_then(|&slot| self.rows.find_unicast(slot, mac)) else { return true };
+        let row = self.rows.row(id);
+        row.has(flag::BRIDGE_LOCAL) || (row.installed == NONE && !row.has(flag::IN_FLIGHT | flag::UNSURE))
+    }
+
     /// The wanted flood list of a VNI, in order.
     pub fn flood(&self, vni: Vni) -> Vec<(Remote, Status)> {
         let rows = self.device_rows(vni).filter(|(mac, _)| *mac == MacAddr::ZERO);
@@ -248,7 +256,7 @@ impl Fib {
         self.rows.memory() + self.retries.len() * 64
     }
 
-    pub(super) fn view(&self, id: u32, row: &Row) -> RowView {
+    fn view(&self, id: u32, row: &Row) -> RowView {
         let goal = row.goal();
         let status = if row.has(flag::FOREIGN) {
             Status::Operator
