@@ -1,7 +1,7 @@
 //! Three hosts with real RIB, EVPN and FIB exchange routes through links that delay, while MACs move at random. After quiet
 //! all agree where each MAC is, and every FIB wants what a model of a few lines says. A failing seed is in the message.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -187,11 +187,9 @@ fn run(seed: u64) {
     quiet(&mut hosts);
     // Every machine that runs says something again, as they do; stale entries of a bridge age out.
     for (mac, at) in &home {
-        for number in 0..HOSTS {
-            if *at != Some(number) {
-                hosts[number].age(*mac);
-                hosts[number].work();
-            }
+        for (_, host) in hosts.iter_mut().enumerate().filter(|(number, _)| *at != Some(*number)) {
+            host.age(*mac);
+            host.work();
         }
         if let Some(at) = *at {
             hosts[at].speak(*mac, 1);

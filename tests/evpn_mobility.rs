@@ -1,0 +1,198 @@
+//! Who has a MAC: RFC 7432 §15 case by case, one line of words each. The host is in `evpn_support`.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod evpn_support;
+
+use evpn_support::*;
+
+// --- mobility, RFC 7432 §15 ---
+
+#[test]
+fn a_mac_heard_here_where_a_remote_route_stands_is_announced_with_the_next_sequence() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, 4));
+    host.write();
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 5)));
+    assert_eq!(host.write()[0].kind, OpKind::DeleteUnicast { self_only: true }, "the bridge's entry is the port's now");
+    assert_eq!(host.row(mac(1)), None);
+    host.withdraw(&type2(2, mac(1)));
+    assert_eq!(host.announced(mac(1)), Some((false, 5)));
+    assert!(host.events()[1].contains("moved from VTEP 10.0.0.2 to local port tap3, sequence 5"));
+}
+
+#[test]
+fn a_remote_route_with_a_higher_sequence_takes_the_mac_and_ours_is_withdrawn() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)).mobility(false, 1));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(9)));
+    assert!(host.events()[1].contains("moved from local port tap3 to VTEP 10.0.0.9, sequence 1"));
+    host.hear(mac(1));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((false, 2)), None), "the move back");
+    assert_eq!(host.stats().moves, 2);
+}
+
+#[test]
+fn at_equal_sequences_the_lower_vtep_address_wins() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((false, 0)), None), "10.0.0.5 is lower than 10.0.0.9");
+    assert_eq!(host.stats().local_kept, 1);
+    host.announce(&type2(2, mac(1)));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(2)), "10.0.0.2 is lower than 10.0.0.5");
+    let mut host = Host::new();
+    host.announce(&type2(9, mac(1)));
+    host.announce(&type2(2, mac(1)));
+    host.announce(&type2(3, mac(1)));
+    assert_eq!(host.row(mac(1)), to(2), "and so among others");
+}
+
+#[test]
+fn a_lower_sequence_does_not_take_the_mac_whatever_its_address() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, 7));
+    host.announce(&type2(1, mac(1)).mobility(false, 6));
+    assert_eq!(host.row(mac(1)), to(2));
+    host.hear(mac(1));
+    host.announce(&type2(1, mac(1)).mobility(false, 7));
+    assert_eq!(host.announced(mac(1)), Some((false, 8)));
+}
+
+#[test]
+fn the_late_withdraw_of_the_old_host_changes_nothing() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)));
+    host.write();
+    host.announce(&type2(3, mac(1)).mobility(false, 1));
+    host.withdraw(&type2(2, mac(1)));
+    let ops = host.write();
+    assert_eq!((ops.len(), ops[0].remote.ip), (1, vtep(3)), "the row changes once, straight to the new place");
+}
+
+#[test]
+fn a_withdraw_falls_back_to_the_next_best_route() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, 3));
+    host.announce(&type2(3, mac(1)).mobility(false, 2));
+    host.announce(&type2(4, mac(1)).mobility(false, 1));
+    for last in [2, 3, 4] {
+        assert_eq!(host.row(mac(1)), to(last));
+        host.withdraw(&type2(last, mac(1)));
+    }
+    assert_eq!(host.row(mac(1)), None);
+}
+
+#[test]
+fn a_local_mac_that_goes_while_a_remote_route_stands_leaves_its_row_to_it() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)));
+    host.forget(mac(1));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(9)));
+    let moved = host.events();
+    assert_eq!(moved.len(), 2);
+    assert!(moved[1].contains("moved from local port tap3 to VTEP 10.0.0.9"));
+}
+
+#[test]
+fn a_mac_lost_to_a_route_that_goes_before_the_bridge_was_told_is_ours_again() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)).mobility(false, 3));
+    assert_eq!(host.announced(mac(1)), None);
+    host.withdraw(&type2(9, mac(1)));
+    assert_eq!(host.announced(mac(1)), Some((false, 4)), "no row was written: it is still at its port");
+    host.announce(&type2(9, mac(1)).mobility(false, 5));
+    host.write();
+    host.withdraw(&type2(9, mac(1)));
+    assert_eq!(host.announced(mac(1)), None, "the row took the bridge's entry over: it must speak first");
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 0)));
+}
+
+#[test]
+fn an_old_dump_does_not_steal_a_mac_that_just_moved_away() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)).mobility(false, 1));
+    let all = [host.heard(mac(1))];
+    host.evpn.handle_local_macs(NOW, &mut host.rib, &mut host.fib, vni(100), &all);
+    host.settle();
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(9)));
+}
+
+#[test]
+fn the_sequence_wraps_and_goes_on() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, u32::MAX));
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 0)));
+    assert_eq!(host.row(mac(1)), None, "0 follows 2^32 - 1");
+    host.announce(&type2(2, mac(1)).mobility(false, 1));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(2)));
+}
+
+#[test]
+fn a_mac_that_moves_within_a_vtep_changes_its_sequence_and_no_row() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)));
+    host.write();
+    host.announce(&type2(2, mac(1)).mobility(false, 1));
+    assert_eq!(host.write(), []);
+    assert_eq!(host.evpn.mac(vni(100), mac(1)).unwrap().sequence, 1);
+}
+
+// --- sticky ---
+
+#[test]
+fn a_sticky_remote_mac_is_not_moved_by_a_dynamic_one_of_any_sequence() {
+    let mut host = Host::new();
+    host.announce(&type2(9, mac(1)).mobility(true, 0));
+    host.announce(&type2(2, mac(1)).mobility(false, 100));
+    assert_eq!((host.row(mac(1)), host.stats().sticky_violations), (to(9), 1));
+    assert!(host.events()[1].contains("may not move and stays at VTEP 10.0.0.9, though VTEP 10.0.0.2 claims it"));
+}
+
+#[test]
+fn a_tenant_that_spoofs_a_sticky_remote_mac_changes_nothing_and_the_row_is_put_back() {
+    let mut host = Host::new();
+    host.announce(&type2(9, mac(1)).mobility(true, 0));
+    host.write();
+    host.hear(mac(1));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(9)));
+    let ops = host.write();
+    assert_eq!((ops.len(), ops[0].kind), (1, OpKind::ReplaceUnicast), "the bridge's entry is taken back from the port");
+    assert_eq!(host.stats().sticky_violations, 1);
+    assert_eq!(host.evpn.local_mac_count(), 0);
+}
+
+#[test]
+fn a_local_static_mac_is_not_moved_by_anything() {
+    let mut host = Host::new();
+    let heard = LocalMac { is_static: true, ..host.heard(mac(1)) };
+    host.hear_as(&heard);
+    host.announce(&type2(2, mac(1)).mobility(false, 100));
+    host.announce(&type2(3, mac(1)).mobility(true, 100));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((true, 0)), None));
+    assert_eq!(host.stats().sticky_violations, 2);
+}
+
+#[test]
+fn a_dynamic_local_mac_yields_to_a_sticky_remote_one() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)).mobility(true, 0));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(9)));
+}
+
+#[test]
+fn a_mac_made_static_here_is_ours_though_it_was_sticky_elsewhere() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(true, 6));
+    let heard = LocalMac { is_static: true, ..host.heard(mac(1)) };
+    host.hear_as(&heard);
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((true, 7)), None));
+}
