@@ -268,10 +268,10 @@ impl Rib {
         if self.ended_walk.is_over() {
             return false;
         }
-        if let Some(id) = self.ended_walk.step() {
-            if self.table.dest(id).is_some() {
-                self.visit_ended(id);
-            }
+        if let Some(id) = self.ended_walk.step()
+            && self.table.dest(id).is_some()
+        {
+            self.visit_ended(id);
         }
         if self.ended_walk.is_over() {
             self.peers.all_collected();

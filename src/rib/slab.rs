@@ -41,7 +41,7 @@ impl<T: Slot> Slab<T> {
             return id;
         }
         let id = self.len;
-        if id as usize % CHUNK == 0 {
+        if (id as usize).is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         self.chunks[id as usize / CHUNK].push(value);
