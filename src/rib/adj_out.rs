@@ -108,11 +108,6 @@ impl Cursor {
         let due = |at: Option<u64>| at.is_some_and(|at| self.at >= at);
         self.begin_of_refresh || self.at < version || due(self.end_of_rib) || due(self.end_of_refresh)
     }
-
-    /// Whether a withdrawal at `version` of what was announced from `born` on concerns this peer.
-    const fn needs(&self, born: u64, version: u64) -> bool {
-        born <= self.heard && self.at < version
-    }
 }
 
 #[derive(Debug)]
@@ -205,10 +200,18 @@ impl AdjOut {
         true
     }
 
-    /// Whether a peer may have heard of an entry and not of its end.
-    fn is_awaited(&self, table: &Table, version: u64, id: u32) -> bool {
+    /// The distinct places of peers: what they have heard in this walk, and in any.
+    fn places(&self) -> Vec<(u64, u64)> {
+        let mut places: Vec<_> = self.cursors.values().map(|cursor| (cursor.at, cursor.heard)).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Whether a peer at one of `places` may have heard of an entry, and has not heard of its end.
+    fn is_awaited(&self, table: &Table, version: u64, id: u32, places: &[(u64, u64)]) -> bool {
         let Some(node) = live(table, &self.nodes, version, id) else { return false };
-        self.cursors.values().any(|cursor| cursor.needs(node.born, version))
+        places.iter().any(|&(at, heard)| node.born <= heard && at < version)
     }
 
     /// Where the slowest peer is.
@@ -452,28 +455,6 @@ impl Rib {
         may && node.version <= cursor.heard && source.is_some_and(|source| source != peer.0)
     }
 
-    /// How many destinations each peer that hears from us has been told. One walk over the table, and one more for each
-    /// peer that is behind.
-    pub fn advertised_counts(&self) -> BTreeMap<PeerId, u64> {
-        let mut by_source: BTreeMap<(u16, export::Kinds), u64> = BTreeMap::new();
-        for id in 0..self.table.dests.len() {
-            let Some(entry) = self.table.dest(id).filter(|entry| entry.node != NONE) else { continue };
-            let Some(path) = told(&self.table, &self.changes, id) else { continue };
-            *by_source.entry((path.peer, self.adj_out.nodes[entry.node].can)).or_default() += 1;
-        }
-        let count = |(&peer, cursor): (&u16, &Cursor)| {
-            let id = PeerId(peer);
-            if self.has_pending(id) {
-                let told = (0..self.table.dests.len()).filter(|&dest| self.is_advertised(DestId(dest), id)).count();
-                return (id, told as u64);
-            }
-            let kind = export::bit(self.adj_out.groups[cursor.group].key.kind);
-            let heard = by_source.iter().filter(|((source, can), _)| *source != peer && can & kind != 0);
-            (id, heard.map(|(_, count)| count).sum())
-        };
-        self.adj_out.cursors.iter().map(count).collect()
-    }
-
     /// Takes quiet entries that every peer has come past out of the log, at most `budget`. Whether there are more.
     pub(super) fn reap(&mut self, budget: usize) -> bool {
         if self.adj_out.quiet.is_empty() {
@@ -496,9 +477,9 @@ impl Rib {
 
     /// Takes quiet entries that no peer waits for out of the log, though a peer that never heard of them is behind.
     fn sweep_quiet(&mut self) {
-        let quiet = std::mem::take(&mut self.adj_out.quiet);
+        let (quiet, places) = (std::mem::take(&mut self.adj_out.quiet), self.adj_out.places());
         for (version, id) in quiet {
-            if self.adj_out.is_awaited(&self.table, version, id) {
+            if self.adj_out.is_awaited(&self.table, version, id, &places) {
                 self.adj_out.quiet.push_back((version, id));
             } else if self.adj_out.forget(&mut self.table, version, id) {
                 self.settle(id);
