@@ -189,18 +189,19 @@ impl AsPath {
             lead -= segment.decision_len();
             merged.segments.push(segment);
         }
-        for segment in as4_path.segments {
-            match merged.segments.last_mut() {
-                Some(last)
-                    if last.kind == AsPathSegmentKind::Sequence
-                        && segment.kind == AsPathSegmentKind::Sequence
-                        && last.asns.len() + segment.asns.len() <= MAX_SEGMENT =>
-                {
-                    last.asns.extend_from_slice(&segment.asns);
-                }
-                _ => merged.segments.push(segment),
+        let mut segments = as4_path.segments.into_iter();
+        // Where the cut went through a sequence its halves belong together.
+        match (merged.segments.last_mut(), segments.next()) {
+            (Some(last), Some(first))
+                if last.kind == AsPathSegmentKind::Sequence
+                    && first.kind == AsPathSegmentKind::Sequence
+                    && last.asns.len() + first.asns.len() <= MAX_SEGMENT =>
+            {
+                last.asns.extend_from_slice(&first.asns);
             }
+            (_, first) => merged.segments.extend(first),
         }
+        merged.segments.extend(segments);
         merged
     }
 }
@@ -292,10 +293,14 @@ mod tests {
             (path(&[(ConfedSequence, &[5]), (Sequence, &[trans])]), path(&[(Sequence, &[70000])]), "(5) 70000"),
             (path(&[(Sequence, &[1, trans]), (Set, &[trans])]), path(&[(Set, &[70000, 70001])]), "1 23456 {70000 70001}"),
             (path(&[(Sequence, &[1])]), AsPath::default(), "1"),
+            (AsPath::default(), AsPath::default(), ""),
         ];
         for (two, four, wanted) in cases {
             assert_eq!(two.merge_as4(&four).to_string(), wanted);
         }
+        // Sequences that came apart stay apart.
+        let apart = path(&[(Sequence, &[70000]), (Sequence, &[2])]);
+        assert_eq!(path(&[(Sequence, &[trans]), (Sequence, &[2])]).merge_as4(&apart), apart);
     }
 
     #[test]
