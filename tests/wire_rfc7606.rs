@@ -1,6 +1,8 @@
 //! RFC 7606 line by line: what each malformation of an UPDATE costs. One line of words each, so that the list can be read beside
 //! the RFC; the sections are in the order of the RFC.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use evpnd::wire::attribute::Disposition::{self, AttributeDiscard, SessionReset, TreatAsWithdraw};
 use evpnd::wire::update::{UpdateContext, UpdateView};
 

@@ -1,6 +1,8 @@
 //! Messages captured from FRR and GoBGP (`tests/vectors/`): every one decodes to the values written here, and what is emitted
 //! again is equivalent. A value is asserted as text, one line per thing on the wire, so that a difference can be read.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 

@@ -32,10 +32,12 @@ pub(super) struct Truncated<'a> {
     pub(super) rest: &'a [u8],
 }
 
-/// Takes the first attribute off a block: the attribute and what follows. `None` at the end.
+/// An attribute, and what follows.
+type First<'a> = (RawAttribute<'a>, &'a [u8]);
+
+/// Takes the first attribute off a block. `None` at the end.
 #[inline]
-#[allow(clippy::type_complexity)]
-pub(super) fn next_attribute(block: &[u8]) -> Result<Option<(RawAttribute<'_>, &[u8])>, Truncated<'_>> {
+pub(super) fn next_attribute(block: &[u8]) -> Result<Option<First<'_>>, Truncated<'_>> {
     let truncated = || Truncated { code: block.get(1).copied(), rest: block };
     let (flags, code, len, body) = match *block {
         [] => return Ok(None),
@@ -218,12 +220,8 @@ fn read(draft: &mut Draft, attribute: &RawAttribute<'_>, context: &UpdateContext
     if value.is_empty() && !row.may_be_empty {
         return fail("empty", row.malformed, subcode::LENGTH);
     }
-    match (row.parse)(draft, flags, value, context) {
-        Err(fault) => fail(fault.what, row.malformed, fault.subcode),
-        Ok(()) if flags & flags::PARTIAL != 0 && row.category == Category::OptionalTransitive => {
-            draft.attributes.partial |= Row::partial_bit(code)
-        }
-        Ok(()) => {}
+    if let Err(fault) = (row.parse)(draft, flags, value, context) {
+        fail(fault.what, row.malformed, fault.subcode);
     }
 }
 

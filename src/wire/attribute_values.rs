@@ -25,6 +25,13 @@ impl Draft {
         unknown.insert(place, UnknownAttribute { flags, code, value: value.to_vec() });
     }
 
+    /// Notes the partial bit of an attribute that is not kept with its flags.
+    fn note_partial(&mut self, flags: u8, code: u8) {
+        if flags & flags::PARTIAL != 0 {
+            self.attributes.partial |= Row::partial_bit(code);
+        }
+    }
+
     /// Joins what a 2-octet peer sent in two attributes (RFC 6793 §4.2.3).
     pub(super) fn finish(mut self) -> Attributes {
         let aggregator = self.attributes.unknown.iter_mut().find(|attribute| attribute.code == code::AGGREGATOR);
@@ -217,7 +224,8 @@ pub(super) fn emit_as4_aggregator(row: &Row, attributes: &Attributes, context: &
     }
 }
 
-pub(super) fn communities(draft: &mut Draft, _: u8, value: &[u8], _: &UpdateContext) -> Read {
+pub(super) fn communities(draft: &mut Draft, flags: u8, value: &[u8], _: &UpdateContext) -> Read {
+    draft.note_partial(flags, code::COMMUNITIES);
     draft.attributes.communities = list(value)?.iter().map(|octets| u32::from_be_bytes(*octets)).collect();
     Ok(())
 }
@@ -252,7 +260,8 @@ pub(super) fn emit_cluster_list(row: &Row, attributes: &Attributes, _: &UpdateCo
     }
 }
 
-pub(super) fn ext_communities(draft: &mut Draft, _: u8, value: &[u8], _: &UpdateContext) -> Read {
+pub(super) fn ext_communities(draft: &mut Draft, flags: u8, value: &[u8], _: &UpdateContext) -> Read {
+    draft.note_partial(flags, code::EXTENDED_COMMUNITIES);
     draft.attributes.ext_communities = list(value)?.iter().map(|octets| ExtCommunity(*octets)).collect();
     Ok(())
 }
@@ -265,7 +274,8 @@ pub(super) fn emit_ext_communities(row: &Row, attributes: &Attributes, _: &Updat
     }
 }
 
-pub(super) fn pmsi(draft: &mut Draft, _: u8, value: &[u8], _: &UpdateContext) -> Read {
+pub(super) fn pmsi(draft: &mut Draft, flags: u8, value: &[u8], _: &UpdateContext) -> Read {
+    draft.note_partial(flags, code::PMSI_TUNNEL);
     draft.attributes.pmsi = Some(PmsiTunnel::parse(value).map_err(|what| Fault { what, subcode: subcode::OPTIONAL })?);
     Ok(())
 }
@@ -283,7 +293,8 @@ pub(super) fn ipv6_ext_communities(draft: &mut Draft, flags: u8, value: &[u8], _
 }
 
 /// RFC 8092 §5: of equal ones all but the first are dropped.
-pub(super) fn large_communities(draft: &mut Draft, _: u8, value: &[u8], _: &UpdateContext) -> Read {
+pub(super) fn large_communities(draft: &mut Draft, flags: u8, value: &[u8], _: &UpdateContext) -> Read {
+    draft.note_partial(flags, code::LARGE_COMMUNITY);
     let mut seen = std::collections::BTreeSet::new();
     for octets in list::<12>(value)? {
         let mut numbers = [0; 3];

@@ -115,8 +115,11 @@ fn unspecific() -> Notification {
     Notification::new(notification::OPEN_ERROR, 0, Vec::new())
 }
 
-/// The first type, value and rest of a list of type, length, value; `None` at its end.
-fn parameter(octets: &[u8], extended: bool) -> Result<Option<(u8, &[u8], &[u8])>, Notification> {
+/// Type, value, and what follows.
+type Parameter<'a> = (u8, &'a [u8], &'a [u8]);
+
+/// The first of a list of type, length, value; `None` at its end.
+fn parameter(octets: &[u8], extended: bool) -> Result<Option<Parameter<'_>>, Notification> {
     let (kind, len, rest) = match *octets {
         [] => return Ok(None),
         [kind, high, low, ref rest @ ..] if extended => (kind, usize::from(u16::from_be_bytes([high, low])), rest),

@@ -346,7 +346,8 @@ mod tests {
     fn pieces_lie_around_the_mp_attributes_in_any_order() {
         let med: &[u8] = &[0x80, 4, 4, 0, 0, 0, 1];
         let both: &[u8] = &[ORIGIN, AS_PATH].concat();
-        let orders: [(&[&[u8]], [&[u8]; 3]); 5] = [
+        type Order<'a> = (&'a [&'a [u8]], [&'a [u8]; 3]);
+        let orders: [Order<'_>; 5] = [
             (&[REACH, ORIGIN, AS_PATH], [both, &[], &[]]),
             (&[ORIGIN, AS_PATH, REACH], [both, &[], &[]]),
             (&[ORIGIN, REACH, AS_PATH, UNREACH, med], [ORIGIN, AS_PATH, med]),

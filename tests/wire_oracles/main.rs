@@ -5,6 +5,8 @@
 //! it is seen. zettabgp gets values that we made, never random octets: 100 of them can make it allocate for ever.
 //! The evidence is told in `docs/decisions/0001-codec.md`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod netgauze;
 mod values;
 mod zettabgp_;

@@ -117,7 +117,8 @@ pub fn sequences() -> impl Strategy<Value = AsPath> {
 pub fn ext_community() -> impl Strategy<Value = ExtCommunity> {
     let mac = || any::<[u8; 6]>().prop_map(MacAddr);
     prop_oneof![
-        any::<[u8; 8]>().prop_map(ExtCommunity),
+        // Of types nobody knows: of those it knows netgauze does not keep the reserved octets.
+        (0x90..=255u8, any::<[u8; 7]>()).prop_map(|(kind, [a, b, c, d, e, f, g])| ExtCommunity([kind, a, b, c, d, e, f, g])),
         any::<(u16, u32)>().prop_map(|(asn, number)| RouteTarget::As2 { asn, number }.into()),
         (v4(), any::<u16>()).prop_map(|(address, number)| RouteTarget::Ipv4 { address, number }.into()),
         any::<(u32, u16)>().prop_map(|(asn, number)| RouteTarget::As4 { asn, number }.into()),

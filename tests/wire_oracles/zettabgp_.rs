@@ -22,7 +22,7 @@ use zettabgp::message::open::BgpOpenMessage;
 use zettabgp::message::routerefresh::BgpRouterefreshMessage;
 use zettabgp::message::update::BgpUpdateMessage;
 use zettabgp::prelude::{
-    BgpASpath, BgpAttrItem, BgpAttrOrigin, BgpCapability, BgpError, BgpMessage, BgpOrigin, BgpRD, BgpSessionParams,
+    BgpASitem, BgpASpath, BgpAttrItem, BgpAttrOrigin, BgpCapability, BgpError, BgpMessage, BgpOrigin, BgpRD, BgpSessionParams,
     BgpTransportMode,
 };
 
@@ -101,7 +101,10 @@ proptest! {
                 }
                 BgpAttrItem::LargeCommunityList(list) => large.extend(list.value.iter().map(|c| [c.ga, c.ldp1, c.ldp2])),
                 BgpAttrItem::Unknown(attribute) => unknown.push((attribute.params.typecode, attribute.value.clone())),
-                BgpAttrItem::ASPath(found) => path = found.value.iter().map(|item| format!("{item:?}")).collect(),
+                BgpAttrItem::ASPath(found) => { for item in &found.value {
+                        let BgpASitem::Seq(sequence) = item else { panic!("{item:?}") };
+                        path.extend(sequence.value.iter().map(|asn| Asn(asn.value)));
+                    } }
                 _ => {}
             }
         }
@@ -114,7 +117,7 @@ proptest! {
         large.sort_unstable();
         prop_assert_eq!(large, ours.large_communities);
         prop_assert_eq!(unknown, ours.unknown.into_iter().map(|a| (a.code, a.value)).collect::<Vec<_>>());
-        prop_assert_eq!(path.is_empty(), ours.as_path.is_empty());
+        prop_assert_eq!(AsPath::sequence(&path), ours.as_path);
     }
 
     #[test]
