@@ -325,7 +325,7 @@ proptest! {
         }
     }
 
-    /// Every single-octet change of an attribute's value or head, with the lengths kept right: RFC 7606 leaves few of them a reset.
+    /// Octets of no origin, bare and with lengths before them that let the walk reach the attributes.
     #[test]
     fn random_octets_are_survived(octets in prop::collection::vec(any::<u8>(), 0..400), four_octet_as: bool, external: bool) {
         let _ = header::frame(&octets, 65535);
@@ -334,7 +334,6 @@ proptest! {
         let _ = evpnd::wire::route_refresh::RouteRefresh::parse(&octets);
         routes(&octets).flatten().for_each(|route| { let _ = route.to_string(); });
         fixed_point(&octets, &UpdateContext { four_octet_as, external });
-        // With lengths that let the walk reach the attributes.
         let body = [&[0, 0], &(octets.len() as u16).to_be_bytes()[..], &octets].concat();
         fixed_point(&body, &UpdateContext { four_octet_as, external });
     }
