@@ -122,7 +122,7 @@ fn a_sticky_mac_of_frr_stays_where_it_is() {
     let (evpnd, _frr) = pair.start(ASN, ASN);
     let (here, there) = pair.guests();
     let (ours, theirs) = (&pair.ours, &pair.theirs);
-    theirs.namespace.output("bridge", ["fdb", "replace", "02:00:00:00:00:66", "dev", &there.port, "master", "static"]);
+    theirs.namespace.output("bridge", ["fdb", "replace", "02:00:00:00:00:66", "dev", &there.port, "master", "static", "sticky"]);
     let wanted = [("02:00:00:00:00:66".to_owned(), theirs.v4()), (there.mac(), theirs.v4())].into_iter().collect();
     ours.expect_rows(VNI, &wanted);
     let routes = evpnd.json(&["show", "macs", "--vni", "100", "--mac", "02:00:00:00:00:66"]);

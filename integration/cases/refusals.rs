@@ -35,16 +35,31 @@ fn a_vni_that_is_given_twice() {
 }
 
 #[test]
+#[ignore = "needs a kernel with VRF: integration/vm/run has three"]
 fn a_vxlan_device_that_is_enslaved_elsewhere() {
     let fabric = Fabric::new();
     let host = fabric.host(1);
-    // It carries VNI 100, but its master is a bond's like: no bridge at all.
     host.namespace.ip_batch(&format!(
         "link add name vrf7 type vrf table 7\nlink set vrf7 up\n\
          link add tunnel7 type vxlan id {VNI} local {} dstport 4789 nolearning\nlink set tunnel7 master vrf7 up\n",
         host.v4()
     ));
     refuses(&host, &plain(&host).vni(VNI, ""), &["vrf7"]);
+}
+
+#[test]
+fn a_bridge_that_is_no_bridge() {
+    let fabric = Fabric::new();
+    let host = fabric.host(1);
+    host.namespace.ip("link add blue type veth peer name blue1");
+    refuses(&host, &plain(&host).vni(VNI, "bridge = \"blue\"\n"), &["blue is not a bridge"]);
+}
+
+#[test]
+fn two_segments_on_one_bridge() {
+    let fabric = Fabric::new();
+    let host = fabric.host(1);
+    refuses(&host, &plain(&host).vni(VNI, "bridge = \"blue\"\n").vni(200, "bridge = \"blue\"\n"), &["blue"]);
 }
 
 #[test]

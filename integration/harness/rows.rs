@@ -15,18 +15,12 @@ pub struct Row {
     /// The remote VTEP (rows of the VXLAN FDB).
     #[serde(default)]
     pub dst: Option<IpAddr>,
-    /// `self`, `extern_learn`, `offload` …
-    #[serde(default)]
-    pub flags: Vec<String>,
     /// The bridge (rows of the bridge FDB).
     #[serde(default)]
     pub master: Option<String>,
-}
-
-impl Row {
-    fn has(&self, flag: &str) -> bool {
-        self.flags.iter().any(|f| f == flag)
-    }
+    /// `permanent`, `static`, or empty.
+    #[serde(default)]
+    pub state: String,
 }
 
 /// The address under which a VXLAN device keeps its flood list.
@@ -49,8 +43,9 @@ pub fn remote_macs(namespace: &Namespace, device: &str) -> Result<BTreeMap<Strin
             return Err(format!("{device} has {} twice: at {before} and {dst}", row.mac));
         }
     }
+    // Permanent ones are the port's own addresses.
     let bridge: BTreeSet<&String> =
-        rows.iter().filter(|row| row.master.is_some() && row.has("extern_learn")).map(|row| &row.mac).collect();
+        rows.iter().filter(|row| row.master.is_some() && row.state != "permanent").map(|row| &row.mac).collect();
     match vxlan.keys().find(|mac| !bridge.contains(mac)) {
         Some(mac) => return Err(format!("{mac} is in the FDB of {device} but not in its bridge's")),
         None => match bridge.into_iter().find(|mac| !vxlan.contains_key(*mac)) {
