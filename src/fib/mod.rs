@@ -12,8 +12,8 @@ mod row;
 mod table;
 mod view;
 
+pub use counts::RowCounts;
 pub use device::{DeviceSpec, DeviceState, ReadyDevice};
 pub use message::{Batch, BatchDone, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, Remote};
 pub use table::{Fib, FibLimits};
-pub use counts::RowCounts;
 pub use view::{FibStats, RowDifference, RowView, Status, errno_words};

@@ -83,7 +83,11 @@ pub async fn serve(shared: Shared, conn: ConnId, stream: TcpStream, signal: Rc<S
             let _ = tokio::time::timeout(LAST_WORDS, say_last_words(&stream, &unsent)).await;
             return;
         }
-        let written = if unsent.is_empty() { send_more(&shared, conn, &stream, &mut unsent) } else { send_rest(&shared, conn, &stream, &mut unsent) };
+        let written = if unsent.is_empty() {
+            send_more(&shared, conn, &stream, &mut unsent)
+        } else {
+            send_rest(&shared, conn, &stream, &mut unsent)
+        };
         let outcome = match written {
             Ok(_) => {
                 signal.writing.set(!unsent.is_empty());

@@ -67,7 +67,9 @@ fn give_to_group(path: &Path, group: &str) -> anyhow::Result<()> {
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.first() == Some(&group))
         .and_then(|fields| fields.get(2)?.parse().ok());
-    let Some(id) = id else { bail!("[control] group \"{group}\" does not exist on this host: make it with `groupadd --system {group}`") };
+    let Some(id) = id else {
+        bail!("[control] group \"{group}\" does not exist on this host: make it with `groupadd --system {group}`")
+    };
     std::os::unix::fs::chown(path, None, Some(id)).with_context(|| format!("cannot give {} to group {group}", path.display()))
 }
 

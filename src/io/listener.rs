@@ -35,25 +35,29 @@ pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
         let at = SocketAddr::new(address, port);
         match open(at) {
             Ok(listener) => listeners.push(listener),
-            Err(error) => match error.raw_os_error() {
-                // A host without IPv6: the unspecified address of the other family stands for it.
-                Some(libc::EAFNOSUPPORT) if address == IpAddr::from([0_u16; 8]) && config.router.listen.len() > 1 => {
-                    tracing::warn!("this host has no IPv6: listening on IPv4 only");
-                }
-                Some(libc::EADDRINUSE) => {
-                    return Err(error).with_context(|| {
+            Err(error) => {
+                match error.raw_os_error() {
+                    // A host without IPv6: the unspecified address of the other family stands for it.
+                    Some(libc::EAFNOSUPPORT) if address == IpAddr::from([0_u16; 8]) && config.router.listen.len() > 1 => {
+                        tracing::warn!("this host has no IPv6: listening on IPv4 only");
+                    }
+                    Some(libc::EADDRINUSE) => {
+                        return Err(error).with_context(|| {
                         format!("another program listens on {at}: stop it (`ss -ltnp sport = :{port}` names it) or set `listen-port`")
                     });
+                    }
+                    Some(libc::EACCES) => {
+                        return Err(error).with_context(|| {
+                            format!("may not listen on {at}: run as root or with CAP_NET_BIND_SERVICE, or set `listen-port`")
+                        });
+                    }
+                    Some(libc::EADDRNOTAVAIL) => {
+                        return Err(error)
+                            .with_context(|| format!("cannot listen on {at}: the address is not on this host, mend `listen`"));
+                    }
+                    _ => return Err(error).with_context(|| format!("cannot listen on {at}")),
                 }
-                Some(libc::EACCES) => {
-                    return Err(error)
-                        .with_context(|| format!("may not listen on {at}: run as root or with CAP_NET_BIND_SERVICE, or set `listen-port`"));
-                }
-                Some(libc::EADDRNOTAVAIL) => {
-                    return Err(error).with_context(|| format!("cannot listen on {at}: the address is not on this host, mend `listen`"));
-                }
-                _ => return Err(error).with_context(|| format!("cannot listen on {at}")),
-            },
+            }
         }
     }
     set_all_keys(listeners.iter(), config).context("cannot set TCP MD5 keys")?;

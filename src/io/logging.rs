@@ -10,7 +10,9 @@ use crate::control::{Event, Level};
 
 /// Starts logging. Without `EVPND_LOG`: information and worse.
 pub fn set_up() {
-    let filter = EnvFilter::try_from_env("EVPND_LOG").or_else(|_| EnvFilter::try_from_default_env()).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("EVPND_LOG")
+        .or_else(|_| EnvFilter::try_from_default_env())
+        .unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     // systemd tells with JOURNAL_STREAM that stderr is the journal; the native protocol keeps levels and fields.
     if std::env::var_os("JOURNAL_STREAM").is_some()
@@ -19,7 +21,10 @@ pub fn set_up() {
         registry.with(journald).init();
         return;
     }
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(std::io::stderr().is_terminal());
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     registry.with(layer).init();
 }
 

@@ -180,7 +180,9 @@ pub fn explain_connect_error(error: &io::Error, transport: &Transport) -> String
     let remote = transport.remote;
     match error.raw_os_error() {
         Some(libc::ECONNREFUSED) => format!("{remote} refuses connections: no BGP speaker listens there, or it does not know us"),
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => format!("no route to {}: look at `ip route get {}`", remote.ip(), remote.ip()),
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
+            format!("no route to {}: look at `ip route get {}`", remote.ip(), remote.ip())
+        }
         Some(libc::EADDRNOTAVAIL) => match transport.local {
             Some(local) => format!("the local address {local} is not on this host"),
             None => format!("no local address to reach {} from", remote.ip()),

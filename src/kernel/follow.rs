@@ -4,8 +4,8 @@
 use super::codec::{self, Message};
 use super::dumper::{Finished, Job};
 use super::fdb::Entry;
-use super::request::{KernelSaid, Requests};
 use super::links::{Change, LinkKind, Links, VxlanInfo};
+use super::request::{KernelSaid, Requests};
 use super::setup;
 use super::socket::Received;
 use super::stations::Station;
@@ -137,7 +137,7 @@ impl Worker {
     }
 
     /// An interface changed: which wanted devices may be concerned, and whose MACs are stations now or no more.
-    fn handle_change(&mut self, change: &Change) {
+    pub(super) fn handle_change(&mut self, change: &Change) {
         for link in &change.touched {
             let mut concerned: Vec<Vni> = self.names.get(&link.name).into_iter().flatten().copied().collect();
             concerned.extend(self.devices.get(&link.ifindex));

@@ -6,9 +6,9 @@ use crate::base::{Time, Vni};
 use crate::config::{Config, VniConfig};
 use crate::control::{Event, Level};
 use crate::evpn::InstanceConfig;
-use crate::fib::{Status, errno_words};
 use crate::fib::device::{DeviceSpec, DeviceState, ReadyDevice};
 use crate::fib::message::{KernelCommand, KernelEvent, KernelRow};
+use crate::fib::{Status, errno_words};
 use crate::wire::rd::Rd;
 
 use super::show_kernel::Token;
@@ -138,13 +138,16 @@ impl Speaker {
             KernelEvent::BatchDone(done) => {
                 if let Some(why) = &done.fatal {
                     self.events.count("batches_failed_whole");
-                    self.events.note(Level::Warn, format!("a batch of rows could not be sent to the kernel: {why}; it is sent again"));
+                    self.events
+                        .note(Level::Warn, format!("a batch of rows could not be sent to the kernel: {why}; it is sent again"));
                 }
                 self.fib.handle_batch_done(now, &done);
                 self.report_failed_rows(now);
             }
             KernelEvent::LocalMac(mac) => self.evpn.handle_local_mac(now, &mut self.rib, &mut self.fib, &mac),
-            KernelEvent::LocalMacGone { vni, mac } => self.evpn.handle_local_mac_gone(now, &mut self.rib, &mut self.fib, vni, mac),
+            KernelEvent::LocalMacGone { vni, mac } => {
+                self.evpn.handle_local_mac_gone(now, &mut self.rib, &mut self.fib, vni, mac)
+            }
             KernelEvent::LocalMacs { vni, macs } => self.evpn.handle_local_macs(now, &mut self.rib, &mut self.fib, vni, &macs),
             KernelEvent::RowGone { vni, row } => {
                 if self.fib.handle_row_gone(now, vni, &row) {
@@ -164,7 +167,8 @@ impl Speaker {
             KernelEvent::Overflow { lost } => {
                 self.overflows = lost;
                 self.events.push(Event::Overflow { times: lost });
-                let ready: Vec<Vni> = self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
+                let ready: Vec<Vni> =
+                    self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
                 for vni in ready {
                     self.ask_rows(vni, Token::Audit);
                 }
@@ -201,7 +205,8 @@ impl Speaker {
             _ => None,
         };
         let same_device = before.as_ref().is_some_and(|before| before.ifindex == device.ifindex);
-        let told = !same_device || before.is_some_and(|before| before.warnings != device.warnings || before.bridge != device.bridge);
+        let told =
+            !same_device || before.is_some_and(|before| before.warnings != device.warnings || before.bridge != device.bridge);
         if told {
             self.events.push(Event::VniReady {
                 vni,
@@ -283,7 +288,8 @@ impl Speaker {
         self.fib.sweep(now);
         let swept = self.fib.stats().swept - before;
         if swept > 0 {
-            self.events.note(Level::Info, format!("{swept} rows of an earlier run are removed: no route confirmed them, and {why}"));
+            self.events
+                .note(Level::Info, format!("{swept} rows of an earlier run are removed: no route confirmed them, and {why}"));
         }
     }
 }
@@ -300,5 +306,11 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
         config::ExportTarget::Auto => evpn::ExportTarget::Auto,
         config::ExportTarget::Exact(target) => evpn::ExportTarget::Exact(target),
     });
-    InstanceConfig { vni: config.vni, rd, import: import.collect(), export: export.collect(), static_macs: config.static_macs.clone() }
+    InstanceConfig {
+        vni: config.vni,
+        rd,
+        import: import.collect(),
+        export: export.collect(),
+        static_macs: config.static_macs.clone(),
+    }
 }

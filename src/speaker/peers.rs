@@ -138,9 +138,8 @@ impl Peers {
 
     fn free_slot(&mut self) -> Option<PeerId> {
         // The last id is PeerId::LOCAL's.
-        let free = (0..u16::MAX).find(|&n| {
-            self.slots.get(usize::from(n)).is_none_or(Option::is_none) && !self.retired.contains(&PeerId(n))
-        })?;
+        let free = (0..u16::MAX)
+            .find(|&n| self.slots.get(usize::from(n)).is_none_or(Option::is_none) && !self.retired.contains(&PeerId(n)))?;
         while self.slots.len() <= usize::from(free) {
             self.slots.push(None);
         }

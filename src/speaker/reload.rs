@@ -34,10 +34,18 @@ impl Speaker {
     fn apply(&mut self, now: Time, config: Config) -> (Vec<String>, Vec<String>) {
         let difference = config::difference(&self.config, &config);
         let mut changes = difference.applied.clone();
-        let neighbors_changed =
-            !(difference.neighbors_added.is_empty() && difference.neighbors_removed.is_empty() && difference.neighbors_changed.is_empty());
-        let Difference { neighbors_added, neighbors_removed, neighbors_changed: altered, vnis_added, vnis_removed, vnis_changed, .. } =
-            difference;
+        let neighbors_changed = !(difference.neighbors_added.is_empty()
+            && difference.neighbors_removed.is_empty()
+            && difference.neighbors_changed.is_empty());
+        let Difference {
+            neighbors_added,
+            neighbors_removed,
+            neighbors_changed: altered,
+            vnis_added,
+            vnis_removed,
+            vnis_changed,
+            ..
+        } = difference;
         // What needs a restart stays in force as it was.
         let router = self.config.router.clone();
         let (vxlan, control) = (self.config.vxlan.clone(), self.config.control.clone());
@@ -155,7 +163,9 @@ impl Speaker {
         if let Some(state) = self.vnis.get_mut(&vni) {
             state.run_time = true;
         }
-        Reply::Done { message: format!("VNI {vni} added; it is announced as soon as its device is ready (evpnctl show vnis {vni})") }
+        Reply::Done {
+            message: format!("VNI {vni} added; it is announced as soon as its device is ready (evpnctl show vnis {vni})"),
+        }
     }
 
     /// `evpnctl vni del`.

@@ -16,7 +16,8 @@ use super::{Action, Peer, RequestId, Speaker, VniState};
 impl Speaker {
     /// The reply to `request`; `None` where it comes later.
     pub(super) fn answer(&mut self, now: Time, id: RequestId, request: Request) -> Option<Reply> {
-        let is_change = matches!(request, Request::Reload {} | Request::VniAdd(_) | Request::VniDel { .. } | Request::ClearNeighbor { .. });
+        let is_change =
+            matches!(request, Request::Reload {} | Request::VniAdd(_) | Request::VniDel { .. } | Request::ClearNeighbor { .. });
         if is_change && self.is_draining() {
             return Some(Reply::Refused { message: "the daemon is draining: nothing can be changed any more".to_owned() });
         }
@@ -93,10 +94,13 @@ impl Speaker {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.kernel_fault.iter().map(|why| format!("the kernel's side does not work: {why}")).collect();
+        let mut warnings: Vec<String> =
+            self.kernel_fault.iter().map(|why| format!("the kernel's side does not work: {why}")).collect();
         for (vni, state) in &self.vnis {
             match &state.device {
-                Some(DeviceState::Unusable { reason, remedy, .. }) => warnings.push(format!("VNI {vni} is unusable: {reason}; {remedy}")),
+                Some(DeviceState::Unusable { reason, remedy, .. }) => {
+                    warnings.push(format!("VNI {vni} is unusable: {reason}; {remedy}"))
+                }
                 Some(DeviceState::Ready(device)) => {
                     warnings.extend(device.warnings.iter().map(|warning| format!("VNI {vni}: {warning}")));
                 }

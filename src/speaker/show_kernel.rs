@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::base::{MacAddr, Time, Vni};
 use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
-use crate::fib::message::{KernelCommand, KernelRow, Remote};
 use crate::evpn::{MacExplanation, Place};
+use crate::fib::message::{KernelCommand, KernelRow, Remote};
 use crate::fib::{RowView, Status};
 
 use super::{Action, RequestId, Speaker};
@@ -91,7 +91,8 @@ impl Speaker {
 
     pub(super) fn begin_diff(&mut self, id: RequestId, after: Option<&str>, limit: Option<u32>) -> Option<Reply> {
         let ready: Vec<Vni> = self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
-        let problems = self.vnis.iter().filter(|(_, state)| state.ready().is_none()).map(|(vni, _)| format!("VNI {vni} is not ready"));
+        let problems =
+            self.vnis.iter().filter(|(_, state)| state.ready().is_none()).map(|(vni, _)| format!("VNI {vni} is not ready"));
         let request = DiffRequest {
             waiting: ready.clone(),
             found: BTreeMap::new(),
@@ -189,10 +190,14 @@ impl Speaker {
     fn conclude(&self, vni: Vni, mac: MacAddr, told: &MacExplanation, kernel: &[String]) -> (String, String) {
         let ready = self.vnis.get(&vni).is_some_and(|state| state.ready().is_some());
         let choice = match &told.place {
-            None if told.candidates.is_empty() && told.local.is_none() => "nobody announces it and no local port has heard it".to_owned(),
+            None if told.candidates.is_empty() && told.local.is_none() => {
+                "nobody announces it and no local port has heard it".to_owned()
+            }
             None => "no candidate can be used".to_owned(),
             Some(Place::Remote(vtep)) => match told.candidates.iter().filter(|route| route.chosen).count() {
-                _ if told.candidates.len() > 1 => format!("VTEP {vtep}: the best of {} routes (RFC 7432 §15)", told.candidates.len()),
+                _ if told.candidates.len() > 1 => {
+                    format!("VTEP {vtep}: the best of {} routes (RFC 7432 §15)", told.candidates.len())
+                }
                 _ => format!("VTEP {vtep}: the only route"),
             },
             Some(place) => format!("{place}: it is here"),
@@ -206,7 +211,9 @@ impl Speaker {
             (Some(Place::Remote(vtep)), Some(row)) if row.status == Status::InSync => {
                 format!("frames to {mac} should go to VTEP {vtep}, but the kernel has no row: see `evpnctl diff`")
             }
-            (Some(Place::Remote(vtep)), Some(row)) => format!("frames to {mac} should go to VTEP {vtep}, but the row is {}", row.status),
+            (Some(Place::Remote(vtep)), Some(row)) => {
+                format!("frames to {mac} should go to VTEP {vtep}, but the row is {}", row.status)
+            }
             (Some(Place::Remote(vtep)), None) => format!("frames to {mac} should go to VTEP {vtep}, but no row is wanted"),
             (None, _) => format!("frames to {mac} are flooded as unknown unicast to the flood list"),
         };
@@ -217,7 +224,9 @@ impl Speaker {
 /// How a row stands, with its next retry.
 fn row_in_words(row: &RowView, now: Time) -> String {
     match row.status {
-        Status::Failed { retry, .. } => format!("{}, tried again in {} s", row.status, retry.since(now).as_millis().div_ceil(1000)),
+        Status::Failed { retry, .. } => {
+            format!("{}, tried again in {} s", row.status, retry.since(now).as_millis().div_ceil(1000))
+        }
         status => status.to_string(),
     }
 }

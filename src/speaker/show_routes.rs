@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use crate::base::{MacAddr, Time, Vni};
+use crate::control::{MacKind, MacView, Page, Reply, RouteView, RowState, page_size};
 use crate::evpn::Place;
 use crate::fib::Status;
-use crate::control::{MacKind, MacView, Page, Reply, RouteView, RowState, page_size};
 use crate::rib::{PathView, PeerId, RouteKey};
 use crate::wire::esi::Esi;
 
-use super::show::bad_cursor;
 use super::Speaker;
+use super::show::bad_cursor;
 
 /// Which routes `show routes` wants.
 #[derive(Debug, Clone)]
@@ -155,7 +155,9 @@ impl Speaker {
         let mut other: Vec<String> = Vec::new();
         other.extend(attributes.communities.iter().map(|c| format!("community {}:{}", c >> 16, c & 0xffff)));
         other.extend(attributes.large_communities.iter().map(|[a, b, c]| format!("large community {a}:{b}:{c}")));
-        other.extend(attributes.unknown.iter().map(|unknown| format!("attribute {} ({} octets)", unknown.code, unknown.value.len())));
+        other.extend(
+            attributes.unknown.iter().map(|unknown| format!("attribute {} ({} octets)", unknown.code, unknown.value.len())),
+        );
         let mobility = attributes.mac_mobility();
         RouteView {
             route_type: key.route_type(),
