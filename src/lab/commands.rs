@@ -213,7 +213,9 @@ fn status(name: &str) -> anyhow::Result<ExitCode> {
         if state.is_complete { "" } else { " (not complete)" },
     ))?;
     let mut is_good = is_held && state.is_complete;
+    let addresses = addresses(&Plan::new(options)?);
     let daemons: BTreeMap<&str, _> = state.daemons.iter().map(|daemon| (daemon.node.as_str(), daemon)).collect();
+    let width = state.namespaces.iter().filter_map(|record| Some(record.path.file_name()?.len())).max().unwrap_or(0) + 1;
     for record in &state.namespaces {
         let text = match daemons.get(record.node.as_str()) {
             None => String::new(),
@@ -229,12 +231,20 @@ fn status(name: &str) -> anyhow::Result<ExitCode> {
             }
         };
         let namespace = record.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        screen.line(format_args!("  {:<10} {namespace:<18} {text}", record.node))?;
+        let address = addresses.get(&record.node).map_or("", String::as_str);
+        screen.line(format!("  {:<9} {namespace:<width$} {address:<13} {text}", record.node).trim_end())?;
     }
     if !is_held {
         screen.line(screen.paint(Style::Bad, "The process that held the user namespace is gone: evpnd lab down"))?;
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The addresses of all nodes.
+fn addresses(plan: &Plan) -> BTreeMap<String, String> {
+    let hosts = plan.hypervisors.iter().chain([&plan.reflector]).map(|host| (host.name.clone(), host.address.to_string()));
+    let guests = plan.guests.iter().map(|guest| (guest.name.clone(), format!("{}  {}", guest.ipv4, guest.ipv6)));
+    hosts.chain(guests).collect()
 }
 
 /// The sessions of an evpnd in a few words.

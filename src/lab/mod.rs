@@ -18,6 +18,25 @@
 //!
 //! and the lab is made of them: [`plan`] (names and numbers) → [`fabric`] (made real) → [`settle`] (what to wait for)
 //! → [`demo`] (the story), [`commands`] (up, status, exec, down), [`state`] (what must be removed again).
+//!
+//! A test that wants a lab of its own, with real daemons and without a story:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use evpnd::lab::{LabOptions, fabric::{Fabric, Names, Setting}, plan::Plan, reach, settle};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let setting = Setting { directory: "/tmp/my-lab".into(), evpnd: "target/debug/evpnd".into(), names: Names::None };
+//! let mut fabric = Fabric::build(Plan::new(&LabOptions::default())?, setting)?;
+//! fabric.start_reflector()?;
+//! fabric.start_hypervisors()?;
+//! settle::settle(&mut fabric, Duration::from_secs(20), |_| Ok(()), settle::members)?;
+//! (0..fabric.guests.len()).try_for_each(|guest| fabric.attach(guest))?;
+//! settle::settle(&mut fabric, Duration::from_secs(20), |_| Ok(()), settle::rows)?;
+//! assert_eq!(reach::failures(&reach::measure(&fabric.guests, Duration::from_secs(10))?), 0);
+//! # Ok(())
+//! # } // dropped: everything is gone
+//! ```
 
 pub mod announce;
 pub mod capture;
