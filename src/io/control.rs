@@ -112,15 +112,21 @@ async fn client(shared: &Shared, stream: UnixStream) -> std::io::Result<()> {
             let message = format!("a request has at most {MAX_REQUEST_LEN} octets in one line");
             return send(&mut write, &Reply::Refused { message }).await;
         }
-        let reply = match serde_json::from_slice::<Request>(&line) {
-            Err(error) => Reply::Refused { message: format!("not a request: {error}; see docs/CONTROL.md") },
+        let request = match serde_json::from_slice::<Request>(&line) {
             Ok(Request::Monitor {}) => return monitor(shared, read, write).await,
-            Ok(request) => match shared.request(request).await {
-                Ok(reply) => *reply,
-                Err(_) => Reply::Refused { message: "the daemon stops".to_owned() },
-            },
+            request => request,
         };
-        send(&mut write, &reply).await?;
+        let answer = async {
+            let reply = match request {
+                Err(error) => Reply::Refused { message: format!("not a request: {error}; see docs/CONTROL.md") },
+                Ok(request) => match shared.request(request).await {
+                    Ok(reply) => *reply,
+                    Err(_) => Reply::Refused { message: "the daemon stops".to_owned() },
+                },
+            };
+            send(&mut write, &reply).await
+        };
+        shared.with_reply_due(answer).await?;
     }
 }
 

@@ -60,6 +60,8 @@ struct Inner {
     kernel_wake: Arc<Notify>,
     tasks: std::cell::Cell<usize>,
     task_ended: Notify,
+    /// Control requests whose reply is not written yet.
+    replies_due: std::cell::Cell<usize>,
 }
 
 /// A handle on the core.
@@ -93,6 +95,7 @@ impl Shared {
             kernel_wake: Arc::new(Notify::new()),
             tasks: std::cell::Cell::new(0),
             task_ended: Notify::new(),
+            replies_due: std::cell::Cell::new(0),
         })))
     }
 
@@ -137,14 +140,23 @@ impl Shared {
         });
     }
 
-    /// Waits until every connection's task has ended, for `limit` at the most.
+    /// Waits until every connection's task has ended and every reply is written, for `limit` at the most.
     pub async fn connections_closed(&self, limit: Duration) {
         let wait = async {
-            while self.0.tasks.get() > 0 {
+            while self.0.tasks.get() > 0 || self.0.replies_due.get() > 0 {
                 self.0.task_ended.notified().await;
             }
         };
         let _ = tokio::time::timeout(limit, wait).await;
+    }
+
+    /// Runs a control request to the last octet of its reply; [`Shared::connections_closed`] waits for it.
+    pub async fn with_reply_due<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.0.replies_due.set(self.0.replies_due.get() + 1);
+        let outcome = answer.await;
+        self.0.replies_due.set(self.0.replies_due.get() - 1);
+        self.0.task_ended.notify_one();
+        outcome
     }
 
     /// Carries out what the speaker wants, hands its events to the log and the monitors, wakes writers and timers.

@@ -241,7 +241,8 @@ impl Speaker {
         }
     }
 
-    fn forget_if_over(&mut self, id: PeerId) {
+    /// Forgets a peer that leaves, or that a range let in, when its last connection is gone.
+    pub(super) fn forget_if_over(&mut self, id: PeerId) {
         let Some(peer) = self.peers.by_id(id) else { return };
         if (peer.leaving || peer.dynamic) && peer.connections.iter().all(Option::is_none) {
             self.peers.remove(id);

@@ -19,6 +19,7 @@ impl Speaker {
             peer.session.handle_octets(now, direction, octets);
         }
         self.drain_session(now, id);
+        self.forget_if_over(id);
         self.settle(now);
     }
 
