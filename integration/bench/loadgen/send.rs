@@ -18,12 +18,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (local, peer): (IpAddr, IpAddr) = (arguments.need("local")?, arguments.need("peer")?);
     let identifier: Ipv4Addr = arguments.need("id")?;
     let (announcements, withdrawals) = (table::announcements(shape), table::withdrawals(shape));
-    let stream = bgp::connect(local, SocketAddr::new(peer, arguments.or("port", 179)?), Duration::from_secs(60))?;
-    let mut session = Session { stream, buffer: Vec::new(), heard: Heard::default() };
-    session.write(&bgp::open(shape.asn, identifier))?;
-    session.read_until("OPEN", |heard| heard.open)?;
-    session.write(&bgp::message(bgp::KEEPALIVE, &[]))?;
-    session.read_until("KEEPALIVE", |heard| heard.keepalive)?;
+    let server = SocketAddr::new(peer, arguments.or("port", 179)?);
+    let end = Instant::now() + Duration::from_secs(60);
+    // A daemon that listens before it has read its configuration hangs up: try again.
+    let mut session = loop {
+        match Session::begin(local, server, &bgp::open(shape.asn, identifier)) {
+            Ok(session) => break session,
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        }
+    };
     report(&json!({"event": "established", "at": now(), "routes": shape.routes(), "octets": announcements.len()}));
 
     let mut lines = Lines::default();
@@ -63,6 +67,16 @@ struct Session {
 }
 
 impl Session {
+    fn begin(local: IpAddr, server: SocketAddr, open: &[u8]) -> Result<Self> {
+        let stream = bgp::connect(local, server, Duration::from_secs(60))?;
+        let mut session = Self { stream, buffer: Vec::new(), heard: Heard::default() };
+        session.write(open)?;
+        session.read_until("OPEN", |heard| heard.open)?;
+        session.write(&bgp::message(bgp::KEEPALIVE, &[]))?;
+        session.read_until("KEEPALIVE", |heard| heard.keepalive)?;
+        Ok(session)
+    }
+
     /// Waits for octets from the peer (or room for ours, or a command) and takes in what has come.
     fn wait(&mut self, writable: bool, lines: Option<&mut Lines>) -> Result<()> {
         let events = libc::POLLIN | if writable { libc::POLLOUT } else { 0 };
