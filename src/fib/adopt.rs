@@ -177,7 +177,7 @@ impl Fib {
         stamp(now).wrapping_sub(row.stamp) < RECENT
     }
 
-    fn find(&self, vni: Vni, kernel: &KernelRow) -> Option<u32> {
+    pub(super) fn find(&self, vni: Vni, kernel: &KernelRow) -> Option<u32> {
         if kernel.mac == MacAddr::ZERO {
             return Some(self.find_flood(vni, &kernel.remote)?.1);
         }

@@ -136,31 +136,44 @@ pub struct RowDifference {
 }
 
 impl Fib {
-    /// What differs between a dump of a device and what it should hold, in the order of MACs. Changes nothing.
+    /// What differs between a dump of a device and what it should hold, in the order of MACs. Changes nothing. Costs a
+    /// look-up for each row of the dump; only where a row is missing in it, a walk over the table.
     pub fn diff(&self, vni: Vni, rows: &[KernelRow]) -> Vec<RowDifference> {
-        // Key: the MAC, and in the flood list the remote.
-        let key = |mac: MacAddr, remote: Remote| (mac, (mac == MacAddr::ZERO).then_some(remote));
-        let mut found: BTreeMap<_, &KernelRow> = rows.iter().map(|row| (key(row.mac, row.remote), row)).collect();
+        let slot = self.by_vni.get(&vni).copied();
         let mut differences = Vec::new();
-        for (mac, view) in self.device_rows(vni) {
-            let stands = match view.wanted.or(view.installed) {
-                Some(remote) => found.remove(&key(mac, remote)),
-                None => continue,
-            };
-            let stands_remote = stands.map(|row| row.remote);
-            let operators = stands.is_some_and(|row| !row.ext_learned);
-            if stands_remote == view.wanted || (operators && view.wanted.is_none()) {
-                continue;
+        let mut known: BTreeMap<u32, &KernelRow> = BTreeMap::new();
+        for row in rows {
+            match self.find(vni, row) {
+                // A dump under change repeats entries: the first says it all.
+                Some(id) => {
+                    known.entry(id).or_insert(row);
+                }
+                None if row.ext_learned => {
+                    let state = "not ours to our knowledge; removed at the next audit".to_owned();
+                    differences.push(RowDifference { vni, mac: row.mac, wanted: None, found: Some(row.remote), state });
+                }
+                None => {}
             }
-            let state = self.state_words(view.status);
-            differences.push(RowDifference { vni, mac, wanted: view.wanted, found: stands_remote, state });
         }
-        for row in found.values().filter(|row| row.ext_learned) {
-            let state = "not ours to our knowledge; removed at the next audit".to_owned();
-            differences.push(RowDifference { vni, mac: row.mac, wanted: None, found: Some(row.remote), state });
+        differences.extend(known.iter().filter_map(|(&id, row)| self.difference(vni, id, Some(row))));
+        if known.len() < self.row_count(vni) {
+            let ours = self.rows.iter().filter(|(id, row)| Some(row.device) == slot && !known.contains_key(id));
+            differences.extend(ours.filter_map(|(id, _)| self.difference(vni, id, None)));
         }
         differences.sort_by_key(|difference| (difference.mac, difference.wanted, difference.found));
         differences
+    }
+
+    /// How one row of ours differs from what stands for it in the kernel.
+    fn difference(&self, vni: Vni, id: u32, stands: Option<&KernelRow>) -> Option<RowDifference> {
+        let row = self.rows.row(id);
+        let view = self.view(id, row);
+        let found = stands.map(|row| row.remote);
+        let operators = stands.is_some_and(|row| !row.ext_learned);
+        if found == view.wanted || (operators && view.wanted.is_none()) {
+            return None;
+        }
+        Some(RowDifference { vni, mac: row.mac, wanted: view.wanted, found, state: self.state_words(view.status) })
     }
 
     fn state_words(&self, status: Status) -> String {
@@ -205,7 +218,7 @@ impl Fib {
         self.device_rows(vni).filter(|(mac, _)| *mac != MacAddr::ZERO)
     }
 
-    fn device_rows(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, RowView)> + '_ {
+    pub(super) fn device_rows(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, RowView)> + '_ {
         let slot = self.by_vni.get(&vni).copied();
         let rows = self.rows.iter().filter(move |(_, row)| Some(row.device) == slot);
         rows.map(|(id, row)| (row.mac, self.view(id, row)))
@@ -256,7 +269,7 @@ impl Fib {
         self.rows.memory() + self.retries.len() * 64
     }
 
-    fn view(&self, id: u32, row: &Row) -> RowView {
+    pub(super) fn view(&self, id: u32, row: &Row) -> RowView {
         let goal = row.goal();
         let status = if row.has(flag::FOREIGN) {
             Status::Operator
