@@ -46,12 +46,11 @@ pub fn remote_macs(namespace: &Namespace, device: &str) -> Result<BTreeMap<Strin
     // Permanent ones are the port's own addresses.
     let bridge: BTreeSet<&String> =
         rows.iter().filter(|row| row.master.is_some() && row.state != "permanent").map(|row| &row.mac).collect();
-    match vxlan.keys().find(|mac| !bridge.contains(mac)) {
-        Some(mac) => return Err(format!("{mac} is in the FDB of {device} but not in its bridge's")),
-        None => match bridge.into_iter().find(|mac| !vxlan.contains_key(*mac)) {
-            Some(mac) => return Err(format!("{mac} is in the bridge's FDB but not in that of {device}")),
-            None => {}
-        },
+    if let Some(mac) = vxlan.keys().find(|mac| !bridge.contains(mac)) {
+        return Err(format!("{mac} is in the FDB of {device} but not in its bridge's"));
+    }
+    if let Some(mac) = bridge.into_iter().find(|mac| !vxlan.contains_key(*mac)) {
+        return Err(format!("{mac} is in the bridge's FDB but not in that of {device}"));
     }
     Ok(vxlan)
 }
