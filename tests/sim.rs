@@ -1,0 +1,95 @@
+//! Many real daemons in simulated time: the `speaker` of every hypervisor and reflector, over simulated TCP and simulated
+//! kernels, with faults, against a model of what must come of it. See `sim/world.rs` for how, `sim/faults.rs` for what goes
+//! wrong, `sim/model.rs` for what must hold.
+//!
+//! - `cargo nextest run --test sim`: a fixed set of seeds.
+//! - `EVPND_SIM_SEED=7 cargo nextest run --test sim replay --no-capture`: one seed; `EVPND_SIM_TRACE=1` tells its story.
+//! - `EVPND_SIM_SECONDS=600 cargo nextest run --test sim new_seeds --no-capture`: new seeds for so long.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+#[path = "sim/faults.rs"]
+mod faults;
+#[path = "sim/kernel.rs"]
+mod kernel;
+#[path = "sim/model.rs"]
+mod model;
+#[path = "sim/net.rs"]
+mod net;
+#[path = "sim/room.rs"]
+mod room;
+#[path = "sim/scenario.rs"]
+mod scenario;
+#[path = "sim/world.rs"]
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use scenario::{Outcome, run};
+
+/// Seeds of the fixed set.
+const FIXED: std::ops::Range<u64> = 0..200;
+
+fn trace() -> bool {
+    std::env::var_os("EVPND_SIM_TRACE").is_some_and(|value| value != "0")
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// Runs one seed; a failure names the command that replays it.
+fn run_seed(seed: u64) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| run(seed, trace()))).unwrap_or_else(|why| {
+        let why = why.downcast_ref::<String>().cloned().or_else(|| why.downcast_ref::<&str>().map(|why| (*why).to_owned()));
+        panic!(
+            "seed {seed}: {}\nreplay: EVPND_SIM_SEED={seed} EVPND_SIM_TRACE=1 cargo nextest run --test sim replay --no-capture",
+            why.unwrap_or_default()
+        )
+    })
+}
+
+#[test]
+fn fixed_seeds() {
+    let mut total = Outcome::default();
+    for seed in FIXED {
+        total += run_seed(seed);
+    }
+    eprintln!("{} seeds: {total}", FIXED.end - FIXED.start);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    assert_eq!(run_seed(1).fingerprint, run_seed(1).fingerprint);
+}
+
+#[test]
+fn replay() {
+    if let Some(seed) = number("EVPND_SIM_SEED") {
+        let outcome = run_seed(seed);
+        eprintln!("seed {seed}: {outcome}");
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "how long to go on is the tester's time, not the fabric's")]
+fn new_seeds() {
+    let Some(seconds) = number("EVPND_SIM_SECONDS") else { return };
+    let begin = std::time::Instant::now();
+    let from = number("EVPND_SIM_SEED").unwrap_or_else(|| {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64) << 16
+    });
+    let keep_going = std::env::var_os("EVPND_SIM_KEEP_GOING").is_some();
+    let (mut total, mut seeds, mut failed) = (Outcome::default(), 0, Vec::new());
+    while begin.elapsed().as_secs() < seconds {
+        let seed = from + seeds;
+        seeds += 1;
+        match catch_unwind(|| run_seed(seed)) {
+            Ok(outcome) => total += outcome,
+            Err(why) if !keep_going => std::panic::resume_unwind(why),
+            Err(_) => failed.push(seed),
+        }
+    }
+    eprintln!("{seeds} new seeds from {from}: {total}; failed: {failed:?}");
+    assert!(failed.is_empty());
+}

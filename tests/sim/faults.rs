@@ -1,0 +1,533 @@
+//! What goes wrong, and what people and machines do: drawn from the seed before the run begins, carried out when due.
+//!
+//! Every kind has a switch in [`SWITCHES`]. Off are those that the present code does not promise to survive.
+
+use std::time::Duration;
+
+use evpnd::base::{MacAddr, Time, Vni};
+use evpnd::control::{Request, VniAdd};
+use evpnd::fib::Remote;
+use evpnd::wire::notification::cease;
+
+use super::kernel::Note;
+use super::model::Vm;
+use super::net::pair;
+use super::world::{Happening, World};
+use crate::tell;
+
+/// The kinds of faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Reset,
+    Cut,
+    Slow,
+    DeafLoop,
+    Crash,
+    Stop,
+    ReflectorCrash,
+    ReflectorStop,
+    KernelRefuses,
+    KernelSlow,
+    KernelSick,
+    RowDeleted,
+    HalfDeleted,
+    FloodDeleted,
+    RowReplaced,
+    Overflow,
+    DeviceRemoved,
+    ReloadVni,
+    RunTimeVni,
+    ClearNeighbor,
+    Requests,
+    Drain,
+    VmAppears,
+    VmMoves,
+    VmMovesLate,
+    VmBounces,
+    VmSilent,
+    VmPort,
+    VmGone,
+}
+
+/// Whether a kind is used, and how often beside the others.
+pub const SWITCHES: &[(Kind, bool, u64)] = &[
+    (Kind::Reset, true, 8),
+    (Kind::Cut, true, 5),
+    (Kind::Slow, true, 4),
+    (Kind::DeafLoop, true, 3),
+    (Kind::Crash, true, 6),
+    (Kind::Stop, true, 5),
+    (Kind::ReflectorCrash, true, 4),
+    (Kind::ReflectorStop, true, 3),
+    (Kind::KernelRefuses, true, 4),
+    (Kind::KernelSlow, true, 5),
+    (Kind::KernelSick, true, 3),
+    (Kind::RowDeleted, true, 5),
+    (Kind::HalfDeleted, true, 4),
+    (Kind::FloodDeleted, true, 4),
+    (Kind::RowReplaced, true, 3),
+    (Kind::Overflow, true, 4),
+    (Kind::DeviceRemoved, true, 3),
+    (Kind::ReloadVni, true, 4),
+    (Kind::RunTimeVni, true, 3),
+    (Kind::ClearNeighbor, true, 3),
+    (Kind::Requests, true, 4),
+    (Kind::Drain, true, 1),
+    (Kind::VmAppears, true, 12),
+    (Kind::VmMoves, true, 14),
+    (Kind::VmMovesLate, true, 14),
+    (Kind::VmBounces, true, 6),
+    (Kind::VmSilent, true, 3),
+    (Kind::VmPort, true, 4),
+    (Kind::VmGone, true, 6),
+];
+
+/// A fault with whom it strikes.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    Kind(Kind),
+    /// Part of a longer one.
+    Start(usize),
+    Stop(usize),
+    Kill(usize, u64),
+    EndOfKernelFault(usize),
+    EndOfOverflow(usize),
+    AddVni(usize, Vni),
+    Attach(usize, usize),
+    Detach(usize, Vni, u32),
+    RunTimeDelete(usize, Vni),
+    RunTimeAdd(usize, Vni),
+}
+
+impl World {
+    /// Draws the faults of a run that lasts `secs`.
+    pub fn draw_faults(&mut self, count: u64, secs: u64) {
+        let total: u64 = SWITCHES.iter().filter(|(_, on, _)| *on).map(|(_, _, weight)| weight).sum();
+        for _ in 0..count {
+            let mut draw = self.random.below(total);
+            let kind = SWITCHES.iter().filter(|(_, on, _)| *on).find(|(_, _, weight)| {
+                let hit = draw < *weight;
+                draw = draw.wrapping_sub(*weight);
+                hit
+            });
+            let Some((kind, _, _)) = kind else { continue };
+            let at = Duration::from_secs(5) + self.millis(secs * 1000);
+            self.schedule(at, Happening::Fault(Fault::Kind(*kind)));
+            // Trouble comes in bundles.
+            if self.random.below(4) == 0 {
+                let at = at + self.millis(2000);
+                self.schedule(at, Happening::Fault(Fault::Kind(*kind)));
+            }
+        }
+    }
+
+    fn any_node(&mut self, reflector: bool) -> Option<usize> {
+        let nodes: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].reflector == reflector).collect();
+        (!nodes.is_empty()).then(|| nodes[self.random.below(nodes.len() as u64) as usize])
+    }
+
+    fn any_session(&mut self) -> Option<(usize, usize)> {
+        let a = self.random.below(self.nodes.len() as u64) as usize;
+        let peers: Vec<_> = self.nodes[a].sessions.keys().copied().collect();
+        let b = peers.get(self.random.below(peers.len() as u64) as usize)?;
+        Some((a, self.node_at(*b)?))
+    }
+
+    fn any_row(&mut self, node: usize) -> Option<(Vni, MacAddr)> {
+        let rows: Vec<(Vni, MacAddr)> =
+            self.nodes[node].kernel.vxlans.iter().flat_map(|(vni, vxlan)| vxlan.rows.keys().map(|mac| (*vni, *mac))).collect();
+        rows.get(self.random.below(rows.len() as u64) as usize).copied()
+    }
+
+    fn any_vni(&mut self, node: usize) -> Option<Vni> {
+        let vnis: Vec<Vni> = self.nodes[node].vnis.iter().copied().collect();
+        vnis.get(self.random.below(vnis.len() as u64) as usize).copied()
+    }
+
+    fn lasting(&mut self) -> Duration {
+        let secs = [2, 20, 120, 300][self.random.below(4) as usize];
+        Duration::from_millis(100) + self.millis(secs * 1000)
+    }
+
+    /// Carries out one fault.
+    pub fn fault(&mut self, fault: Fault) {
+        match fault {
+            Fault::Kind(kind) => {
+                if self.model.quiet {
+                    return;
+                }
+                self.faults += 1;
+                tell!(self, "*** {kind:?}");
+                self.strike(kind);
+            }
+            Fault::Start(node) => self.start(node),
+            Fault::Stop(node) => self.stop(node),
+            Fault::Kill(node, life) => {
+                if self.nodes[node].life == life {
+                    self.finish_stop(node);
+                }
+            }
+            Fault::EndOfKernelFault(node) => {
+                let node = &mut self.nodes[node];
+                node.kernel.refuse_percent = 0;
+                node.slow_kernel_us = 0;
+                if let Some(room) = &mut node.room {
+                    room.sick = false;
+                }
+            }
+            Fault::EndOfOverflow(node) => {
+                self.nodes[node].kernel.deaf = false;
+                self.wake_room(node);
+            }
+            Fault::AddVni(node, vni) => {
+                self.nodes[node].vnis.insert(vni);
+                self.disturb_vni(node, vni);
+                self.reload(node, None);
+            }
+            Fault::Attach(vm, host) => self.attach(vm, host),
+            Fault::Detach(host, vni, port) => {
+                tell!(self, "{}: port {port} of VNI {vni} goes", self.nodes[host].name);
+                self.nodes[host].kernel.remove_port(vni, port);
+                self.wake_room(host);
+            }
+            Fault::RunTimeDelete(node, vni) => {
+                self.disturb_vni(node, vni);
+                self.nodes[node].run_time_vnis.remove(&vni);
+                tell!(self, "{}: vni del {vni}", self.nodes[node].name);
+                self.request(node, Request::VniDel { vni });
+            }
+            Fault::RunTimeAdd(node, vni) => {
+                self.disturb_vni(node, vni);
+                tell!(self, "{}: vni add {vni}", self.nodes[node].name);
+                if !self.nodes[node].draining && !self.nodes[node].stopping && self.nodes[node].speaker.is_some() {
+                    self.nodes[node].run_time_vnis.insert(vni);
+                    self.request(node, Request::VniAdd(VniAdd::new(vni)));
+                }
+            }
+        }
+    }
+
+    fn strike(&mut self, kind: Kind) {
+        let lasting = self.lasting();
+        match kind {
+            Kind::Reset => {
+                if let Some((a, b)) = self.any_session() {
+                    tell!(self, "between {} and {}", self.nodes[a].name, self.nodes[b].name);
+                    self.reset_between(a, b);
+                }
+            }
+            Kind::Cut | Kind::Slow => {
+                let Some((a, b)) = self.any_session() else { return };
+                tell!(self, "between {} and {} for {lasting:?}", self.nodes[a].name, self.nodes[b].name);
+                let until = self.now + lasting;
+                let all = self.random.below(4) == 0;
+                for other in 0..self.nodes.len() {
+                    if other != a && (all || other == b) {
+                        let map = if kind == Kind::Cut { &mut self.cut_until } else { &mut self.slow_until };
+                        let end = map.entry(pair(a, other)).or_insert(until);
+                        *end = until.max(*end);
+                        self.disturb_pair(a, other, until);
+                    }
+                }
+            }
+            Kind::DeafLoop => {
+                let node = self.random.below(self.nodes.len() as u64) as usize;
+                let until = self.now + lasting.min(Duration::from_secs(150));
+                self.deaf_until.insert(node, until);
+                for other in 0..self.nodes.len() {
+                    self.disturb_pair(node, other, until);
+                }
+            }
+            Kind::Crash | Kind::ReflectorCrash => {
+                let Some(node) = self.any_node(kind == Kind::ReflectorCrash) else { return };
+                if self.nodes[node].speaker.is_some() {
+                    self.kill(node);
+                    self.schedule(lasting, Happening::Fault(Fault::Start(node)));
+                }
+            }
+            Kind::Stop | Kind::ReflectorStop => {
+                let Some(node) = self.any_node(kind == Kind::ReflectorStop) else { return };
+                self.stop(node);
+                self.schedule(lasting + Duration::from_secs(4), Happening::Fault(Fault::Start(node)));
+            }
+            Kind::KernelRefuses | Kind::KernelSlow | Kind::KernelSick => {
+                let Some(node) = self.any_node(false) else { return };
+                tell!(self, "at {} for {lasting:?}", self.nodes[node].name);
+                let percent = [5, 30, 100][self.random.below(3) as usize];
+                let slow = [1_000, 50_000, 1_000_000][self.random.below(3) as usize];
+                let host = &mut self.nodes[node];
+                match kind {
+                    Kind::KernelRefuses => host.kernel.refuse_percent = percent,
+                    Kind::KernelSlow => host.slow_kernel_us = slow,
+                    _ => {
+                        if let Some(room) = &mut host.room {
+                            room.sick = true;
+                        }
+                    }
+                }
+                self.schedule(lasting, Happening::Fault(Fault::EndOfKernelFault(node)));
+            }
+            Kind::RowDeleted | Kind::HalfDeleted => {
+                let Some(node) = self.any_node(false) else { return };
+                let Some((vni, mac)) = self.any_row(node) else { return };
+                let vxlan_half = kind == Kind::RowDeleted || self.random.below(2) == 0;
+                let bridge_half = kind == Kind::RowDeleted || !vxlan_half;
+                tell!(self, "{}: VNI {vni} {mac}, vxlan {vxlan_half} bridge {bridge_half}", self.nodes[node].name);
+                self.nodes[node].kernel.delete(vni, mac, vxlan_half, bridge_half);
+                self.wake_room(node);
+            }
+            Kind::FloodDeleted => {
+                let Some(node) = self.any_node(false) else { return };
+                let Some(vni) = self.any_vni(node) else { return };
+                let remote = self.nodes[node].kernel.vxlans.get(&vni).and_then(|vxlan| vxlan.flood.keys().next().copied());
+                if let Some(remote) = remote {
+                    tell!(self, "{}: VNI {vni} {remote:?}", self.nodes[node].name);
+                    self.nodes[node].kernel.delete_flood(vni, remote);
+                    self.wake_room(node);
+                }
+            }
+            Kind::RowReplaced => {
+                let Some(node) = self.any_node(false) else { return };
+                let Some((vni, mac)) = self.any_row(node) else { return };
+                tell!(self, "{}: VNI {vni} {mac}", self.nodes[node].name);
+                self.nodes[node].kernel.operator_writes(vni, mac, Remote { ip: [192, 0, 2, 1].into(), vni: None });
+                self.wake_room(node);
+            }
+            Kind::Overflow => {
+                let Some(node) = self.any_node(false) else { return };
+                tell!(self, "at {} for {lasting:?}", self.nodes[node].name);
+                self.nodes[node].kernel.deaf = true;
+                self.schedule(lasting, Happening::Fault(Fault::EndOfOverflow(node)));
+            }
+            Kind::DeviceRemoved => {
+                let Some(node) = self.any_node(false) else { return };
+                let Some(vni) = self.any_vni(node) else { return };
+                tell!(self, "{}: VNI {vni}", self.nodes[node].name);
+                self.nodes[node].kernel.remove(vni);
+                self.disturb_vni(node, vni);
+                self.wake_room(node);
+            }
+            Kind::ReloadVni => {
+                let Some(node) = self.any_node(false) else { return };
+                let Some(vni) = self.any_vni(node) else { return };
+                tell!(self, "{}: VNI {vni} leaves the file for {lasting:?}", self.nodes[node].name);
+                self.nodes[node].vnis.remove(&vni);
+                self.disturb_vni(node, vni);
+                self.reload(node, None);
+                let short = self.random.below(2) == 0;
+                let after = if short { self.millis(50) } else { lasting };
+                self.schedule(after, Happening::Fault(Fault::AddVni(node, vni)));
+            }
+            Kind::RunTimeVni => {
+                let Some(node) = self.any_node(false) else { return };
+                let Some(vni) = self.model.vnis.iter().copied().find(|vni| !self.nodes[node].vnis.contains(vni)) else { return };
+                let short = |world: &mut Self| if world.random.below(2) == 0 { world.millis(20) } else { world.millis(60_000) };
+                let mut after = Duration::ZERO;
+                for round in 0..1 + self.random.below(3) {
+                    after += short(self);
+                    let next = if round == 0 && self.nodes[node].run_time_vnis.contains(&vni) { Fault::RunTimeDelete(node, vni) } else { Fault::RunTimeAdd(node, vni) };
+                    self.schedule(after, Happening::Fault(next));
+                    after += short(self) + short(self);
+                    self.schedule(after, Happening::Fault(Fault::RunTimeDelete(node, vni)));
+                    after += short(self);
+                    self.schedule(after, Happening::Fault(Fault::RunTimeAdd(node, vni)));
+                }
+            }
+            Kind::ClearNeighbor => {
+                let Some((a, b)) = self.any_session() else { return };
+                let address = self.nodes[b].address;
+                tell!(self, "{}: clear neighbor {address}", self.nodes[a].name);
+                self.request(a, Request::ClearNeighbor { address });
+            }
+            Kind::Requests => self.ask_everything(),
+            Kind::Drain => {
+                let Some(node) = self.any_node(false) else { return };
+                if self.nodes[node].speaker.is_some() && !self.nodes[node].stopping {
+                    tell!(self, "{} drains", self.nodes[node].name);
+                    self.nodes[node].draining = true;
+                    self.request(node, Request::Drain {});
+                    self.schedule(lasting + Duration::from_secs(30), Happening::Fault(Fault::Start(node)));
+                }
+            }
+            Kind::VmAppears => {
+                let Some(vm) = self.any_vm(false) else { return };
+                if let Some(host) = self.host_for(vm) {
+                    self.attach(vm, host);
+                }
+            }
+            Kind::VmMoves | Kind::VmMovesLate => {
+                let Some(vm) = self.any_vm(true) else { return };
+                self.move_vm(vm, kind == Kind::VmMovesLate);
+            }
+            Kind::VmBounces => {
+                let Some(vm) = self.any_vm(true) else { return };
+                let Some(home) = self.model.vms[vm].host else { return };
+                let late = self.random.below(2) == 0;
+                self.move_vm(vm, late);
+                let after = self.millis(3000);
+                self.schedule(after, Happening::Fault(Fault::Attach(vm, home)));
+            }
+            Kind::VmSilent => {
+                let Some(vm) = self.any_vm(true) else { return };
+                let until = self.now + lasting * 2;
+                tell!(self, "{} is silent until {until:?}", self.model.vms[vm].mac);
+                self.model.vms[vm].silent_until = until;
+            }
+            Kind::VmPort => {
+                let Some(vm) = self.any_vm(true) else { return };
+                if let Some(host) = self.model.vms[vm].host {
+                    self.detach_later(vm);
+                    self.attach(vm, host);
+                }
+            }
+            Kind::VmGone => {
+                let Some(vm) = self.any_vm(true) else { return };
+                tell!(self, "{} leaves", self.model.vms[vm].mac);
+                self.detach_later(vm);
+            }
+        }
+    }
+
+    fn any_vm(&mut self, attached: bool) -> Option<usize> {
+        let vms: Vec<usize> = (0..self.model.vms.len()).filter(|vm| self.model.vms[*vm].host.is_some() == attached).collect();
+        vms.get(self.random.below(vms.len() as u64) as usize).copied()
+    }
+
+    /// A host that has the VNI of a machine.
+    fn host_for(&mut self, vm: usize) -> Option<usize> {
+        let Vm { vni, host, .. } = self.model.vms[vm];
+        let hosts: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| !self.nodes[*node].reflector && self.model.home[*node].contains(&vni) && Some(*node) != host).collect();
+        hosts.get(self.random.below(hosts.len() as u64) as usize).copied()
+    }
+
+    fn move_vm(&mut self, vm: usize, late: bool) {
+        let Some(host) = self.host_for(vm) else { return };
+        if late {
+            let (old, Vm { vni, port, .. }) = (self.model.vms[vm].host, self.model.vms[vm]);
+            self.attach(vm, host);
+            if let Some(old) = old {
+                // The old host may hear it once more, and loses its port when it likes.
+                if self.random.below(3) == 0 {
+                    let mac = self.model.vms[vm].mac;
+                    self.nodes[old].kernel.hear(self.now, vni, mac, port);
+                    self.wake_room(old);
+                }
+                if self.random.below(4) > 0 {
+                    let after = self.millis(20_000);
+                    self.schedule(after, Happening::Fault(Fault::Detach(old, vni, port)));
+                }
+            }
+        } else {
+            self.detach(vm);
+            let after = self.millis(1000);
+            self.schedule(after, Happening::Fault(Fault::Attach(vm, host)));
+        }
+    }
+
+    /// The port goes at once, or never: then the bridge forgets the machine in time.
+    fn detach_later(&mut self, vm: usize) {
+        if self.random.below(3) > 0 {
+            self.detach(vm);
+        } else {
+            self.model.vms[vm].host = None;
+            self.model.vms[vm].turn += 1;
+            self.model.vms[vm].since = self.now;
+        }
+    }
+
+    /// Tells a daemon to end (SIGTERM).
+    pub fn stop(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) else { return };
+        node.stopping = true;
+        let life = node.life;
+        speaker.shutdown(now, "the daemon stops");
+        tell!(self, "{} is told to stop", self.nodes[index].name);
+        self.pump(index);
+        let after = self.millis(3000);
+        self.schedule(after, Happening::Fault(Fault::Kill(index, life)));
+    }
+
+    /// Its connections are closed: the kernel room ends what it has, then the process goes.
+    fn finish_stop(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if let Some(room) = &mut node.room {
+            while !room.commands.is_empty() {
+                room.step(&mut node.kernel, &mut self.random);
+            }
+            let writes = std::mem::take(&mut room.writes);
+            for written in writes {
+                self.check_write(index, written);
+            }
+        }
+        self.kill(index);
+    }
+
+    pub fn disturb_pair(&mut self, a: usize, b: usize, until: Time) {
+        let at = self.disturbed.entry(pair(a, b)).or_insert(until);
+        *at = until.max(*at);
+    }
+
+    pub fn disturb_vni(&mut self, node: usize, vni: Vni) {
+        self.model.vni_disturbed.insert((node, vni), self.now);
+    }
+
+    /// What an operator may ask at any time, even of a daemon that stops.
+    fn ask_everything(&mut self) {
+        let node = self.random.below(self.nodes.len() as u64) as usize;
+        self.request(node, Request::ShowStatus {});
+        self.request(node, Request::ShowNeighbors { address: None, after: None, limit: None });
+        self.request(node, Request::ShowVnis { vni: None, after: None, limit: None });
+        self.request(node, Request::ShowVteps { after: None, limit: None });
+        self.request(node, Request::ShowMacs { vni: None, mac: None, after: None, limit: None });
+        self.request(node, Request::ShowRoutes { route_type: None, vni: None, rd: None, neighbor: None, after: None, limit: None });
+        self.request(node, Request::Diff { after: None, limit: None });
+        if let Some(vm) = self.any_vm(true) {
+            let Vm { vni, mac, .. } = self.model.vms[vm];
+            self.request(node, Request::Explain { vni, mac });
+        }
+    }
+
+    /// Everything is mended: nothing new goes wrong from now on.
+    pub fn mend(&mut self) {
+        tell!(self, "=== quiet");
+        self.model.quiet = true;
+        let now = self.now;
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].stopping {
+                self.finish_stop(index);
+            }
+            if self.nodes[index].draining && self.nodes[index].speaker.is_some() {
+                self.kill(index);
+            }
+            let node = &mut self.nodes[index];
+            node.kernel.refuse_percent = 0;
+            node.kernel.deaf = false;
+            node.slow_kernel_us = 0;
+            if let Some(room) = &mut node.room {
+                room.sick = false;
+            }
+            let home: Vec<Vni> = self.model.home[index].iter().copied().collect();
+            self.nodes[index].vnis = home.into_iter().collect();
+            self.start(index);
+            self.reload(index, None);
+            // The operator takes rows away that were written by hand.
+            let rows: Vec<(Vni, MacAddr)> = self.nodes[index].kernel.vxlans.iter().flat_map(|(vni, vxlan)| {
+                vxlan.rows.values().filter(|row| !row.ext_learned).map(|row| (*vni, row.mac))
+            }).collect();
+            for (vni, mac) in rows {
+                self.nodes[index].kernel.delete(vni, mac, true, false);
+            }
+            self.wake_room(index);
+        }
+        self.cut_until.clear();
+        self.slow_until.clear();
+        self.deaf_until.clear();
+        for vm in &mut self.model.vms {
+            vm.silent_until = now;
+        }
+        let _ = (cease::ADMIN_SHUTDOWN, Note::Link);
+    }
+}

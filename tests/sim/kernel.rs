@@ -1,0 +1,224 @@
+//! The simulated Linux of one hypervisor: VXLAN FDBs, bridge FDBs and what it notifies of them. It outlives the daemon.
+//!
+//! A row of a remote MAC has two halves: the VXLAN device's own entry (MAC → VTEP) and the bridge's (MAC → VXLAN port). A
+//! local port that hears the MAC takes the bridge's half over and leaves the other; a write of ours takes it back, without
+//! a notification (the event socket filters what a control plane wrote). See `room.rs` for who reads the notifications.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use evpnd::base::{MacAddr, Time, Vni};
+use evpnd::fib::{KernelRow, Op, OpKind, Remote};
+
+/// A bridge forgets a silent station after this (the default of Linux).
+pub const AGEING_SECS: u64 = 300;
+
+/// Where a bridge believes a MAC to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At a local port, last heard at this time.
+    Port(u32, Time),
+    /// Behind the VXLAN device.
+    Tunnel,
+}
+
+/// What the event socket delivers, after its filter.
+#[derive(Debug, Clone, Copy)]
+pub enum Note {
+    /// A bridge port heard a MAC for the first time, or it came from elsewhere.
+    Heard(Vni, MacAddr, u32),
+    /// A bridge's entry for a local port went.
+    Unheard(Vni, MacAddr),
+    /// The bridge's half of a row went.
+    HalfGone(u32, MacAddr),
+    /// A VXLAN entry went.
+    RowGone(u32, KernelRow),
+    /// A VXLAN entry was written by somebody who is no control plane.
+    RowWritten(u32, KernelRow),
+    /// A VXLAN device went, or came.
+    Link(Vni),
+}
+
+/// One VXLAN device.
+#[derive(Debug, Clone, Default)]
+pub struct Vxlan {
+    pub ifindex: u32,
+    pub rows: BTreeMap<MacAddr, KernelRow>,
+    pub flood: BTreeMap<Remote, KernelRow>,
+}
+
+/// What a write changed, for the invariants.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    pub vni: Vni,
+    pub mac: MacAddr,
+    /// Where the row points now.
+    pub to: Option<Remote>,
+    pub was: Remote,
+}
+
+/// The kernel of one host.
+#[derive(Debug, Default)]
+pub struct Kernel {
+    pub vxlans: BTreeMap<Vni, Vxlan>,
+    pub bridges: BTreeMap<Vni, BTreeMap<MacAddr, Place>>,
+    next_ifindex: u32,
+    /// Notifications that nobody has read; `None` while nobody listens.
+    pub notes: Option<VecDeque<Note>>,
+    /// The event socket's buffer is full: everything is dropped.
+    pub deaf: bool,
+    /// Something was dropped since the reader was last told.
+    pub lost: bool,
+    /// Of a hundred writes so many are refused, with these errnos.
+    pub refuse_percent: u64,
+}
+
+impl Kernel {
+    fn note(&mut self, note: Note) {
+        let Some(notes) = &mut self.notes else { return };
+        if self.deaf {
+            self.lost = true;
+        } else {
+            notes.push_back(note);
+        }
+    }
+
+    /// A new VXLAN device for a VNI.
+    pub fn create(&mut self, vni: Vni) {
+        self.next_ifindex += 1;
+        let ifindex = 100 + self.next_ifindex;
+        self.vxlans.insert(vni, Vxlan { ifindex, ..Vxlan::default() });
+        self.bridges.entry(vni).or_default();
+        self.note(Note::Link(vni));
+    }
+
+    /// `ip link del`: its rows go with it, each with a notification.
+    pub fn remove(&mut self, vni: Vni) {
+        let Some(vxlan) = self.vxlans.remove(&vni) else { return };
+        if let Some(bridge) = self.bridges.get_mut(&vni) {
+            let halves: Vec<MacAddr> = bridge.iter().filter(|(_, place)| **place == Place::Tunnel).map(|(mac, _)| *mac).collect();
+            bridge.retain(|_, place| *place != Place::Tunnel);
+            for mac in halves {
+                self.note(Note::HalfGone(vxlan.ifindex, mac));
+            }
+        }
+        for row in vxlan.rows.values().chain(vxlan.flood.values()) {
+            self.note(Note::RowGone(vxlan.ifindex, *row));
+        }
+        self.note(Note::Link(vni));
+    }
+
+    fn vni_of(&self, ifindex: u32) -> Option<Vni> {
+        self.vxlans.iter().find(|(_, vxlan)| vxlan.ifindex == ifindex).map(|(vni, _)| *vni)
+    }
+
+    /// A frame of `mac` came in at a local port (`br_fdb_update`): whatever the bridge held is this port's now.
+    pub fn hear(&mut self, now: Time, vni: Vni, mac: MacAddr, port: u32) {
+        let old = self.bridges.entry(vni).or_default().insert(mac, Place::Port(port, now));
+        if !matches!(old, Some(Place::Port(at, _)) if at == port) {
+            self.note(Note::Heard(vni, mac, port));
+        }
+    }
+
+    /// A port left its bridge: its MACs go with it.
+    pub fn remove_port(&mut self, vni: Vni, port: u32) {
+        self.forget(vni, |place| matches!(place, Place::Port(at, _) if *at == port));
+    }
+
+    /// What no port has heard for long goes.
+    pub fn age(&mut self, now: Time) {
+        let vnis: Vec<Vni> = self.bridges.keys().copied().collect();
+        for vni in vnis {
+            self.forget(vni, |place| matches!(place, Place::Port(_, heard) if now.secs_since(*heard) >= AGEING_SECS));
+        }
+    }
+
+    fn forget(&mut self, vni: Vni, which: impl Fn(&Place) -> bool) {
+        let Some(bridge) = self.bridges.get_mut(&vni) else { return };
+        let gone: Vec<MacAddr> = bridge.iter().filter(|(_, place)| which(place)).map(|(mac, _)| *mac).collect();
+        bridge.retain(|_, place| !which(place));
+        for mac in gone {
+            self.note(Note::Unheard(vni, mac));
+        }
+    }
+
+    /// Somebody deletes what stands for a MAC: the VXLAN half, the bridge's half, or both.
+    pub fn delete(&mut self, vni: Vni, mac: MacAddr, vxlan_half: bool, bridge_half: bool) -> Option<KernelRow> {
+        let ifindex = self.vxlans.get(&vni)?.ifindex;
+        let bridge = self.bridges.entry(vni).or_default();
+        if bridge_half && bridge.get(&mac) == Some(&Place::Tunnel) {
+            bridge.remove(&mac);
+            self.note(Note::HalfGone(ifindex, mac));
+        }
+        let row = if vxlan_half { self.vxlans.get_mut(&vni)?.rows.remove(&mac) } else { None };
+        if let Some(row) = row {
+            self.note(Note::RowGone(ifindex, row));
+        }
+        row
+    }
+
+    /// Somebody deletes an entry of the flood list.
+    pub fn delete_flood(&mut self, vni: Vni, remote: Remote) -> bool {
+        let Some(vxlan) = self.vxlans.get_mut(&vni) else { return false };
+        let ifindex = vxlan.ifindex;
+        let Some(row) = vxlan.flood.remove(&remote) else { return false };
+        self.note(Note::RowGone(ifindex, row));
+        true
+    }
+
+    /// The operator writes a row by hand (`bridge fdb replace … self`, no EXT_LEARNED).
+    pub fn operator_writes(&mut self, vni: Vni, mac: MacAddr, remote: Remote) {
+        let Some(vxlan) = self.vxlans.get_mut(&vni) else { return };
+        let row = KernelRow { mac, remote, ext_learned: false, permanent: true };
+        vxlan.rows.insert(mac, row);
+        let ifindex = vxlan.ifindex;
+        self.note(Note::RowWritten(ifindex, row));
+    }
+
+    /// One write of a control plane. `Err`: the errno, and nothing changed.
+    pub fn write(&mut self, op: &Op) -> (Result<(), i32>, Option<Written>) {
+        const ENODEV: i32 = 19;
+        const ENOENT: i32 = 2;
+        let Some(vni) = self.vni_of(op.ifindex) else { return (Err(ENODEV), None) };
+        let remote = op.remote;
+        match op.kind {
+            OpKind::ReplaceUnicast => {
+                self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
+                let Some(vxlan) = self.vxlans.get_mut(&vni) else { return (Err(ENODEV), None) };
+                // Over an entry without EXT_LEARNED the flags stay as they were.
+                let new = KernelRow { mac: op.mac, remote, ext_learned: true, permanent: false };
+                let row = vxlan.rows.entry(op.mac).or_insert(new);
+                let was = std::mem::replace(&mut row.remote, remote);
+                (Ok(()), Some(Written { vni, mac: op.mac, to: Some(remote), was }))
+            }
+            OpKind::DeleteUnicast { self_only } => match self.delete(vni, op.mac, true, !self_only) {
+                Some(row) => (Ok(()), Some(Written { vni, mac: op.mac, to: None, was: row.remote })),
+                None => (Err(ENOENT), None),
+            },
+            OpKind::AppendFlood => {
+                let row = KernelRow { mac: MacAddr::ZERO, remote, ext_learned: true, permanent: true };
+                if let Some(vxlan) = self.vxlans.get_mut(&vni) {
+                    vxlan.flood.entry(remote).or_insert(row);
+                }
+                (Ok(()), None)
+            }
+            OpKind::DeleteFlood => (if self.delete_flood(vni, remote) { Ok(()) } else { Err(ENOENT) }, None),
+        }
+    }
+
+    /// The rows of a device as the kernel room reads them: those of a control plane without their bridge half do not count.
+    pub fn dump(&self, vni: Vni) -> Option<Vec<KernelRow>> {
+        let vxlan = self.vxlans.get(&vni)?;
+        let bridged: BTreeSet<MacAddr> = self.bridges.get(&vni).into_iter().flatten().filter(|(_, place)| **place == Place::Tunnel).map(|(mac, _)| *mac).collect();
+        let rows = vxlan.rows.values().filter(|row| !row.ext_learned || bridged.contains(&row.mac));
+        Some(vxlan.flood.values().chain(rows).copied().collect())
+    }
+
+    /// The stations at local ports.
+    pub fn stations(&self, vni: Vni) -> BTreeMap<MacAddr, u32> {
+        let port = |place: &Place| match place {
+            Place::Port(port, _) => Some(*port),
+            Place::Tunnel => None,
+        };
+        self.bridges.get(&vni).into_iter().flatten().filter_map(|(mac, place)| Some((*mac, port(place)?))).collect()
+    }
+}

@@ -1,0 +1,237 @@
+//! What the fabric's history says: where each machine is, and so what every kernel must hold. A few hundred lines that
+//! know nothing of BGP, against which the daemons are judged: after quiet in all things, and at any time for machines
+//! that never moved and whose path stayed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use evpnd::base::{MacAddr, Time, Vni};
+use evpnd::control::{Reply, Request};
+use evpnd::fib::Remote;
+
+use super::kernel::{Place, Written};
+use super::net::pair;
+use super::world::{Happening, World};
+use crate::tell;
+
+/// A session or a place that has stood for so long is taken for settled.
+const SETTLED: Duration = Duration::from_secs(40);
+
+/// A virtual machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Vm {
+    pub vni: Vni,
+    pub mac: MacAddr,
+    /// Where it is attached.
+    pub host: Option<usize>,
+    pub port: u32,
+    /// Since when it is there, or nowhere.
+    pub since: Time,
+    pub silent_until: Time,
+    pub heard: Time,
+    /// Which attachment speaks.
+    pub turn: u64,
+}
+
+/// The history.
+#[derive(Debug, Default)]
+pub struct Model {
+    pub vms: Vec<Vm>,
+    pub vnis: Vec<Vni>,
+    /// The VNIs that each node has in the end.
+    pub home: Vec<BTreeSet<Vni>>,
+    /// When a VNI last came, went or lost its device at a node.
+    pub vni_disturbed: BTreeMap<(usize, Vni), Time>,
+    /// No more faults.
+    pub quiet: bool,
+    next_port: u32,
+}
+
+impl World {
+    /// A machine is plugged in at a host, and speaks soon.
+    pub fn attach(&mut self, vm: usize, host: usize) {
+        self.model.next_port += 1;
+        let port = 1000 + self.model.next_port;
+        let now = self.now;
+        let machine = &mut self.model.vms[vm];
+        machine.host = Some(host);
+        machine.port = port;
+        machine.since = now;
+        machine.heard = now;
+        machine.turn += 1;
+        let (mac, turn) = (machine.mac, machine.turn);
+        tell!(self, "{mac} comes to {} at port {port}", self.nodes[host].name);
+        let after = self.millis(500);
+        self.schedule(after, Happening::Speaks(vm, turn));
+    }
+
+    /// A machine is unplugged: its port goes.
+    pub fn detach(&mut self, vm: usize) {
+        let now = self.now;
+        let machine = &mut self.model.vms[vm];
+        let Some(host) = machine.host.take() else { return };
+        machine.turn += 1;
+        machine.since = now;
+        let Vm { vni, port, mac, .. } = *machine;
+        tell!(self, "{mac} leaves {}", self.nodes[host].name);
+        self.nodes[host].kernel.remove_port(vni, port);
+        self.wake_room(host);
+    }
+
+    pub fn vm_speaks(&mut self, vm: usize, turn: u64) {
+        let Vm { vni, mac, host, port, silent_until, .. } = self.model.vms[vm];
+        let Some(host) = host.filter(|_| turn == self.model.vms[vm].turn) else { return };
+        let now = self.now;
+        if silent_until <= now {
+            self.model.vms[vm].heard = now;
+            self.nodes[host].kernel.hear(now, vni, mac, port);
+            self.wake_room(host);
+        }
+        let after = Duration::from_millis(500) + self.millis(9000);
+        self.schedule(after, Happening::Speaks(vm, turn));
+    }
+
+    fn session_settled(&self, a: usize, b: usize) -> bool {
+        let up = |from: usize, to: usize| self.nodes[from].sessions.get(&self.nodes[to].address).is_some_and(|since| *since + SETTLED <= self.now);
+        let calm = self.disturbed.get(&pair(a, b)).is_none_or(|until| *until + SETTLED <= self.now);
+        up(a, b) && up(b, a) && calm
+    }
+
+    /// Whether `host` has no excuse to forget where `vm` is.
+    fn is_steady(&self, vm: &Vm, host: usize) -> bool {
+        let Some(owner) = vm.host.filter(|owner| *owner != host) else { return false };
+        let calm = |since: Time| since + SETTLED + Duration::from_secs(20) <= self.now;
+        let calm_vni = |node: usize| self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].vnis.contains(&vm.vni);
+        let (here, there) = (&self.nodes[host], &self.nodes[owner]);
+        let alive = there.speaker.is_some() && !there.stopping && !there.draining && calm(there.started);
+        let spoke = vm.heard + Duration::from_secs(200) > self.now;
+        if !calm(vm.since) || !alive || !spoke || here.draining || !calm_vni(host) || !calm_vni(owner) {
+            return false;
+        }
+        // A host that began a moment ago keeps what it found, until everybody has said everything.
+        let adopting = here.alone_at == here.started && here.started + Duration::from_secs(110) > self.now;
+        let reflectors: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].reflector).collect();
+        if reflectors.is_empty() {
+            return self.session_settled(host, owner) || adopting;
+        }
+        let through = |r: &&usize| self.session_settled(owner, **r) && self.session_settled(**r, host);
+        let all_know = reflectors.iter().all(|r| self.session_settled(owner, *r));
+        reflectors.iter().any(|r| through(&r)) || (adopting && all_know)
+    }
+
+    /// A daemon wrote or deleted a row.
+    pub fn check_write(&mut self, host: usize, written: Written) {
+        let Some(vm) = self.model.vms.iter().find(|vm| vm.vni == written.vni && vm.mac == written.mac).copied() else { return };
+        let Some(owner) = vm.host else { return };
+        let right = Remote { ip: self.nodes[owner].address, vni: None };
+        tell!(self, "{} wrote {} VNI {}: {:?} → {:?}", self.nodes[host].name, vm.mac, vm.vni, written.was, written.to);
+        if written.was == right && written.to != Some(right) && self.is_steady(&vm, host) {
+            let (host, owner) = (&self.nodes[host].name, &self.nodes[owner].name);
+            panic!("{host} lost {} of VNI {}, which never left {owner}: {:?} → {:?}", vm.mac, vm.vni, written.was, written.to);
+        }
+    }
+
+    /// After quiet: everything is as the history says.
+    pub fn check_end(&mut self) {
+        let mut wrong = Vec::new();
+        for host in 0..self.nodes.len() {
+            self.check_daemon(host, &mut wrong);
+            if !self.nodes[host].reflector {
+                self.check_kernel(host, &mut wrong);
+            }
+        }
+        assert!(wrong.is_empty(), "after quiet:\n  {}", wrong.join("\n  "));
+    }
+
+    fn check_daemon(&mut self, index: usize, wrong: &mut Vec<String>) {
+        let name = self.nodes[index].name.clone();
+        let Some(speaker) = &self.nodes[index].speaker else {
+            wrong.push(format!("{name} does not run"));
+            return;
+        };
+        if speaker.has_work() {
+            wrong.push(format!("{name} has work left"));
+        }
+        if let Some((at, why)) = speaker.poll_timeout()
+            && at < self.now
+        {
+            wrong.push(format!("{name}: the timer \"{why}\" is in the past"));
+        }
+        let Some(Reply::Status(status)) = self.request(index, Request::ShowStatus {}) else {
+            wrong.push(format!("{name} does not tell its status"));
+            return;
+        };
+        if status.neighbors.up != status.neighbors.configured || status.neighbors.up == 0 {
+            wrong.push(format!("{name}: {} of {} sessions are up; {:?}", status.neighbors.up, status.neighbors.configured, status.warnings));
+        }
+        let rows = status.rows;
+        if rows.dirty + rows.in_flight + rows.failed > 0 || rows.wanted != rows.in_sync {
+            wrong.push(format!("{name}: rows are not settled: {rows:?}"));
+        }
+        if status.vnis.up != status.vnis.configured {
+            wrong.push(format!("{name}: {} of {} VNIs are ready", status.vnis.up, status.vnis.configured));
+        }
+        if self.nodes[index].sessions.len() as u64 != status.neighbors.up {
+            wrong.push(format!("{name}: told of {} sessions, has {}", self.nodes[index].sessions.len(), status.neighbors.up));
+        }
+        let expected = (0..self.nodes.len()).filter(|other| *other != index && self.are_peers(index, *other)).count() as u64;
+        if status.neighbors.up != expected {
+            wrong.push(format!("{name}: {} sessions, {expected} expected", status.neighbors.up));
+        }
+    }
+
+    fn are_peers(&self, a: usize, b: usize) -> bool {
+        let mesh = !self.nodes.iter().any(|node| node.reflector);
+        mesh || self.nodes[a].reflector || self.nodes[b].reflector
+    }
+
+    fn check_kernel(&self, host: usize, wrong: &mut Vec<String>) {
+        let node = &self.nodes[host];
+        let name = &node.name;
+        let has = |index: usize, vni: Vni| self.nodes[index].vnis.contains(&vni) || self.nodes[index].run_time_vnis.contains(&vni);
+        for &vni in &self.model.vnis {
+            let Some(vxlan) = node.kernel.vxlans.get(&vni) else {
+                if has(host, vni) {
+                    wrong.push(format!("{name}: VNI {vni} has no device"));
+                }
+                continue;
+            };
+            if !has(host, vni) {
+                wrong.push(format!("{name}: the device of VNI {vni} was left behind"));
+                continue;
+            }
+            let mut rows = BTreeMap::new();
+            let mut bridged = BTreeSet::new();
+            for vm in self.model.vms.iter().filter(|vm| vm.vni == vni) {
+                let Some(owner) = vm.host.filter(|owner| has(*owner, vni)) else { continue };
+                if owner == host {
+                    let place = node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&vm.mac));
+                    if !matches!(place, Some(Place::Port(port, _)) if *port == vm.port) {
+                        wrong.push(format!("{name}: VNI {vni} {} is here at port {}, but the bridge says {place:?}", vm.mac, vm.port));
+                    }
+                } else {
+                    rows.insert(vm.mac, self.nodes[owner].address);
+                    bridged.insert(vm.mac);
+                }
+            }
+            for mac in rows.keys().chain(vxlan.rows.keys()).collect::<BTreeSet<_>>() {
+                let (want, found) = (rows.get(mac), vxlan.rows.get(mac));
+                if want != found.map(|row| &row.remote.ip) || found.is_some_and(|row| row.remote.vni.is_some()) {
+                    wrong.push(format!("{name}: VNI {vni} {mac} must be at {want:?}, the kernel has {found:?}"));
+                }
+            }
+            let tunnels = node.kernel.bridges.get(&vni).into_iter().flatten().filter(|(_, place)| **place == Place::Tunnel);
+            let tunnels: BTreeSet<MacAddr> = tunnels.map(|(mac, _)| *mac).collect();
+            for mac in tunnels.symmetric_difference(&bridged) {
+                let (wanted, found) = (bridged.contains(mac), tunnels.contains(mac));
+                wrong.push(format!("{name}: VNI {vni} {mac} behind the tunnel in the bridge: wanted {wanted}, found {found}"));
+            }
+            let flood: BTreeSet<_> = vxlan.flood.keys().map(|remote| remote.ip).collect();
+            let others = (0..self.nodes.len()).filter(|other| *other != host && !self.nodes[*other].reflector && has(*other, vni));
+            let want: BTreeSet<_> = others.map(|other| self.nodes[other].address).collect();
+            if flood != want {
+                wrong.push(format!("{name}: VNI {vni} must flood to {want:?}, the kernel has {flood:?}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The kernel room of one daemon as the simulation plays it: commands in, events out, after `src/kernel/{worker,follow,
+//! manage,stations}.rs`. It dies with its daemon. What it does next among all that waits is chance.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use evpnd::base::{MacAddr, Random, Vni};
+use evpnd::fib::{
+    BatchDone, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, OpKind, ReadyDevice,
+};
+
+use super::kernel::{Kernel, Note, Written};
+
+/// One wanted device.
+#[derive(Debug, Default)]
+struct Managed {
+    /// ifindex told as ready.
+    told: Option<u32>,
+    stations: BTreeMap<MacAddr, u32>,
+    /// MACs that changed while a dump of stations runs.
+    touched: Option<BTreeSet<MacAddr>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Stations(Vni),
+    Rows(u64, Vni),
+}
+
+/// A dump under way: what it saw, once it saw it.
+#[derive(Debug)]
+enum Running {
+    Stations(Vni, Option<BTreeMap<MacAddr, u32>>),
+    Rows(u64, Vni, Option<Result<Vec<KernelRow>, String>>),
+}
+
+/// The state of the thread.
+#[derive(Debug)]
+pub struct Room {
+    pub commands: VecDeque<KernelCommand>,
+    pub events: VecDeque<KernelEvent>,
+    managed: BTreeMap<Vni, Managed>,
+    dirty: BTreeSet<Vni>,
+    echoes: BTreeSet<(u32, MacAddr)>,
+    jobs: VecDeque<Job>,
+    running: Option<Running>,
+    lost: u64,
+    resync: bool,
+    /// Dumps fail, batches cannot be sent.
+    pub sick: bool,
+    /// Removed devices: `true` for the model of what evpnd made.
+    pub writes: Vec<Written>,
+    /// Devices that this room removed because it was asked to.
+    pub removed: Vec<Vni>,
+    /// The daemon said that it is done.
+    pub stopped: bool,
+}
+
+impl Room {
+    /// Begins to listen.
+    pub fn open(kernel: &mut Kernel) -> Self {
+        kernel.notes = Some(VecDeque::new());
+        kernel.lost = false;
+        Self {
+            commands: VecDeque::new(),
+            events: VecDeque::new(),
+            managed: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            echoes: BTreeSet::new(),
+            jobs: VecDeque::new(),
+            running: None,
+            lost: 0,
+            resync: true,
+            sick: false,
+            writes: Vec::new(),
+            removed: Vec::new(),
+            stopped: false,
+        }
+    }
+
+    /// Whether it has anything to do.
+    pub fn is_busy(&self, kernel: &Kernel) -> bool {
+        !self.commands.is_empty()
+            || kernel.notes.as_ref().is_some_and(|notes| !notes.is_empty())
+            || kernel.lost
+            || self.resync
+            || !self.dirty.is_empty()
+            || !self.jobs.is_empty()
+            || self.running.is_some()
+    }
+
+    /// Does one thing. Writes are listed in `writes`.
+    pub fn step(&mut self, kernel: &mut Kernel, random: &mut Random) {
+        let waiting = kernel.notes.as_ref().map_or(0, VecDeque::len);
+        match random.below(4) {
+            0 if waiting > 0 || kernel.lost => self.read_notes(kernel, random),
+            1 if self.running.is_some() || !self.jobs.is_empty() => self.dump(kernel),
+            2 if waiting == 0 && !kernel.lost && (self.resync || !self.dirty.is_empty()) => self.settle(kernel),
+            _ => {
+                if let Some(command) = self.commands.pop_front() {
+                    self.command(kernel, random, command);
+                } else if waiting > 0 || kernel.lost {
+                    self.read_notes(kernel, random);
+                } else if self.resync || !self.dirty.is_empty() {
+                    self.settle(kernel);
+                } else {
+                    self.dump(kernel);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, kernel: &mut Kernel, random: &mut Random, command: KernelCommand) {
+        match command {
+            KernelCommand::Devices(specs) => {
+                let wanted: BTreeSet<Vni> = specs.iter().map(|spec| spec.vni).collect();
+                let dropped: Vec<Vni> = self.managed.keys().filter(|vni| !wanted.contains(vni)).copied().collect();
+                for vni in dropped {
+                    self.lose(vni, "it is not configured any more");
+                    self.managed.remove(&vni);
+                }
+                for vni in wanted {
+                    self.managed.entry(vni).or_default();
+                    self.dirty.insert(vni);
+                }
+            }
+            KernelCommand::Write(batch) => {
+                let mut done = BatchDone { id: batch.id, ..BatchDone::default() };
+                // A batch that cannot be sent may have been carried out in part.
+                let until = if self.sick && random.below(3) == 0 {
+                    done.fatal = Some("rows could not be written: no buffer space".to_owned());
+                    random.below(batch.ops.len() as u64 + 1) as usize
+                } else {
+                    batch.ops.len()
+                };
+                for (index, op) in batch.ops.iter().enumerate().take(until) {
+                    let vni = self.managed.iter().find(|(_, managed)| managed.told == Some(op.ifindex)).map(|(vni, _)| *vni);
+                    if kernel.refuse_percent > 0 && random.below(100) < kernel.refuse_percent {
+                        let errno = [12, 105, 16, 28][random.below(4) as usize];
+                        done.errors.push((index as u32, errno));
+                        continue;
+                    }
+                    let (outcome, written) = kernel.write(op);
+                    self.writes.extend(written);
+                    match (outcome, op.kind) {
+                        (Ok(()), OpKind::DeleteUnicast { .. }) => {
+                            self.echoes.insert((op.ifindex, op.mac));
+                        }
+                        (Ok(()), OpKind::ReplaceUnicast) if done.fatal.is_none() => {
+                            // A local MAC that we made remote: the kernel tells nobody.
+                            if let Some(managed) = vni.and_then(|vni| self.managed.get_mut(&vni)) {
+                                managed.gone(op.mac);
+                            }
+                        }
+                        (Err(2), OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood) | (Ok(()), _) => {}
+                        (Err(errno), _) => done.errors.push((index as u32, errno)),
+                    }
+                }
+                self.events.push_back(KernelEvent::BatchDone(done));
+            }
+            KernelCommand::Dump { token, vni } => self.jobs.push_back(Job::Rows(token, vni)),
+            KernelCommand::GetRow { token, vni, mac } => {
+                let row = kernel.vxlans.get(&vni).and_then(|vxlan| vxlan.rows.get(&mac)).map(|row| format!("{row:?}"));
+                self.events.push_back(KernelEvent::Row { token, row });
+            }
+            KernelCommand::Remove { vnis } => {
+                for &vni in &vnis {
+                    self.lose(vni, "evpnd leaves the fabric");
+                    self.managed.remove(&vni);
+                    self.removed.push(vni);
+                    kernel.remove(vni);
+                }
+                self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
+            }
+            KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_iter().map(|(_, vni)| Job::Stations(vni))),
+            KernelCommand::Stop => self.stopped = true,
+        }
+    }
+
+    fn ready(&self) -> BTreeMap<u32, Vni> {
+        self.managed.iter().filter_map(|(vni, managed)| Some((managed.told?, *vni))).collect()
+    }
+
+    fn lose(&mut self, vni: Vni, reason: &str) {
+        let Some(managed) = self.managed.get_mut(&vni) else { return };
+        if managed.told.is_some() {
+            *managed = Managed::default();
+            self.events.push_back(KernelEvent::DeviceGone { vni, reason: reason.to_owned() });
+        }
+    }
+
+    /// Judges one device, or reads everything again.
+    fn settle(&mut self, kernel: &mut Kernel) {
+        if std::mem::take(&mut self.resync) {
+            self.echoes.clear();
+            self.dirty.extend(self.managed.keys());
+            self.jobs.extend(self.ready().into_values().map(Job::Stations));
+            return;
+        }
+        let Some(vni) = self.dirty.pop_first() else { return };
+        let ifindex = kernel.vxlans.get(&vni).map(|vxlan| vxlan.ifindex);
+        if self.managed.get(&vni).is_some_and(|managed| managed.told.is_some() && managed.told != ifindex) {
+            self.lose(vni, "the VXLAN device was removed");
+        }
+        let Some(managed) = self.managed.get_mut(&vni) else { return };
+        match ifindex {
+            None => {
+                kernel.create(vni);
+                self.dirty.insert(vni);
+            }
+            Some(ifindex) if managed.told.is_none() => {
+                managed.told = Some(ifindex);
+                self.events.push_back(KernelEvent::Device(DeviceState::Ready(ready_device(vni, ifindex))));
+                self.jobs.push_back(Job::Stations(vni));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn dump(&mut self, kernel: &Kernel) {
+        match self.running.take() {
+            None => {
+                let Some(job) = self.jobs.pop_front() else { return };
+                let (Job::Stations(vni) | Job::Rows(_, vni)) = job;
+                let managed = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some());
+                match (job, managed) {
+                    (Job::Stations(_), Some(managed)) => {
+                        managed.touched = Some(BTreeSet::new());
+                        self.running = Some(Running::Stations(vni, None));
+                    }
+                    (Job::Stations(_), None) => {}
+                    (Job::Rows(token, _), Some(_)) => self.running = Some(Running::Rows(token, vni, None)),
+                    (Job::Rows(token, _), None) => {
+                        let rows = Err(format!("VNI {vni} has no device that is ready"));
+                        self.events.push_back(KernelEvent::Rows { token, vni, rows });
+                    }
+                }
+            }
+            Some(Running::Stations(vni, None)) => self.running = Some(Running::Stations(vni, Some(kernel.stations(vni)))),
+            Some(Running::Rows(token, vni, None)) => {
+                let rows = kernel.dump(vni).ok_or_else(|| "No such device".to_owned());
+                let rows = if self.sick { Err("Interrupted".to_owned()) } else { rows };
+                self.running = Some(Running::Rows(token, vni, Some(rows)));
+            }
+            Some(Running::Stations(vni, Some(found))) => {
+                let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some()) else { return };
+                let touched = managed.touched.take().unwrap_or_default();
+                managed.stations.retain(|mac, _| touched.contains(mac));
+                managed.stations.extend(found.into_iter().filter(|(mac, _)| !touched.contains(mac)));
+                let macs = managed.stations.iter().map(|(mac, port)| local_mac(vni, *mac, *port)).collect();
+                self.events.push_back(KernelEvent::LocalMacs { vni, macs });
+            }
+            Some(Running::Rows(token, vni, Some(rows))) => self.events.push_back(KernelEvent::Rows { token, vni, rows }),
+        }
+    }
+
+    fn read_notes(&mut self, kernel: &mut Kernel, random: &mut Random) {
+        if std::mem::take(&mut kernel.lost) {
+            self.lost += 1;
+            self.resync = true;
+            self.events.push_back(KernelEvent::Overflow { lost: self.lost });
+        }
+        let Some(notes) = &mut kernel.notes else { return };
+        let count = 1 + random.below(notes.len() as u64 + 1) as usize;
+        let slice: Vec<Note> = notes.drain(..count.min(notes.len())).collect();
+        let ready = self.ready();
+        let (mut gone, mut halves, mut half) = (Vec::new(), Vec::new(), None);
+        for note in slice {
+            match note {
+                Note::Heard(vni, mac, port) => {
+                    if let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some())
+                        && managed.heard(mac, port)
+                    {
+                        self.events.push_back(KernelEvent::LocalMac(local_mac(vni, mac, port)));
+                    }
+                }
+                Note::Unheard(vni, mac) => {
+                    if let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some())
+                        && managed.gone(mac)
+                    {
+                        self.events.push_back(KernelEvent::LocalMacGone { vni, mac });
+                    }
+                }
+                Note::HalfGone(ifindex, mac) => {
+                    if ready.contains_key(&ifindex) && !self.echoes.contains(&(ifindex, mac)) {
+                        halves.extend(half.replace((ifindex, mac)));
+                    }
+                }
+                Note::RowGone(ifindex, row) => {
+                    if half == Some((ifindex, row.mac)) {
+                        half = None;
+                    }
+                    if let Some(&vni) = ready.get(&ifindex)
+                        && (row.mac == MacAddr::ZERO || !self.echoes.remove(&(ifindex, row.mac)))
+                    {
+                        gone.push((vni, row));
+                    }
+                }
+                Note::RowWritten(ifindex, row) => {
+                    if let Some(&vni) = ready.get(&ifindex) {
+                        self.events.push_back(KernelEvent::RowChanged { vni, row });
+                    }
+                }
+                Note::Link(vni) => {
+                    if self.managed.contains_key(&vni) {
+                        self.dirty.insert(vni);
+                    }
+                }
+            }
+        }
+        self.events.extend(gone.into_iter().map(|(vni, row)| KernelEvent::RowGone { vni, row }));
+        for (ifindex, mac) in halves.into_iter().chain(half) {
+            let Some(&vni) = ready.get(&ifindex) else { continue };
+            let Some(vxlan) = kernel.vxlans.get(&vni).filter(|vxlan| vxlan.ifindex == ifindex) else { continue };
+            // It stands again, or a local port has it.
+            let stands = kernel.bridges.get(&vni).is_some_and(|bridge| bridge.contains_key(&mac));
+            if let (false, Some(row)) = (stands, vxlan.rows.get(&mac)) {
+                self.events.push_back(KernelEvent::RowGone { vni, row: *row });
+            }
+        }
+    }
+}
+
+impl Managed {
+    fn heard(&mut self, mac: MacAddr, port: u32) -> bool {
+        self.touch(mac);
+        self.stations.insert(mac, port) != Some(port)
+    }
+
+    fn gone(&mut self, mac: MacAddr) -> bool {
+        self.touch(mac);
+        self.stations.remove(&mac).is_some()
+    }
+
+    fn touch(&mut self, mac: MacAddr) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(mac);
+        }
+    }
+}
+
+fn local_mac(vni: Vni, mac: MacAddr, port: u32) -> LocalMac {
+    LocalMac { vni, mac, port, port_name: format!("tap{port}"), is_static: false }
+}
+
+fn ready_device(vni: Vni, ifindex: u32) -> ReadyDevice {
+    ReadyDevice {
+        vni,
+        ifindex,
+        device: format!("vxlan{vni}"),
+        bridge_ifindex: 5000 + vni.get(),
+        bridge: format!("br{vni}"),
+        local: Some([10, 0, 0, 1].into()),
+        port: 4789,
+        mtu: 1450,
+        made_device: true,
+        made_bridge: true,
+        up: true,
+        warnings: Vec::new(),
+    }
+}

@@ -1,0 +1,478 @@
+//! The fabric in virtual time: its nodes, the queue of what happens next, and the rim of each daemon (`src/io/core.rs`).
+//!
+//! Everything comes from one seed: the same seed gives the same run, octet by octet. Read `run` first; `net.rs` plays TCP,
+//! `kernel.rs` and `room.rs` play Linux, `faults.rs` breaks things, `model.rs` knows how it must end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use evpnd::base::{Random, Time, Vni};
+use evpnd::config;
+use evpnd::control::{Event, Reply, Request};
+use evpnd::fib::KernelCommand;
+use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
+
+use super::faults::Fault;
+use super::kernel::Kernel;
+use super::model::Model;
+use super::net::Wire;
+use super::room::Room;
+
+/// What happens at a point in time.
+#[derive(Debug)]
+pub enum Happening {
+    /// A SYN, its answer, its refusal.
+    Arrives(u64),
+    Connected(u64),
+    Refused(u64),
+    /// A connection's writer has its turn.
+    Transmit(u64, usize),
+    /// Octets are at this end.
+    Deliver(u64, usize),
+    /// Two seconds after a close.
+    LastWords(u64, usize),
+    /// A walk goes on.
+    Work(usize),
+    /// The kernel room does something.
+    Room(usize),
+    /// The loop takes what the kernel room has to say.
+    KernelEvents(usize),
+    /// A virtual machine speaks.
+    Speaks(usize, u64),
+    /// Bridges forget.
+    Ageing,
+    Fault(Fault),
+}
+
+/// A host with its daemon, or a reflector.
+pub struct Node {
+    pub name: String,
+    pub address: IpAddr,
+    pub reflector: bool,
+    /// The part of its configuration that does not change.
+    pub head: String,
+    /// Its VNIs as the file has them.
+    pub vnis: BTreeSet<Vni>,
+    /// VNIs added by request.
+    pub run_time_vnis: BTreeSet<Vni>,
+    pub speaker: Option<Speaker>,
+    /// Which process it is.
+    pub life: u64,
+    pub started: Time,
+    /// It was told to stop and says its last words.
+    pub stopping: bool,
+    /// It drains, or drained.
+    pub draining: bool,
+    pub kept: KeptState,
+    pub kernel: Kernel,
+    pub room: Option<Room>,
+    pub conns: BTreeMap<ConnId, (u64, usize)>,
+    /// Sessions that are up, since when.
+    pub sessions: BTreeMap<IpAddr, Time>,
+    /// The last time that it had no session at all, or came to life.
+    pub alone_at: Time,
+    work_scheduled: bool,
+    room_scheduled: bool,
+    events_scheduled: bool,
+    /// Commands of a slow kernel take this much longer, microseconds.
+    pub slow_kernel_us: u64,
+    armed: Option<(Time, Time)>,
+    requests: u64,
+    pub replies: BTreeMap<RequestId, Reply>,
+    /// Its timers did not move on, so many times in a row.
+    stuck: u32,
+}
+
+impl Node {
+    pub fn config_text(&self) -> String {
+        let mut text = self.head.clone();
+        for vni in &self.vnis {
+            text += &format!("[[vni]]\nid = {vni}\n");
+        }
+        text
+    }
+}
+
+/// The fabric.
+pub struct World {
+    pub seed: u64,
+    pub random: Random,
+    pub now: Time,
+    queue: BTreeMap<(Time, u64), Happening>,
+    next: u64,
+    pub nodes: Vec<Node>,
+    pub wires: BTreeMap<u64, Wire>,
+    pub next_wire: u64,
+    pub latency_us: u64,
+    pub cut_until: BTreeMap<(usize, usize), Time>,
+    pub slow_until: BTreeMap<(usize, usize), Time>,
+    /// The last time that something was wrong between two nodes.
+    pub disturbed: BTreeMap<(usize, usize), Time>,
+    /// Nodes whose loop reads no socket.
+    pub deaf_until: BTreeMap<usize, Time>,
+    pub model: Model,
+    pub trace: bool,
+    pub steps: u64,
+    pub faults: u64,
+    /// Of everything that happened, so that two runs can be compared.
+    pub fingerprint: u64,
+}
+
+/// Writes a line of the story where it is wanted.
+#[macro_export]
+macro_rules! tell {
+    ($world:expr, $($what:tt)*) => {
+        if $world.trace {
+            eprintln!("{:>13.6} {}", $world.now.micros() as f64 / 1e6, format!($($what)*));
+        }
+    };
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> Self {
+        Self {
+            seed,
+            random: Random::new(seed),
+            now: Time::ZERO,
+            queue: BTreeMap::new(),
+            next: 0,
+            nodes: Vec::new(),
+            wires: BTreeMap::new(),
+            next_wire: 0,
+            latency_us: 0,
+            cut_until: BTreeMap::new(),
+            slow_until: BTreeMap::new(),
+            disturbed: BTreeMap::new(),
+            deaf_until: BTreeMap::new(),
+            model: Model::default(),
+            trace,
+            steps: 0,
+            faults: 0,
+            fingerprint: 0,
+        }
+    }
+
+    pub fn add_node(&mut self, name: String, address: IpAddr, reflector: bool, head: String, vnis: BTreeSet<Vni>) {
+        self.nodes.push(Node {
+            name,
+            address,
+            reflector,
+            head,
+            vnis,
+            run_time_vnis: BTreeSet::new(),
+            speaker: None,
+            life: 0,
+            started: Time::ZERO,
+            stopping: false,
+            draining: false,
+            kept: KeptState::default(),
+            kernel: Kernel::default(),
+            room: None,
+            conns: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            alone_at: Time::ZERO,
+            work_scheduled: false,
+            room_scheduled: false,
+            events_scheduled: false,
+            slow_kernel_us: 0,
+            armed: None,
+            requests: 0,
+            replies: BTreeMap::new(),
+            stuck: 0,
+        });
+    }
+
+    pub fn schedule(&mut self, after: Duration, what: Happening) {
+        self.next += 1;
+        self.queue.insert((self.now + after, self.next), what);
+    }
+
+    /// A number of milliseconds below `bound`, as a duration.
+    pub fn millis(&mut self, bound: u64) -> Duration {
+        Duration::from_micros(self.random.below(bound * 1000))
+    }
+
+    /// Lets time pass until `until`.
+    pub fn run(&mut self, until: Time) {
+        loop {
+            let timer = self.next_timer();
+            let happening = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let timer_first = timer.is_some_and(|(at, _)| happening.is_none_or(|happening| at < happening));
+            let Some(at) = (if timer_first { timer.map(|(at, _)| at) } else { happening }) else { break };
+            if at > until {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.steps += 1;
+            assert!(self.steps < 20_000_000, "the fabric finds no rest");
+            if timer_first {
+                if let Some((_, node)) = timer {
+                    self.serve_timer(node);
+                }
+            } else if let Some((_, happening)) = self.queue.pop_first() {
+                self.happen(happening);
+            }
+            self.fingerprint = (self.fingerprint ^ self.now.micros()).wrapping_mul(0x100_0000_01b3).rotate_left(7);
+        }
+        self.now = until;
+    }
+
+    /// The first timer of all daemons, a little late as timers are.
+    fn next_timer(&mut self) -> Option<(Time, usize)> {
+        let mut first: Option<(Time, usize)> = None;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let Some(speaker) = &node.speaker else { continue };
+            // A process that was told to stop serves no timers any more.
+            let Some((due, _)) = speaker.poll_timeout().filter(|_| !node.stopping) else { continue };
+            let fires = match node.armed {
+                Some((armed, fires)) if armed == due => fires,
+                _ => due.max(self.now) + Duration::from_micros(self.random.below(1500)),
+            };
+            node.armed = Some((due, fires));
+            if first.is_none_or(|(at, _)| fires < at) {
+                first = Some((fires, index));
+            }
+        }
+        first
+    }
+
+    fn serve_timer(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.armed = None;
+        let Some(speaker) = node.speaker.as_mut() else { return };
+        speaker.handle_timeout(now);
+        match speaker.poll_timeout() {
+            Some((at, why)) if at <= now => {
+                node.stuck += 1;
+                assert!(node.stuck < 5, "{}: a timer is served and stays in the past: {why}", node.name);
+            }
+            _ => node.stuck = 0,
+        }
+        self.pump(index);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrives(wire) => self.arrives(wire),
+            Happening::Connected(wire) => self.connected(wire),
+            Happening::Refused(wire) => self.refused(wire),
+            Happening::Transmit(wire, side) => self.transmit(wire, side),
+            Happening::Deliver(wire, side) => self.deliver(wire, side),
+            Happening::LastWords(wire, side) => self.last_words(wire, side),
+            Happening::Work(node) => {
+                let now = self.now;
+                let index = node;
+                let node = &mut self.nodes[index];
+                node.work_scheduled = false;
+                if let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) {
+                    speaker.handle_work(now);
+                    self.pump(index);
+                }
+            }
+            Happening::Room(node) => self.room_step(node),
+            Happening::KernelEvents(node) => self.take_kernel_events(node),
+            Happening::Speaks(vm, turn) => self.vm_speaks(vm, turn),
+            Happening::Ageing => {
+                let now = self.now;
+                for node in &mut self.nodes {
+                    node.kernel.age(now);
+                }
+                self.wake_rooms();
+                self.schedule(Duration::from_secs(20), Happening::Ageing);
+            }
+            Happening::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    /// Whoever has notifications reads them.
+    pub fn wake_rooms(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.wake_room(node);
+        }
+    }
+
+    pub fn wake_room(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(room) = &node.room else { return };
+        if !node.room_scheduled && room.is_busy(&node.kernel) {
+            node.room_scheduled = true;
+            let after = Duration::from_micros(5 + self.random.below(200) + self.random.below(node.slow_kernel_us + 1));
+            self.schedule(after, Happening::Room(index));
+        }
+    }
+
+    fn room_step(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.room_scheduled = false;
+        let Some(room) = &mut node.room else { return };
+        if room.is_busy(&node.kernel) {
+            room.step(&mut node.kernel, &mut self.random);
+        }
+        let writes = std::mem::take(&mut room.writes);
+        let has_events = !room.events.is_empty();
+        assert!(room.events.len() < 10_000 && room.commands.len() < 200, "{}: queues of the kernel room grow", node.name);
+        for written in writes {
+            self.check_write(index, written);
+        }
+        self.wake_room(index);
+        if has_events {
+            self.wake_loop(index);
+        }
+    }
+
+    fn wake_loop(&mut self, index: usize) {
+        if !std::mem::replace(&mut self.nodes[index].events_scheduled, true) {
+            let after = Duration::from_micros(self.random.below(400));
+            self.schedule(after, Happening::KernelEvents(index));
+        }
+    }
+
+    fn take_kernel_events(&mut self, index: usize) {
+        let now = self.now;
+        let take = 1 + self.random.below(20);
+        let node = &mut self.nodes[index];
+        node.events_scheduled = false;
+        let (Some(speaker), Some(room), false) = (&mut node.speaker, &mut node.room, node.stopping) else { return };
+        for _ in 0..take {
+            let Some(event) = room.events.pop_front() else { break };
+            if self.trace {
+                eprintln!("{:>13.6} {} kernel: {event:?}", now.micros() as f64 / 1e6, node.name);
+            }
+            speaker.handle_kernel(now, event);
+        }
+        speaker.handle_work(now);
+        if !room.events.is_empty() {
+            self.wake_loop(index);
+        }
+        self.pump(index);
+    }
+
+    /// Carries out what a speaker wants.
+    pub fn pump(&mut self, index: usize) {
+        loop {
+            let node = &mut self.nodes[index];
+            let Some(speaker) = node.speaker.as_mut() else { return };
+            while let Some(event) = speaker.poll_event() {
+                if self.trace {
+                    eprintln!("{:>13.6} {}: {event}", self.now.micros() as f64 / 1e6, node.name);
+                }
+                match event {
+                    Event::SessionUp { neighbor, .. } => {
+                        node.sessions.insert(neighbor, self.now);
+                    }
+                    Event::SessionDown { neighbor, .. } => {
+                        node.sessions.remove(&neighbor);
+                        if node.sessions.is_empty() {
+                            node.alone_at = self.now;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            let Some(action) = speaker.poll_action() else { break };
+            self.carry_out(index, action);
+        }
+        self.wake_writers(index);
+        let node = &mut self.nodes[index];
+        if node.speaker.as_ref().is_some_and(Speaker::has_work) && !std::mem::replace(&mut node.work_scheduled, true) {
+            let after = Duration::from_micros(self.random.below(200));
+            self.schedule(after, Happening::Work(index));
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, action: Action) {
+        match action {
+            Action::Connect(conn, transport) => self.connect(index, conn, &transport),
+            Action::Close(conn, last_octets) => self.close(index, conn, &last_octets),
+            Action::Kernel(command) => {
+                tell!(self, "{} wants {command:?}", self.nodes[index].name);
+                let node = &mut self.nodes[index];
+                if let Some(room) = &mut node.room {
+                    room.commands.push_back(command);
+                    let batches = room.commands.iter().filter(|command| matches!(command, KernelCommand::Write(_))).count();
+                    assert!(batches <= 16, "{}: {batches} batches wait for the kernel", node.name);
+                    self.wake_room(index);
+                }
+            }
+            Action::Reply(id, reply) => {
+                self.nodes[index].replies.insert(id, *reply);
+            }
+            Action::Save(state) => self.nodes[index].kept = state,
+            Action::NeighborsChanged => {}
+            Action::ReadConfig(request) => self.reload(index, request),
+            Action::Exit => {
+                let after = self.millis(50);
+                self.schedule(after, Happening::Fault(Fault::Stop(index)));
+            }
+        }
+    }
+
+    /// The daemon reads its file again.
+    pub fn reload(&mut self, index: usize, request: Option<RequestId>) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let config = config::parse("sim.toml", &node.config_text()).map_err(|error| error.to_string());
+        assert!(config.is_ok(), "{config:?}");
+        let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) else { return };
+        speaker.reload(now, config, request);
+        self.pump(index);
+    }
+
+    /// Starts the daemon of a node.
+    pub fn start(&mut self, index: usize) {
+        let now = self.now;
+        let seed = self.random.next_u64();
+        let node = &mut self.nodes[index];
+        if node.speaker.is_some() {
+            return;
+        }
+        tell!(self, "{} starts", self.nodes[index].name);
+        let node = &mut self.nodes[index];
+        let config = config::parse("sim.toml", &node.config_text()).unwrap_or_else(|error| panic!("{error}"));
+        node.life += 1;
+        node.started = now;
+        node.alone_at = now;
+        node.stopping = false;
+        node.draining = false;
+        node.armed = None;
+        node.run_time_vnis.clear();
+        let mut speaker = Speaker::new(config, node.kept.clone(), Some(node.name.clone()), seed, now);
+        if !node.reflector {
+            node.room = Some(Room::open(&mut node.kernel));
+        }
+        speaker.set_verbose(self.trace);
+        speaker.start(now);
+        node.speaker = Some(speaker);
+        self.pump(index);
+        self.wake_room(index);
+    }
+
+    /// The process is gone; what it did not send is lost, what its kernel room was not told yet is never done.
+    pub fn kill(&mut self, index: usize) {
+        tell!(self, "{} dies", self.nodes[index].name);
+        let node = &mut self.nodes[index];
+        node.speaker = None;
+        node.room = None;
+        node.kernel.notes = None;
+        node.kernel.lost = false;
+        node.life += 1;
+        node.sessions.clear();
+        node.replies.clear();
+        self.drop_connections(index);
+    }
+
+    /// A request of the control socket; its reply where it came at once.
+    pub fn request(&mut self, index: usize, request: Request) -> Option<Reply> {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.requests += 1;
+        let id = RequestId(node.requests);
+        node.speaker.as_mut()?.handle_request(now, id, request);
+        self.pump(index);
+        let reply = self.nodes[index].replies.remove(&id);
+        self.nodes[index].replies.clear();
+        reply
+    }
+}
