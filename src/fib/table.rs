@@ -29,7 +29,7 @@ pub struct FibLimits {
 
 impl Default for FibLimits {
     fn default() -> Self {
-        Self { batch_len: 64, batches_in_flight: 16 }
+        Self { batch_len: 64, batches_in_flight: 128 }
     }
 }
 

@@ -325,7 +325,11 @@ impl World {
                 let mut after = Duration::ZERO;
                 for round in 0..1 + self.random.below(3) {
                     after += short(self);
-                    let next = if round == 0 && self.nodes[node].run_time_vnis.contains(&vni) { Fault::RunTimeDelete(node, vni) } else { Fault::RunTimeAdd(node, vni) };
+                    let next = if round == 0 && self.nodes[node].run_time_vnis.contains(&vni) {
+                        Fault::RunTimeDelete(node, vni)
+                    } else {
+                        Fault::RunTimeAdd(node, vni)
+                    };
                     self.schedule(after, Happening::Fault(next));
                     after += short(self) + short(self);
                     self.schedule(after, Happening::Fault(Fault::RunTimeDelete(node, vni)));
@@ -396,8 +400,9 @@ impl World {
     /// A host that has the VNI of a machine.
     fn host_for(&mut self, vm: usize) -> Option<usize> {
         let Vm { vni, host, .. } = self.model.vms[vm];
-        let hosts: Vec<usize> =
-            (0..self.nodes.len()).filter(|node| !self.nodes[*node].reflector && self.model.home[*node].contains(&vni) && Some(*node) != host).collect();
+        let hosts: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| !self.nodes[*node].reflector && self.model.home[*node].contains(&vni) && Some(*node) != host)
+            .collect();
         hosts.get(self.random.below(hosts.len() as u64) as usize).copied()
     }
 
@@ -482,7 +487,10 @@ impl World {
         self.request(node, Request::ShowVnis { vni: None, after: None, limit: None });
         self.request(node, Request::ShowVteps { after: None, limit: None });
         self.request(node, Request::ShowMacs { vni: None, mac: None, after: None, limit: None });
-        self.request(node, Request::ShowRoutes { route_type: None, vni: None, rd: None, neighbor: None, after: None, limit: None });
+        self.request(
+            node,
+            Request::ShowRoutes { route_type: None, vni: None, rd: None, neighbor: None, after: None, limit: None },
+        );
         self.request(node, Request::Diff { after: None, limit: None });
         if let Some(vm) = self.any_vm(true) {
             let Vm { vni, mac, .. } = self.model.vms[vm];
@@ -514,9 +522,12 @@ impl World {
             self.start(index);
             self.reload(index, None);
             // The operator takes rows away that were written by hand.
-            let rows: Vec<(Vni, MacAddr)> = self.nodes[index].kernel.vxlans.iter().flat_map(|(vni, vxlan)| {
-                vxlan.rows.values().filter(|row| !row.ext_learned).map(|row| (*vni, row.mac))
-            }).collect();
+            let rows: Vec<(Vni, MacAddr)> = self.nodes[index]
+                .kernel
+                .vxlans
+                .iter()
+                .flat_map(|(vni, vxlan)| vxlan.rows.values().filter(|row| !row.ext_learned).map(|row| (*vni, row.mac)))
+                .collect();
             for (vni, mac) in rows {
                 self.nodes[index].kernel.delete(vni, mac, true, false);
             }

@@ -208,7 +208,14 @@ impl Kernel {
     /// The rows of a device as the kernel room reads them: those of a control plane without their bridge half do not count.
     pub fn dump(&self, vni: Vni) -> Option<Vec<KernelRow>> {
         let vxlan = self.vxlans.get(&vni)?;
-        let bridged: BTreeSet<MacAddr> = self.bridges.get(&vni).into_iter().flatten().filter(|(_, place)| **place == Place::Tunnel).map(|(mac, _)| *mac).collect();
+        let bridged: BTreeSet<MacAddr> = self
+            .bridges
+            .get(&vni)
+            .into_iter()
+            .flatten()
+            .filter(|(_, place)| **place == Place::Tunnel)
+            .map(|(mac, _)| *mac)
+            .collect();
         let rows = vxlan.rows.values().filter(|row| !row.ext_learned || bridged.contains(&row.mac));
         Some(vxlan.flood.values().chain(rows).copied().collect())
     }

@@ -342,7 +342,11 @@ impl World {
                 if let Some(conn) = conn.filter(|_| alive) {
                     self.nodes[node].conns.remove(&conn);
                     if let Some(speaker) = self.nodes[node].speaker.as_mut() {
-                        let why = if matches!(segment, Segment::Fin) { "the peer closed the connection" } else { "the peer reset the connection" };
+                        let why = if matches!(segment, Segment::Fin) {
+                            "the peer closed the connection"
+                        } else {
+                            "the peer reset the connection"
+                        };
                         speaker.handle_closed(now, conn, why);
                     }
                     // The task ends, and with it the socket.
@@ -375,7 +379,12 @@ impl World {
 
     /// Somebody on the way resets every connection between two nodes.
     pub fn reset_between(&mut self, a: usize, b: usize) {
-        let wires: Vec<u64> = self.wires.iter().filter(|(_, link)| pair(link.ends[0].node, link.ends[1].node) == pair(a, b)).map(|(wire, _)| *wire).collect();
+        let wires: Vec<u64> = self
+            .wires
+            .iter()
+            .filter(|(_, link)| pair(link.ends[0].node, link.ends[1].node) == pair(a, b))
+            .map(|(wire, _)| *wire)
+            .collect();
         for wire in wires {
             for side in [0, 1] {
                 let Some(link) = self.wires.get_mut(&wire) else { continue };

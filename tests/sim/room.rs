@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use evpnd::base::{MacAddr, Random, Vni};
-use evpnd::fib::{
-    BatchDone, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, OpKind, ReadyDevice,
-};
+use evpnd::fib::{BatchDone, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, OpKind, ReadyDevice};
 
 use super::kernel::{Kernel, Note, Written};
 
