@@ -1,6 +1,6 @@
 //! Netlink octets to values and back: messages, attributes, answers. No socket, no state, no panic on any input.
 //!
-//! Why our own and not `netlink-packet-route`: see `docs/decisions/kernel-netlink.md`. Everything here is in host byte
+//! Why our own and not `netlink-packet-route`: see `docs/decisions/0003-kernel-netlink.md`. Everything here is in host byte
 //! order, as the kernel wants it (`netlink(7)`), but for what is marked big-endian at its place.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -15,7 +15,7 @@
 //! | `writer`, `dumper`, `setup` | batches, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `manage` | the thread: its loop, what it does with events, what it does about devices |
 //!
-//! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/kernel-netlink.md`.
+//! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
 mod codec;
 mod devices;

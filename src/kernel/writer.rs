@@ -1,6 +1,6 @@
 //! Writes rows: one `sendmsg` of about 4 KiB, an acknowledgement of its last message, the errors of the others by number.
 //!
-//! Measured (see `docs/decisions/kernel-netlink.md`): one ACK per 4 KiB is several times faster than one per row, and
+//! Measured (see `docs/decisions/0003-kernel-netlink.md`): one ACK per 4 KiB is several times faster than one per row, and
 //! larger sends are slower. Every result is read before the next send, so nothing can pile up.
 
 use std::collections::BTreeSet;
