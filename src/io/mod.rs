@@ -56,7 +56,10 @@ async fn serve(config_path: &Path, config: Config) -> anyhow::Result<()> {
     }
     let control_task = control::serve(shared.clone(), control_socket);
     listener::serve(&shared, listeners);
-    shared.with(|core, now| core.speaker.start(now));
+    shared.with(|core, now| {
+        core.speaker.set_verbose(logging::is_verbose());
+        core.speaker.start(now);
+    });
     tracing::info!("evpnd {} runs, {}", env!("CARGO_PKG_VERSION"), shared.describe());
     supervisor.ready(&shared.describe());
 
