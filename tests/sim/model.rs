@@ -82,6 +82,13 @@ impl World {
         let Vm { vni, mac, host, port, silent_until, .. } = self.model.vms[vm];
         let Some(host) = host.filter(|_| turn == self.model.vms[vm].turn) else { return };
         let now = self.now;
+        // Another bridge still believes to have it: whoever lost it may claim it again after a restart.
+        let elsewhere = |(index, node): (usize, &super::world::Node)| {
+            index != host && matches!(node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
+        };
+        if self.nodes.iter().enumerate().any(elsewhere) {
+            self.model.vms[vm].since = now;
+        }
         if silent_until <= now {
             self.model.vms[vm].heard = now;
             self.nodes[host].kernel.hear(now, vni, mac, port);
@@ -92,9 +99,7 @@ impl World {
     }
 
     fn session_settled(&self, a: usize, b: usize) -> bool {
-        let up = |from: usize, to: usize| {
-            self.nodes[from].sessions.get(&self.nodes[to].address).is_some_and(|since| *since + SETTLED <= self.now)
-        };
+        let up = |from: usize, to: usize| self.nodes[from].sessions.get(&self.nodes[to].address).is_some_and(|since| *since + SETTLED <= self.now);
         let calm = self.disturbed.get(&pair(a, b)).is_none_or(|until| *until + SETTLED <= self.now);
         up(a, b) && up(b, a) && calm
     }
@@ -103,9 +108,7 @@ impl World {
     fn is_steady(&self, vm: &Vm, host: usize) -> bool {
         let Some(owner) = vm.host.filter(|owner| *owner != host) else { return false };
         let calm = |since: Time| since + SETTLED + Duration::from_secs(20) <= self.now;
-        let calm_vni = |node: usize| {
-            self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].vnis.contains(&vm.vni)
-        };
+        let calm_vni = |node: usize| self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].vnis.contains(&vm.vni);
         let (here, there) = (&self.nodes[host], &self.nodes[owner]);
         let alive = there.speaker.is_some() && !there.stopping && !there.draining && calm(there.started);
         let spoke = vm.heard + Duration::from_secs(200) > self.now;
@@ -113,7 +116,7 @@ impl World {
             return false;
         }
         // A host that began a moment ago keeps what it found, until everybody has said everything.
-        let adopting = here.alone_at == here.started && here.started + Duration::from_secs(110) > self.now;
+        let adopting = here.lost_none && here.started + Duration::from_secs(110) > self.now;
         let reflectors: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].reflector).collect();
         if reflectors.is_empty() {
             return self.session_settled(host, owner) || adopting;
@@ -166,10 +169,7 @@ impl World {
             return;
         };
         if status.neighbors.up != status.neighbors.configured || status.neighbors.up == 0 {
-            wrong.push(format!(
-                "{name}: {} of {} sessions are up; {:?}",
-                status.neighbors.up, status.neighbors.configured, status.warnings
-            ));
+            wrong.push(format!("{name}: {} of {} sessions are up; {:?}", status.neighbors.up, status.neighbors.configured, status.warnings));
         }
         let rows = status.rows;
         if rows.dirty + rows.in_flight + rows.failed > 0 || rows.wanted != rows.in_sync {
@@ -195,8 +195,7 @@ impl World {
     fn check_kernel(&self, host: usize, wrong: &mut Vec<String>) {
         let node = &self.nodes[host];
         let name = &node.name;
-        let has =
-            |index: usize, vni: Vni| self.nodes[index].vnis.contains(&vni) || self.nodes[index].run_time_vnis.contains(&vni);
+        let has = |index: usize, vni: Vni| self.nodes[index].vnis.contains(&vni) || self.nodes[index].run_time_vnis.contains(&vni);
         for &vni in &self.model.vnis {
             let Some(vxlan) = node.kernel.vxlans.get(&vni) else {
                 if has(host, vni) {
@@ -205,6 +204,9 @@ impl World {
                 continue;
             };
             if !has(host, vni) {
+                if node.orphans.contains(&vni) {
+                    continue;
+                }
                 wrong.push(format!("{name}: the device of VNI {vni} was left behind"));
                 continue;
             }
@@ -215,10 +217,7 @@ impl World {
                 if owner == host {
                     let place = node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&vm.mac));
                     if !matches!(place, Some(Place::Port(port, _)) if *port == vm.port) {
-                        wrong.push(format!(
-                            "{name}: VNI {vni} {} is here at port {}, but the bridge says {place:?}",
-                            vm.mac, vm.port
-                        ));
+                        wrong.push(format!("{name}: VNI {vni} {} is here at port {}, but the bridge says {place:?}", vm.mac, vm.port));
                     }
                 } else {
                     rows.insert(vm.mac, self.nodes[owner].address);
@@ -238,8 +237,7 @@ impl World {
                 wrong.push(format!("{name}: VNI {vni} {mac} behind the tunnel in the bridge: wanted {wanted}, found {found}"));
             }
             let flood: BTreeSet<_> = vxlan.flood.keys().map(|remote| remote.ip).collect();
-            let others =
-                (0..self.nodes.len()).filter(|other| *other != host && !self.nodes[*other].reflector && has(*other, vni));
+            let others = (0..self.nodes.len()).filter(|other| *other != host && !self.nodes[*other].reflector && has(*other, vni));
             let want: BTreeSet<_> = others.map(|other| self.nodes[other].address).collect();
             if flood != want {
                 wrong.push(format!("{name}: VNI {vni} must flood to {want:?}, the kernel has {flood:?}"));

@@ -70,8 +70,10 @@ pub struct Node {
     pub conns: BTreeMap<ConnId, (u64, usize)>,
     /// Sessions that are up, since when.
     pub sessions: BTreeMap<IpAddr, Time>,
-    /// The last time that it had no session at all, or came to life.
-    pub alone_at: Time,
+    /// No session went down since the process began.
+    pub lost_none: bool,
+    /// Devices that a daemon made by request and could not remove before it died: nobody knows of them any more.
+    pub orphans: BTreeSet<Vni>,
     work_scheduled: bool,
     room_scheduled: bool,
     events_scheduled: bool,
@@ -96,7 +98,6 @@ impl Node {
 
 /// The fabric.
 pub struct World {
-    pub seed: u64,
     pub random: Random,
     pub now: Time,
     queue: BTreeMap<(Time, u64), Happening>,
@@ -132,7 +133,6 @@ macro_rules! tell {
 impl World {
     pub fn new(seed: u64, trace: bool) -> Self {
         Self {
-            seed,
             random: Random::new(seed),
             now: Time::ZERO,
             queue: BTreeMap::new(),
@@ -171,7 +171,8 @@ impl World {
             room: None,
             conns: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            alone_at: Time::ZERO,
+            lost_none: true,
+            orphans: BTreeSet::new(),
             work_scheduled: false,
             room_scheduled: false,
             events_scheduled: false,
@@ -364,9 +365,7 @@ impl World {
                     }
                     Event::SessionDown { neighbor, .. } => {
                         node.sessions.remove(&neighbor);
-                        if node.sessions.is_empty() {
-                            node.alone_at = self.now;
-                        }
+                        node.lost_none = false;
                     }
                     _ => {}
                 }
@@ -433,7 +432,7 @@ impl World {
         let config = config::parse("sim.toml", &node.config_text()).unwrap_or_else(|error| panic!("{error}"));
         node.life += 1;
         node.started = now;
-        node.alone_at = now;
+        node.lost_none = true;
         node.stopping = false;
         node.draining = false;
         node.armed = None;
@@ -455,6 +454,7 @@ impl World {
         let node = &mut self.nodes[index];
         node.speaker = None;
         node.room = None;
+        node.orphans.extend(node.kernel.vxlans.keys().filter(|vni| !node.vnis.contains(vni)));
         node.kernel.notes = None;
         node.kernel.lost = false;
         node.life += 1;
