@@ -169,7 +169,7 @@ impl Room {
                 }
                 self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
             }
-            KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_iter().map(|(_, vni)| Job::Stations(vni))),
+            KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Stop => self.stopped = true,
         }
     }
