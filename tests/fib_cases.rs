@@ -22,7 +22,7 @@ fn to(ip: &str) -> Remote {
     Remote { ip: ip.parse::<IpAddr>().unwrap(), vni: None }
 }
 fn row(mac: MacAddr, remote: Remote, ext_learned: bool) -> KernelRow {
-    KernelRow { mac, remote, ext_learned, permanent: false }
+    KernelRow { mac, remote, ext_learned, permanent: false, bridged: true }
 }
 fn secs(secs: u64) -> Time {
     Time::from_secs(secs)
@@ -294,6 +294,10 @@ fn the_operators_rows_are_never_written_or_deleted() {
     assert_eq!(status(&fib, mac(1)), Status::Operator);
     fib.clear_flood(secs(1), vni(100), to("10.9.9.9"));
     assert_eq!(fib.poll_batch(secs(1)), None);
+    assert!(!fib.is_cleared(vni(100)), "one is wanted");
+    fib.clear_unicast(secs(1), vni(100), mac(1), false);
+    assert!(fib.is_cleared(vni(100)), "theirs do not hold a drain up");
+    fib.set_unicast(secs(1), vni(100), mac(1), to("10.0.0.2"));
     let diff = fib.diff(vni(100), &[theirs]);
     assert_eq!((diff.len(), diff[0].found), (1, Some(to("10.9.9.9"))));
     assert!(!fib.handle_row_gone(secs(2), vni(100), &theirs), "taking their own row away is their right");

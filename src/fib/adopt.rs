@@ -214,7 +214,17 @@ impl Fib {
         let vni = self.devices[slot as usize].vni;
         let mut differences = 0;
         for kernel in rows {
-            if let Some(id) = self.find(vni, kernel) {
+            let known = self.find(vni, kernel);
+            if !kernel.bridged {
+                // Half a row counts as not there: wanted, it is written anew. A stranger's would send what the bridge floods
+                // to a place where the MAC may be no more: it waits for the sweep like any, and then its half goes alone.
+                if known.is_none() {
+                    let unknown = if self.swept { 0 } else { flag::UNCONFIRMED };
+                    self.insert_found(slot, kernel, unknown | flag::SELF_ONLY | flag::BRIDGE_LOCAL | flag::SEEN);
+                }
+                continue;
+            }
+            if let Some(id) = known {
                 self.rows.row_mut(id).flags |= flag::SEEN;
                 differences += usize::from(self.compare(id, kernel, fresh));
                 continue;

@@ -76,6 +76,9 @@ pub struct KernelRow {
     pub ext_learned: bool,
     /// `NUD_PERMANENT`.
     pub permanent: bool,
+    /// The bridge's half stands beside it, or nobody looked. Without it (a local port took it over) no frame of this host
+    /// uses the row but those that the bridge floods.
+    pub bridged: bool,
 }
 
 /// A MAC heard on, or set at, a local bridge port.

@@ -144,7 +144,8 @@ impl Fib {
         let mut known: BTreeMap<u32, &KernelRow> = BTreeMap::new();
         for row in rows {
             match self.find(vni, row) {
-                // A dump under change repeats entries: the first says it all.
+                // Half a row counts as not there. A dump under change repeats entries: the first says it all.
+                Some(_) if !row.bridged => {}
                 Some(id) => {
                     known.entry(id).or_insert(row);
                 }

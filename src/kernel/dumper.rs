@@ -233,10 +233,11 @@ impl Current {
                 if let Some(error) = self.error {
                     return Finished::Rows { token, vni, rows: Err(error) };
                 }
-                // A row of a control plane without its half in the bridge carries no frame: it counts as not there.
+                // A row of a control plane needs its half in the bridge.
                 self.bridged.sort_unstable();
-                self.rows
-                    .retain(|row| row.mac == MacAddr::ZERO || !row.ext_learned || self.bridged.binary_search(&row.mac).is_ok());
+                for row in self.rows.iter_mut().filter(|row| row.mac != MacAddr::ZERO && row.ext_learned) {
+                    row.bridged = self.bridged.binary_search(&row.mac).is_ok();
+                }
                 // A dump beside writes repeats rows.
                 self.rows.sort_unstable();
                 self.rows.dedup();

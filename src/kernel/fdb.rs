@@ -115,6 +115,7 @@ impl Entry {
             remote: Remote { ip: self.dst?, vni },
             ext_learned: self.is_ext_learned(),
             permanent: self.state & libc::NUD_PERMANENT != 0,
+            bridged: true,
         })
     }
 
