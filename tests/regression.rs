@@ -2,10 +2,12 @@
 //! (`tests/sim.rs`); each stands here in the few steps that it needs.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use evpnd::base::{MacAddr, Time, Vni};
-use evpnd::fib::{BatchDone, Fib, KernelRow, Op, OpKind, Remote};
+use evpnd::control::{Request, VniAdd};
+use evpnd::fib::{BatchDone, DeviceState, Fib, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, ReadyDevice, Remote};
+use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 
 const NOW: Time = Time::from_secs(1);
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -40,4 +42,114 @@ fn half_a_row_that_was_left_by_an_earlier_run_is_removed() {
     fib.device_ready(NOW, vni(), 7, Some(false), vec![half]);
     fib.set_unicast(NOW, vni(), MAC, to("10.0.0.2"));
     assert_eq!(carry_out(&mut fib), [(OpKind::ReplaceUnicast, MAC)]);
+}
+
+/// A daemon and its kernel room, played by hand.
+struct Daemon {
+    speaker: Speaker,
+    now: Time,
+}
+
+impl Daemon {
+    /// At 10.0.0.1, with this at the end of its configuration.
+    fn new(more: &str) -> Self {
+        Self::at("10.0.0.1", more)
+    }
+    fn at(vtep: &str, more: &str) -> Self {
+        let text = format!("[router]\nasn = 65000\nvtep = \"{vtep}\"\n{more}");
+        let config = evpnd::config::parse("evpnd.toml", &text).unwrap();
+        let mut speaker = Speaker::new(config, KeptState::default(), None, 1, NOW);
+        speaker.start(NOW);
+        Self { speaker, now: NOW }
+    }
+    /// With VNI 100 ready and empty, and a row wanted for [`MAC`] by way of 10.0.0.2, which is returned with the connection.
+    fn with_route() -> (Self, Self, [ConnId; 2]) {
+        let vni = "[[vni]]\nid = 100\n";
+        let mut here = Self::new(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\n{vni}"));
+        let mut there = Self::at("10.0.0.2", &format!("[[neighbor]]\naddress = \"10.0.0.1\"\npassive = true\n{vni}"));
+        let actions = std::iter::from_fn(|| here.speaker.poll_action());
+        let ours =
+            actions.filter_map(|action| if let Action::Connect(conn, _) = action { Some(conn) } else { None }).last().unwrap();
+        let at = |last: u8| SocketAddr::from(([10, 0, 0, last], 179));
+        let (theirs, _) = there.speaker.handle_incoming(NOW, at(2), at(1)).unwrap();
+        here.speaker.handle_connected(NOW, ours, at(1));
+        for daemon in [&mut here, &mut there] {
+            daemon.device_ready();
+            let token = daemon.dump_token();
+            daemon.kernel(KernelEvent::Rows { token, vni: self::vni(), rows: Ok(Vec::new()) });
+        }
+        let mac = LocalMac { vni: self::vni(), mac: MAC, port: 3, port_name: "tap3".to_owned(), is_static: false };
+        there.kernel(KernelEvent::LocalMac(mac));
+        exchange(&mut here, ours, &mut there, theirs);
+        (here, there, [ours, theirs])
+    }
+    /// Commands for the kernel since the last call.
+    fn commands(&mut self) -> Vec<KernelCommand> {
+        let actions = std::iter::from_fn(|| self.speaker.poll_action());
+        actions.filter_map(|action| if let Action::Kernel(command) = action { Some(command) } else { None }).collect()
+    }
+    fn kernel(&mut self, event: KernelEvent) {
+        self.speaker.handle_kernel(self.now, event);
+        self.speaker.handle_work(self.now);
+    }
+    fn device_ready(&mut self) {
+        let device = ReadyDevice {
+            vni: vni(),
+            ifindex: 7,
+            device: "vxlan100".to_owned(),
+            bridge_ifindex: 8,
+            bridge: "br100".to_owned(),
+            local: Some([10, 0, 0, 1].into()),
+            port: 4789,
+            mtu: 1450,
+            made_device: true,
+            made_bridge: true,
+            up: true,
+            warnings: Vec::new(),
+        };
+        self.kernel(KernelEvent::Device(DeviceState::Ready(device)));
+    }
+    /// The token of the dump that it asked for.
+    fn dump_token(&mut self) -> u64 {
+        let commands = self.commands();
+        let token =
+            commands.iter().find_map(|command| if let KernelCommand::Dump { token, .. } = command { Some(*token) } else { None });
+        token.unwrap_or_else(|| panic!("no dump in {commands:?}"))
+    }
+}
+
+/// Carries octets both ways until nobody has more to say.
+fn exchange(a: &mut Daemon, a_conn: ConnId, b: &mut Daemon, b_conn: ConnId) {
+    loop {
+        let (mut to_a, mut to_b) = (Vec::new(), Vec::new());
+        a.speaker.transmit(a_conn, &mut to_b, 65536);
+        b.speaker.transmit(b_conn, &mut to_a, 65536);
+        if to_a.is_empty() && to_b.is_empty() {
+            return;
+        }
+        a.speaker.handle_octets(a.now, a_conn, &to_a);
+        b.speaker.handle_octets(b.now, b_conn, &to_b);
+    }
+}
+
+/// The rows of an earlier run could not be read when the device was ready (EINTR, ENOBUFS): they were never looked at again,
+/// and those that no route confirmed stood for ever.
+#[test]
+fn rows_that_could_not_be_read_are_read_later() {
+    let mut daemon = Daemon::new("[[vni]]\nid = 100\n");
+    daemon.device_ready();
+    let token = daemon.dump_token();
+    daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Err("Interrupted".to_owned()) });
+    let (at, why) = daemon.speaker.poll_timeout().unwrap();
+    assert_eq!(why, "rows to read again");
+    daemon.now = at;
+    daemon.speaker.handle_timeout(at);
+    let token = daemon.dump_token();
+    let row = KernelRow { mac: MAC, remote: to("10.0.0.2"), ext_learned: true, permanent: false, bridged: true };
+    daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(vec![row]) });
+    let (at, _) = daemon.speaker.poll_timeout().unwrap();
+    daemon.speaker.handle_timeout(at);
+    let commands = daemon.commands();
+    let deletes = |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops[0].mac == MAC);
+    assert!(commands.iter().any(deletes), "{commands:?}");
 }

@@ -29,6 +29,8 @@ pub struct VniState {
     pub(super) adopting: bool,
 }
 
+/// The pause before rows that could not be read are read again.
+const READ_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 /// Refused rows told of at once.
 const FAILURES_TOLD: usize = 8;
 
@@ -266,6 +268,23 @@ impl Speaker {
         self.evpn.device_down(now, &mut self.rib, vni);
         self.fib.device_gone(vni);
         self.events.push(Event::VniGone { vni, reason: reason.to_owned() });
+    }
+
+    /// What stands in a device could not be read: nothing waits for it, but it is tried until it is known.
+    pub(super) fn rows_unread(&mut self, now: Time, vni: Vni, error: &str) {
+        self.events.note(Level::Warn, format!("cannot read the rows of VNI {vni}: {error}; it is tried again"));
+        self.unread.insert(vni, now + READ_AGAIN_AFTER);
+    }
+
+    /// Asks again for rows that could not be read. A device that went meanwhile is read when it is back.
+    pub(super) fn read_rows_again(&mut self, now: Time) {
+        let due: Vec<Vni> = self.unread.iter().filter(|(_, at)| **at <= now).map(|(&vni, _)| vni).collect();
+        for vni in due {
+            self.unread.remove(&vni);
+            if self.vnis.get(&vni).is_some_and(|state| state.ready().is_some()) {
+                self.ask_rows(vni, Token::Audit);
+            }
+        }
     }
 
     /// Sweeps when every configured neighbor has said End-of-RIB, so that what none confirmed is known to be stale.

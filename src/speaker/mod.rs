@@ -97,6 +97,8 @@ pub struct Speaker {
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     drain: Option<drain::Drain>,
+    /// VNIs whose rows could not be read, and when that is tried again.
+    unread: BTreeMap<Vni, Time>,
     /// VNIs that left, whose rows are still being deleted.
     removing: BTreeSet<Vni>,
     overflows: u64,
@@ -146,6 +148,7 @@ impl Speaker {
             requests: show_kernel::Waiting::default(),
             sweep_at: Some(now + SWEEP_AFTER),
             drain: None,
+            unread: BTreeMap::new(),
             removing: BTreeSet::new(),
             overflows: 0,
             healed: 0,
@@ -201,6 +204,7 @@ impl Speaker {
         }
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));
+        consider(self.unread.values().min().map(|&at| (at, "rows to read again")));
         consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
         next
     }
@@ -214,6 +218,7 @@ impl Speaker {
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep(now, "the restart timer ran out");
         }
+        self.read_rows_again(now);
         self.settle(now);
     }
 

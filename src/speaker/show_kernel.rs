@@ -62,8 +62,7 @@ impl Speaker {
         match (why, rows) {
             (Token::Adopt, Ok(rows)) => self.device_adopted(now, vni, rows),
             (Token::Adopt, Err(error)) => {
-                // The device may have gone meanwhile; if not, the kernel room tells of it again.
-                self.events.note(crate::control::Level::Warn, format!("cannot read the rows of VNI {vni}: {error}"));
+                self.rows_unread(now, vni, &error);
                 self.device_adopted(now, vni, Vec::new());
             }
             (Token::Audit, Ok(rows)) => {
@@ -73,9 +72,7 @@ impl Speaker {
                     self.events.push(crate::control::Event::RowsHealed { vni, rows: differences });
                 }
             }
-            (Token::Audit, Err(error)) => {
-                self.events.note(crate::control::Level::Warn, format!("cannot read the rows of VNI {vni}: {error}"));
-            }
+            (Token::Audit, Err(error)) => self.rows_unread(now, vni, &error),
             (Token::Diff(id), rows) => self.continue_diff(id, vni, rows),
             (Token::Explain(_), _) => {}
         }
