@@ -153,3 +153,17 @@ fn rows_that_could_not_be_read_are_read_later() {
     let deletes = |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops[0].mac == MAC);
     assert!(commands.iter().any(deletes), "{commands:?}");
 }
+
+/// On SIGTERM the sessions are closed and their routes forgotten; a request or a connection that came while the last words
+/// were on their way carried that on to the kernel, and the rows that were to stand were deleted.
+#[test]
+fn a_daemon_that_stops_leaves_its_rows_alone_whatever_is_asked() {
+    let (mut daemon, ..) = Daemon::with_route();
+    let written = daemon.commands();
+    assert!(written.iter().any(|command| matches!(command, KernelCommand::Write(_))), "{written:?}");
+    daemon.speaker.shutdown(daemon.now, "the daemon stops");
+    daemon.speaker.handle_request(daemon.now, RequestId(1), Request::ShowStatus {});
+    daemon.speaker.handle_work(daemon.now);
+    assert_eq!(daemon.commands(), []);
+    assert!(!daemon.speaker.has_work());
+}

@@ -97,6 +97,8 @@ pub struct Speaker {
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     drain: Option<drain::Drain>,
+    /// [`Speaker::shutdown`] was called: the kernel is left as it is from then on.
+    stopping: bool,
     /// VNIs whose rows could not be read, and when that is tried again.
     unread: BTreeMap<Vni, Time>,
     /// VNIs that left, whose rows are still being deleted.
@@ -148,6 +150,7 @@ impl Speaker {
             requests: show_kernel::Waiting::default(),
             sweep_at: Some(now + SWEEP_AFTER),
             drain: None,
+            stopping: false,
             unread: BTreeMap::new(),
             removing: BTreeSet::new(),
             overflows: 0,

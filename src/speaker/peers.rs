@@ -286,7 +286,7 @@ impl Speaker {
 
     /// The peer behind `address`, making one where a `listen-range` lets it in.
     fn admit(&mut self, now: Time, address: IpAddr) -> Option<PeerId> {
-        if self.drain.is_some() {
+        if self.drain.is_some() || self.stopping {
             return None;
         }
         if let Some(peer) = self.peers.by_address(address) {
@@ -419,8 +419,10 @@ impl Speaker {
         self.events.session_down(peer, reason, up_secs, routes);
     }
 
-    /// Ends every session with Cease/administrative shutdown and these words; rows and devices stay (SIGTERM).
+    /// Ends every session with Cease/administrative shutdown and these words; rows and devices stay (SIGTERM), whatever
+    /// is asked or heard while the last octets are on their way.
     pub fn shutdown(&mut self, now: Time, text: &str) {
+        self.stopping = true;
         for id in self.peers.ids() {
             self.remove_peer(now, id, notification::cease::ADMIN_SHUTDOWN, text);
         }

@@ -21,6 +21,9 @@ impl Speaker {
         if is_change && self.is_draining() {
             return Some(Reply::Refused { message: "the daemon is draining: nothing can be changed any more".to_owned() });
         }
+        if self.stopping && (is_change || matches!(request, Request::Drain {})) {
+            return Some(Reply::Refused { message: "the daemon is stopping: nothing can be changed any more".to_owned() });
+        }
         Some(match request {
             Request::ShowStatus {} => Reply::Status(self.status(now)),
             Request::ShowNeighbors { address, after, limit } => self.neighbors(now, address, after.as_deref(), limit),

@@ -2,7 +2,6 @@
 //! the kernel, and what peers are yet to hear to the connections. See `docs/ARCHITECTURE.md` for the drawing.
 
 use crate::base::Time;
-use crate::control::Event;
 use crate::session::{Direction, SessionEvent};
 
 use super::{Action, ConnId, Speaker};
@@ -40,13 +39,7 @@ impl Speaker {
                             if !outcome.mistakes.is_empty() {
                                 events.update_mistakes(peer.address, &outcome.mistakes);
                             }
-                            if outcome.end_of_rib {
-                                let routes = u64::from(rib.peer_routes(id));
-                                events.push(Event::EndOfRib { neighbor: peer.address, routes });
-                            }
                             if outcome.over_max_routes {
-                                let limit = peer.neighbor.max_routes.unwrap_or(config.limits.routes_per_neighbor);
-                                events.push(Event::MaxRoutes { neighbor: peer.address, limit });
                                 reset = Some(peer.over_max_routes(config.limits.routes_per_neighbor));
                             }
                         }
@@ -84,6 +77,10 @@ impl Speaker {
     /// Carries what changed through the floors until nothing is left that can be done now: table → instances → rows →
     /// batches. What was cut for fairness goes on in [`Speaker::handle_work`].
     pub(super) fn settle(&mut self, now: Time) {
+        if self.stopping {
+            // The sessions' routes are going, and no row may go with them: the next run finds what stands.
+            return;
+        }
         self.work_left = self.rib.work(WORK_BUDGET);
         let mut decided = 0;
         while let Some(dest) = self.rib.next_change() {
@@ -104,7 +101,7 @@ impl Speaker {
 
     /// Whether a walk was cut for fairness and [`Speaker::handle_work`] should be called when the rim has had its say.
     pub fn has_work(&self) -> bool {
-        self.rib.has_changes() || self.work_left
+        !self.stopping && (self.rib.has_changes() || self.work_left)
     }
 
     /// Goes on with what a turn left over.
