@@ -167,3 +167,38 @@ fn a_daemon_that_stops_leaves_its_rows_alone_whatever_is_asked() {
     assert_eq!(daemon.commands(), []);
     assert!(!daemon.speaker.has_work());
 }
+
+/// A MAC of ours was won by a remote host, the kernel refused the row, and the remote host withdrew: the port had kept the
+/// MAC all the time, so that nothing was heard of it any more, and nobody announced it.
+#[test]
+fn a_mac_whose_row_was_refused_is_looked_for_at_its_port_when_the_remote_host_withdraws() {
+    let (mut here, mut there, [ours, theirs]) = Daemon::with_route();
+    let mac = LocalMac { vni: vni(), mac: MAC, port: 4, port_name: "tap4".to_owned(), is_static: false };
+    acknowledge(&mut here, 0);
+    here.kernel(KernelEvent::LocalMac(mac.clone()));
+    acknowledge(&mut here, 0);
+    exchange(&mut here, ours, &mut there, theirs);
+    // Heard there again: the row that is to follow is refused.
+    there.kernel(KernelEvent::LocalMac(LocalMac { port: 5, ..mac.clone() }));
+    exchange(&mut here, ours, &mut there, theirs);
+    acknowledge(&mut here, 12);
+    there.kernel(KernelEvent::LocalMacGone { vni: vni(), mac: MAC });
+    exchange(&mut here, ours, &mut there, theirs);
+    let commands = here.commands();
+    assert!(commands.contains(&KernelCommand::ResyncLocal), "{commands:?}");
+    here.kernel(KernelEvent::LocalMacs { vni: vni(), macs: vec![mac] });
+    exchange(&mut here, ours, &mut there, theirs);
+    let wants = |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops.iter().any(|op| op.kind == OpKind::ReplaceUnicast));
+    let commands = there.commands();
+    assert!(commands.iter().any(wants), "announced again: {commands:?}");
+}
+
+/// Answers the writes that `daemon` wants: those of unicast rows with this errno.
+fn acknowledge(daemon: &mut Daemon, errno: i32) {
+    for command in daemon.commands() {
+        let KernelCommand::Write(batch) = command else { continue };
+        let unicast = |op: &Op| errno != 0 && op.kind == OpKind::ReplaceUnicast;
+        let errors = (0..).zip(&batch.ops).filter(|(_, op)| unicast(op)).map(|(index, _)| (index, errno)).collect();
+        daemon.kernel(KernelEvent::BatchDone(BatchDone { id: batch.id, errors, fatal: None }));
+    }
+}

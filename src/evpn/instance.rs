@@ -31,6 +31,8 @@ pub struct Evpn {
     pub(super) macs: Macs,
     pub(super) locals: BTreeMap<(u16, MacAddr), Local>,
     pub(super) port_names: Interner<String>,
+    /// It is not known whether a MAC still stands at its port: only the bridge can tell.
+    pub(super) resync_locals: bool,
     pub(super) imets: BTreeMap<DestId, ImetUse>,
     pub(super) events: Events,
     pub(super) stats: EvpnStats,
@@ -64,6 +66,7 @@ impl Evpn {
             macs: Macs::new(config.seed),
             locals: BTreeMap::new(),
             port_names: Interner::new(config.seed),
+            resync_locals: false,
             imets: BTreeMap::new(),
             events: Events::new(config.limits.events),
             stats: EvpnStats::default(),

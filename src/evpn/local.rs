@@ -89,7 +89,9 @@ impl Evpn {
         if old.is_none() && !self.admit_local(number) {
             return;
         }
-        let sequence = best.map_or(0, |best| next_sequence(best.claim.sequence));
+        // One that a remote host had won must beat what beat it, also when that is gone.
+        let beaten = best.map(|best| best.claim.sequence).or(old.map(|old| old.sequence));
+        let sequence = beaten.map_or(0, next_sequence);
         let port_name = self.port_names.acquire(heard.port_name.clone());
         if let Some(old) = old {
             self.port_names.release(old.port_name);
@@ -112,6 +114,12 @@ impl Evpn {
             }
         }
         self.announce(now, rib, number, mac);
+    }
+
+    /// Whether the stations at local ports must be read again ([`KernelCommand::ResyncLocal`](crate::fib::KernelCommand));
+    /// told once.
+    pub fn take_resync(&mut self) -> bool {
+        std::mem::take(&mut self.resync_locals)
     }
 
     fn admit_local(&mut self, number: u16) -> bool {
@@ -176,6 +184,11 @@ impl Evpn {
         let Some(local) = self.locals.get(&(number, mac)).copied().filter(|local| !local.owned) else { return false };
         let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return false };
         if !fib.is_left_to_bridge(vni, mac) {
+            if fib.may_be_left_to_bridge(vni, mac) {
+                // Nobody can tell from here, and a port that kept the MAC all the time is not heard of again.
+                self.resync_locals = true;
+                return false;
+            }
             // The row is in the kernel, or on its way: the bridge gave the port's entry up.
             self.locals.remove(&(number, mac));
             self.port_names.release(local.port_name);

@@ -201,6 +201,13 @@ impl Fib {
         row.has(flag::BRIDGE_LOCAL) || (row.installed == NONE && !row.has(flag::IN_FLIGHT | flag::UNSURE))
     }
 
+    /// Whether a write that could have taken the bridge's entry over has not been answered, or failed.
+    pub fn may_be_left_to_bridge(&self, vni: Vni, mac: MacAddr) -> bool {
+        let slot = self.by_vni.get(&vni);
+        let Some(id) = slot.and_then(|&slot| self.rows.find_unicast(slot, mac)) else { return true };
+        self.rows.row(id).has(flag::BRIDGE_LOCAL | flag::IN_FLIGHT | flag::UNSURE)
+    }
+
     /// The wanted flood list of a VNI, in order.
     pub fn flood(&self, vni: Vni) -> Vec<(Remote, Status)> {
         let rows = self.device_rows(vni).filter(|(mac, _)| *mac == MacAddr::ZERO);

@@ -94,6 +94,10 @@ impl Speaker {
         while let Some(batch) = self.fib.poll_batch(now) {
             self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
         }
+        if self.evpn.take_resync() {
+            // Behind the writes under way, so that it sees what came of them.
+            self.actions.push_back(Action::Kernel(KernelCommand::ResyncLocal));
+        }
         self.remove_devices_when_cleared();
         self.sweep_when_confirmed(now);
         self.continue_drain(now);
