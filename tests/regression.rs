@@ -168,6 +168,25 @@ fn a_daemon_that_stops_leaves_its_rows_alone_whatever_is_asked() {
     assert!(!daemon.speaker.has_work());
 }
 
+/// `vni del` and, before the kernel had deleted the rows, `vni add`: the kernel room had never heard that the VNI left, so it
+/// did not tell of its device again, and the VNI was never announced.
+#[test]
+fn a_vni_deleted_and_added_again_at_once_gets_its_device_back() {
+    let mut daemon = Daemon::new("");
+    daemon.speaker.handle_request(daemon.now, RequestId(1), Request::VniAdd(VniAdd::new(vni())));
+    daemon.device_ready();
+    let token = daemon.dump_token();
+    let row = KernelRow { mac: MAC, remote: to("10.0.0.2"), ext_learned: true, permanent: false, bridged: true };
+    daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(vec![row]) });
+    daemon.commands();
+    daemon.speaker.handle_request(daemon.now, RequestId(2), Request::VniDel { vni: vni() });
+    daemon.speaker.handle_request(daemon.now, RequestId(3), Request::VniAdd(VniAdd::new(vni())));
+    let commands = daemon.commands();
+    let lists =
+        commands.iter().filter_map(|command| if let KernelCommand::Devices(specs) = command { Some(specs.len()) } else { None });
+    assert_eq!(lists.collect::<Vec<_>>(), [0, 1], "{commands:?}");
+}
+
 /// A MAC of ours was won by a remote host, the kernel refused the row, and the remote host withdrew: the port had kept the
 /// MAC all the time, so that nothing was heard of it any more, and nobody announced it.
 #[test]

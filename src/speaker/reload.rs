@@ -177,6 +177,8 @@ impl Speaker {
             },
             Some(_) => {
                 self.remove_vni(now, vni, "deleted by request");
+                // Though its rows are still being deleted: added again meanwhile, its device must be told of anew.
+                self.wish_devices();
                 Reply::Done { message: format!("VNI {vni} deleted") }
             }
         }
