@@ -1,15 +1,18 @@
 //! What goes wrong, and what people and machines do: drawn from the seed before the run begins, carried out when due.
 //!
-//! Every kind has a switch in [`SWITCHES`]. Off are those that the present code does not promise to survive.
+//! Every kind has a switch in [`SWITCHES`]. Off are those that the present code does not promise to survive, and these parts
+//! of others:
+//!
+//! - the VXLAN half of a row deleted while no daemon runs: the bridge's half, alone, is not found again;
+//! - a device that a daemon made by request (`vni add`) and could not remove before it died: nobody knows of it any more;
+//! - a machine that two bridges claim: the host that lost it may announce it again after a restart, until it speaks.
 
 use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Request, VniAdd};
 use evpnd::fib::Remote;
-use evpnd::wire::notification::cease;
 
-use super::kernel::Note;
 use super::model::Vm;
 use super::net::pair;
 use super::world::{Happening, World};
@@ -47,6 +50,8 @@ pub enum Kind {
     VmSilent,
     VmPort,
     VmGone,
+    VmTwice,
+    ReloadNeighbor,
 }
 
 /// Whether a kind is used, and how often beside the others.
@@ -80,6 +85,8 @@ pub const SWITCHES: &[(Kind, bool, u64)] = &[
     (Kind::VmSilent, true, 3),
     (Kind::VmPort, true, 4),
     (Kind::VmGone, true, 6),
+    (Kind::VmTwice, true, 6),
+    (Kind::ReloadNeighbor, true, 3),
 ];
 
 /// A fault with whom it strikes.
@@ -90,13 +97,17 @@ pub enum Fault {
     Start(usize),
     Stop(usize),
     Kill(usize, u64),
-    EndOfKernel(usize),
+    EndOfKernelFault(usize),
     EndOfOverflow(usize),
     AddVni(usize, Vni),
     Attach(usize, usize),
     Detach(usize, Vni, u32),
     RunTimeDelete(usize, Vni),
     RunTimeAdd(usize, Vni),
+    /// Somebody asks this node everything.
+    Ask(usize),
+    /// A host hears a machine that is not there, or no more.
+    Hear(usize, Vni, MacAddr, u32),
 }
 
 impl World {
@@ -167,13 +178,11 @@ impl World {
                     self.finish_stop(node);
                 }
             }
-            Fault::EndOfKernel(node) => {
+            Fault::EndOfKernelFault(node) => {
                 let node = &mut self.nodes[node];
                 node.kernel.refuse_percent = 0;
                 node.slow_kernel_us = 0;
-                if let Some(room) = &mut node.room {
-                    room.sick = false;
-                }
+                node.kernel.sick = false;
             }
             Fault::EndOfOverflow(node) => {
                 self.nodes[node].kernel.deaf = false;
@@ -189,6 +198,13 @@ impl World {
                 tell!(self, "{}: port {port} of VNI {vni} goes", self.nodes[host].name);
                 self.nodes[host].kernel.remove_port(vni, port);
                 self.wake_room(host);
+            }
+            Fault::Ask(node) => self.ask_everything(node),
+            Fault::Hear(node, vni, mac, port) => {
+                if !self.model.quiet {
+                    self.nodes[node].kernel.hear(self.now, vni, mac, port);
+                    self.wake_room(node);
+                }
             }
             Fault::RunTimeDelete(node, vni) => {
                 self.disturb_vni(node, vni);
@@ -259,18 +275,16 @@ impl World {
                 match kind {
                     Kind::KernelRefuses => host.kernel.refuse_percent = percent,
                     Kind::KernelSlow => host.slow_kernel_us = slow,
-                    _ => {
-                        if let Some(room) = &mut host.room {
-                            room.sick = true;
-                        }
-                    }
+                    _ => host.kernel.sick = true,
                 }
-                self.schedule(lasting, Happening::Fault(Fault::EndOfKernel(node)));
+                self.schedule(lasting, Happening::Fault(Fault::EndOfKernelFault(node)));
             }
             Kind::RowDeleted | Kind::HalfDeleted => {
                 let Some(node) = self.any_node(false) else { return };
                 let Some((vni, mac)) = self.any_row(node) else { return };
-                let vxlan_half = kind == Kind::RowDeleted || self.random.below(2) == 0;
+                // A bridge's half that is left alone while nobody looks is not found again (see the head of this file).
+                let alive = self.nodes[node].speaker.is_some();
+                let vxlan_half = kind == Kind::RowDeleted || (alive && self.random.below(2) == 0);
                 let bridge_half = kind == Kind::RowDeleted || !vxlan_half;
                 tell!(self, "{}: VNI {vni} {mac}, vxlan {vxlan_half} bridge {bridge_half}", self.nodes[node].name);
                 self.nodes[node].kernel.delete(vni, mac, vxlan_half, bridge_half);
@@ -343,7 +357,30 @@ impl World {
                 tell!(self, "{}: clear neighbor {address}", self.nodes[a].name);
                 self.request(a, Request::ClearNeighbor { address });
             }
-            Kind::Requests => self.ask_everything(),
+            Kind::Requests => {
+                let node = self.random.below(self.nodes.len() as u64) as usize;
+                self.ask_everything(node);
+            }
+            Kind::ReloadNeighbor => {
+                let node = self.random.below(self.nodes.len() as u64) as usize;
+                let (from, to) = if self.nodes[node].head.contains("hold-time = 90") { ("90", "30") } else { ("30", "90") };
+                let (from, to) = (format!("hold-time = {from}"), format!("hold-time = {to}"));
+                tell!(self, "{}: {to}", self.nodes[node].name);
+                self.nodes[node].head = self.nodes[node].head.replace(&from, &to);
+                self.reload(node, None);
+            }
+            Kind::VmTwice => {
+                let Some(vm) = self.any_vm(true) else { return };
+                let Vm { vni, mac, port, host: Some(old), .. } = self.model.vms[vm] else { return };
+                let Some(host) = self.host_for(vm) else { return };
+                self.attach(vm, host);
+                // A bridge that still hears the machine where it was, for a while.
+                for _ in 0..1 + self.random.below(12) {
+                    let after = self.millis(8000);
+                    self.schedule(after, Happening::Fault(Fault::Hear(old, vni, mac, port)));
+                }
+                self.schedule(Duration::from_secs(9), Happening::Fault(Fault::Detach(old, vni, port)));
+            }
             Kind::Drain => {
                 let Some(node) = self.any_node(false) else { return };
                 if self.nodes[node].speaker.is_some() && !self.nodes[node].stopping {
@@ -446,13 +483,20 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[index];
         let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) else { return };
-        node.stopping = true;
         let life = node.life;
         speaker.shutdown(now, "the daemon stops");
+        let steady = (0..self.model.vms.len()).filter(|vm| self.is_steady(&self.model.vms[*vm], index)).collect();
+        let node = &mut self.nodes[index];
+        node.left_standing = steady;
+        node.stopping = true;
         tell!(self, "{} is told to stop", self.nodes[index].name);
         self.pump(index);
         let after = self.millis(3000);
         self.schedule(after, Happening::Fault(Fault::Kill(index, life)));
+        if self.random.below(3) == 0 {
+            let after = self.millis(2000);
+            self.schedule(after, Happening::Fault(Fault::Ask(index)));
+        }
     }
 
     /// Its connections are closed: the kernel room ends what it has, then the process goes.
@@ -480,8 +524,7 @@ impl World {
     }
 
     /// What an operator may ask at any time, even of a daemon that stops.
-    fn ask_everything(&mut self) {
-        let node = self.random.below(self.nodes.len() as u64) as usize;
+    fn ask_everything(&mut self, node: usize) {
         self.request(node, Request::ShowStatus {});
         self.request(node, Request::ShowNeighbors { address: None, after: None, limit: None });
         self.request(node, Request::ShowVnis { vni: None, after: None, limit: None });
@@ -514,9 +557,7 @@ impl World {
             node.kernel.refuse_percent = 0;
             node.kernel.deaf = false;
             node.slow_kernel_us = 0;
-            if let Some(room) = &mut node.room {
-                room.sick = false;
-            }
+            node.kernel.sick = false;
             let home: Vec<Vni> = self.model.home[index].iter().copied().collect();
             self.nodes[index].vnis = home.into_iter().collect();
             self.start(index);
@@ -529,7 +570,7 @@ impl World {
                 .flat_map(|(vni, vxlan)| vxlan.rows.values().filter(|row| !row.ext_learned).map(|row| (*vni, row.mac)))
                 .collect();
             for (vni, mac) in rows {
-                self.nodes[index].kernel.delete(vni, mac, true, false);
+                self.nodes[index].kernel.delete(vni, mac, true, true);
             }
             self.wake_room(index);
         }
@@ -539,6 +580,5 @@ impl World {
         for vm in &mut self.model.vms {
             vm.silent_until = now;
         }
-        let _ = (cease::ADMIN_SHUTDOWN, Note::Link);
     }
 }

@@ -70,6 +70,8 @@ pub struct Kernel {
     pub lost: bool,
     /// Of a hundred writes so many are refused, with these errnos.
     pub refuse_percent: u64,
+    /// Some dumps fail, some batches cannot be sent.
+    pub sick: bool,
 }
 
 impl Kernel {
@@ -168,10 +170,19 @@ impl Kernel {
     /// The operator writes a row by hand (`bridge fdb replace … self`, no EXT_LEARNED).
     pub fn operator_writes(&mut self, vni: Vni, mac: MacAddr, remote: Remote) {
         let Some(vxlan) = self.vxlans.get_mut(&vni) else { return };
-        let row = KernelRow { mac, remote, ext_learned: false, permanent: true };
+        let row = KernelRow { mac, remote, ext_learned: false, permanent: true, bridged: true };
         vxlan.rows.insert(mac, row);
         let ifindex = vxlan.ifindex;
         self.note(Note::RowWritten(ifindex, row));
+    }
+
+    /// The bridge took a write and the VXLAN device refused it: without a row there, the writer takes the bridge's half back.
+    pub fn write_half(&mut self, op: &Op) {
+        let Some(vni) = self.vni_of(op.ifindex) else { return };
+        self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
+        if self.vxlans.get(&vni).is_some_and(|vxlan| !vxlan.rows.contains_key(&op.mac)) {
+            self.delete(vni, op.mac, false, true);
+        }
     }
 
     /// One write of a control plane. `Err`: the errno, and nothing changed.
@@ -185,7 +196,7 @@ impl Kernel {
                 self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
                 let Some(vxlan) = self.vxlans.get_mut(&vni) else { return (Err(ENODEV), None) };
                 // Over an entry without EXT_LEARNED the flags stay as they were.
-                let new = KernelRow { mac: op.mac, remote, ext_learned: true, permanent: false };
+                let new = KernelRow { mac: op.mac, remote, ext_learned: true, permanent: false, bridged: true };
                 let row = vxlan.rows.entry(op.mac).or_insert(new);
                 let was = std::mem::replace(&mut row.remote, remote);
                 (Ok(()), Some(Written { vni, mac: op.mac, to: Some(remote), was }))
@@ -195,7 +206,7 @@ impl Kernel {
                 None => (Err(ENOENT), None),
             },
             OpKind::AppendFlood => {
-                let row = KernelRow { mac: MacAddr::ZERO, remote, ext_learned: true, permanent: true };
+                let row = KernelRow { mac: MacAddr::ZERO, remote, ext_learned: true, permanent: true, bridged: true };
                 if let Some(vxlan) = self.vxlans.get_mut(&vni) {
                     vxlan.flood.entry(remote).or_insert(row);
                 }
@@ -205,7 +216,7 @@ impl Kernel {
         }
     }
 
-    /// The rows of a device as the kernel room reads them: those of a control plane without their bridge half do not count.
+    /// The rows of a device as the kernel room reads them, with whether the bridge's half stands.
     pub fn dump(&self, vni: Vni) -> Option<Vec<KernelRow>> {
         let vxlan = self.vxlans.get(&vni)?;
         let bridged: BTreeSet<MacAddr> = self
@@ -216,8 +227,8 @@ impl Kernel {
             .filter(|(_, place)| **place == Place::Tunnel)
             .map(|(mac, _)| *mac)
             .collect();
-        let rows = vxlan.rows.values().filter(|row| !row.ext_learned || bridged.contains(&row.mac));
-        Some(vxlan.flood.values().chain(rows).copied().collect())
+        let rows = vxlan.rows.values().map(|row| KernelRow { bridged: !row.ext_learned || bridged.contains(&row.mac), ..*row });
+        Some(vxlan.flood.values().copied().chain(rows).collect())
     }
 
     /// The stations at local ports.

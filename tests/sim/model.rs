@@ -57,7 +57,6 @@ impl World {
         machine.host = Some(host);
         machine.port = port;
         machine.since = now;
-        machine.heard = now;
         machine.turn += 1;
         let (mac, turn) = (machine.mac, machine.turn);
         tell!(self, "{mac} comes to {} at port {port}", self.nodes[host].name);
@@ -99,19 +98,23 @@ impl World {
     }
 
     fn session_settled(&self, a: usize, b: usize) -> bool {
-        let up = |from: usize, to: usize| self.nodes[from].sessions.get(&self.nodes[to].address).is_some_and(|since| *since + SETTLED <= self.now);
+        let up = |from: usize, to: usize| {
+            self.nodes[from].sessions.get(&self.nodes[to].address).is_some_and(|since| *since + SETTLED <= self.now)
+        };
         let calm = self.disturbed.get(&pair(a, b)).is_none_or(|until| *until + SETTLED <= self.now);
         up(a, b) && up(b, a) && calm
     }
 
     /// Whether `host` has no excuse to forget where `vm` is.
-    fn is_steady(&self, vm: &Vm, host: usize) -> bool {
+    pub fn is_steady(&self, vm: &Vm, host: usize) -> bool {
         let Some(owner) = vm.host.filter(|owner| *owner != host) else { return false };
         let calm = |since: Time| since + SETTLED + Duration::from_secs(20) <= self.now;
-        let calm_vni = |node: usize| self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].vnis.contains(&vm.vni);
+        let calm_vni = |node: usize| {
+            self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].vnis.contains(&vm.vni)
+        };
         let (here, there) = (&self.nodes[host], &self.nodes[owner]);
         let alive = there.speaker.is_some() && !there.stopping && !there.draining && calm(there.started);
-        let spoke = vm.heard + Duration::from_secs(200) > self.now;
+        let spoke = vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now;
         if !calm(vm.since) || !alive || !spoke || here.draining || !calm_vni(host) || !calm_vni(owner) {
             return false;
         }
@@ -128,11 +131,14 @@ impl World {
 
     /// A daemon wrote or deleted a row.
     pub fn check_write(&mut self, host: usize, written: Written) {
-        let Some(vm) = self.model.vms.iter().find(|vm| vm.vni == written.vni && vm.mac == written.mac).copied() else { return };
+        let Some(number) = self.model.vms.iter().position(|vm| vm.vni == written.vni && vm.mac == written.mac) else { return };
+        let vm = self.model.vms[number];
         let Some(owner) = vm.host else { return };
         let right = Remote { ip: self.nodes[owner].address, vni: None };
         tell!(self, "{} wrote {} VNI {}: {:?} → {:?}", self.nodes[host].name, vm.mac, vm.vni, written.was, written.to);
-        if written.was == right && written.to != Some(right) && self.is_steady(&vm, host) {
+        let here = &self.nodes[host];
+        let stopped = here.stopping && here.left_standing.contains(&number);
+        if written.was == right && written.to != Some(right) && (stopped || self.is_steady(&vm, host)) {
             let (host, owner) = (&self.nodes[host].name, &self.nodes[owner].name);
             panic!("{host} lost {} of VNI {}, which never left {owner}: {:?} → {:?}", vm.mac, vm.vni, written.was, written.to);
         }
@@ -160,7 +166,7 @@ impl World {
             wrong.push(format!("{name} has work left"));
         }
         if let Some((at, why)) = speaker.poll_timeout()
-            && at < self.now
+            && at + Duration::from_millis(2) < self.now
         {
             wrong.push(format!("{name}: the timer \"{why}\" is in the past"));
         }
@@ -169,7 +175,10 @@ impl World {
             return;
         };
         if status.neighbors.up != status.neighbors.configured || status.neighbors.up == 0 {
-            wrong.push(format!("{name}: {} of {} sessions are up; {:?}", status.neighbors.up, status.neighbors.configured, status.warnings));
+            wrong.push(format!(
+                "{name}: {} of {} sessions are up; {:?}",
+                status.neighbors.up, status.neighbors.configured, status.warnings
+            ));
         }
         let rows = status.rows;
         if rows.dirty + rows.in_flight + rows.failed > 0 || rows.wanted != rows.in_sync {
@@ -195,7 +204,8 @@ impl World {
     fn check_kernel(&self, host: usize, wrong: &mut Vec<String>) {
         let node = &self.nodes[host];
         let name = &node.name;
-        let has = |index: usize, vni: Vni| self.nodes[index].vnis.contains(&vni) || self.nodes[index].run_time_vnis.contains(&vni);
+        let has =
+            |index: usize, vni: Vni| self.nodes[index].vnis.contains(&vni) || self.nodes[index].run_time_vnis.contains(&vni);
         for &vni in &self.model.vnis {
             let Some(vxlan) = node.kernel.vxlans.get(&vni) else {
                 if has(host, vni) {
@@ -217,7 +227,10 @@ impl World {
                 if owner == host {
                     let place = node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&vm.mac));
                     if !matches!(place, Some(Place::Port(port, _)) if *port == vm.port) {
-                        wrong.push(format!("{name}: VNI {vni} {} is here at port {}, but the bridge says {place:?}", vm.mac, vm.port));
+                        wrong.push(format!(
+                            "{name}: VNI {vni} {} is here at port {}, but the bridge says {place:?}",
+                            vm.mac, vm.port
+                        ));
                     }
                 } else {
                     rows.insert(vm.mac, self.nodes[owner].address);
@@ -237,7 +250,8 @@ impl World {
                 wrong.push(format!("{name}: VNI {vni} {mac} behind the tunnel in the bridge: wanted {wanted}, found {found}"));
             }
             let flood: BTreeSet<_> = vxlan.flood.keys().map(|remote| remote.ip).collect();
-            let others = (0..self.nodes.len()).filter(|other| *other != host && !self.nodes[*other].reflector && has(*other, vni));
+            let others =
+                (0..self.nodes.len()).filter(|other| *other != host && !self.nodes[*other].reflector && has(*other, vni));
             let want: BTreeSet<_> = others.map(|other| self.nodes[other].address).collect();
             if flood != want {
                 wrong.push(format!("{name}: VNI {vni} must flood to {want:?}, the kernel has {flood:?}"));

@@ -229,6 +229,7 @@ impl World {
                 return;
             }
             let node = end.node;
+            self.nodes[node].touched = true;
             if end.unsent.is_empty() {
                 if end.closing {
                     self.send(wire, side, Segment::Fin);
@@ -285,7 +286,7 @@ impl World {
         if matches!(segment, Segment::Reset) {
             end.unsent.clear();
             // A reset may overtake what was sent.
-            if at.micros().is_multiple_of(2) {
+            if at.micros() % 2 == 0 {
                 end.flow.retain(|(_, segment)| matches!(segment, Segment::Octets(octets) if octets.is_empty()));
             }
         }

@@ -43,8 +43,6 @@ pub struct Room {
     running: Option<Running>,
     lost: u64,
     resync: bool,
-    /// Dumps fail, batches cannot be sent.
-    pub sick: bool,
     /// Removed devices: `true` for the model of what evpnd made.
     pub writes: Vec<Written>,
     /// Devices that this room removed because it was asked to.
@@ -68,7 +66,6 @@ impl Room {
             running: None,
             lost: 0,
             resync: true,
-            sick: false,
             writes: Vec::new(),
             removed: Vec::new(),
             stopped: false,
@@ -124,7 +121,7 @@ impl Room {
             KernelCommand::Write(batch) => {
                 let mut done = BatchDone { id: batch.id, ..BatchDone::default() };
                 // A batch that cannot be sent may have been carried out in part.
-                let until = if self.sick && random.below(3) == 0 {
+                let until = if kernel.sick && random.below(3) == 0 {
                     done.fatal = Some("rows could not be written: no buffer space".to_owned());
                     random.below(batch.ops.len() as u64 + 1) as usize
                 } else {
@@ -134,6 +131,9 @@ impl Room {
                     let vni = self.managed.iter().find(|(_, managed)| managed.told == Some(op.ifindex)).map(|(vni, _)| *vni);
                     if kernel.refuse_percent > 0 && random.below(100) < kernel.refuse_percent {
                         let errno = [12, 105, 16, 28][random.below(4) as usize];
+                        if op.kind == OpKind::ReplaceUnicast && random.below(2) == 0 {
+                            kernel.write_half(op);
+                        }
                         done.errors.push((index as u32, errno));
                         continue;
                     }
@@ -169,7 +169,7 @@ impl Room {
                 }
                 self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
             }
-            KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
+            KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_iter().map(|(_, vni)| Job::Stations(vni))),
             KernelCommand::Stop => self.stopped = true,
         }
     }
@@ -236,7 +236,7 @@ impl Room {
             Some(Running::Stations(vni, None)) => self.running = Some(Running::Stations(vni, Some(kernel.stations(vni)))),
             Some(Running::Rows(token, vni, None)) => {
                 let rows = kernel.dump(vni).ok_or_else(|| "No such device".to_owned());
-                let rows = if self.sick { Err("Interrupted".to_owned()) } else { rows };
+                let rows = if kernel.sick && token % 2 == 0 { Err("Interrupted".to_owned()) } else { rows };
                 self.running = Some(Running::Rows(token, vni, Some(rows)));
             }
             Some(Running::Stations(vni, Some(found))) => {

@@ -124,7 +124,7 @@ fn build(world: &mut World) {
             turn: 0,
         });
         let hosts: Vec<usize> = (0..hosts).filter(|host| world.model.home[*host].contains(&vni)).collect();
-        if world.random.below(4) > 0 {
+        if world.random.below(4) > 0 && !hosts.is_empty() {
             let host = hosts[world.random.below(hosts.len() as u64) as usize];
             let after = world.millis(40_000);
             world.schedule(after, Happening::Fault(Fault::Attach(n as usize, host)));

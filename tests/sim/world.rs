@@ -62,6 +62,8 @@ pub struct Node {
     pub started: Time,
     /// It was told to stop and says its last words.
     pub stopping: bool,
+    /// The machines whose rows it had no excuse to lose when it was told to stop: it must leave them standing.
+    pub left_standing: Vec<usize>,
     /// It drains, or drained.
     pub draining: bool,
     pub kept: KeptState,
@@ -79,7 +81,10 @@ pub struct Node {
     events_scheduled: bool,
     /// Commands of a slow kernel take this much longer, microseconds.
     pub slow_kernel_us: u64,
+    /// When its next timer is due, and when it fires.
     armed: Option<(Time, Time)>,
+    /// Something happened to it since `armed` was set.
+    pub touched: bool,
     requests: u64,
     pub replies: BTreeMap<RequestId, Reply>,
     /// Its timers did not move on, so many times in a row.
@@ -165,6 +170,7 @@ impl World {
             life: 0,
             started: Time::ZERO,
             stopping: false,
+            left_standing: Vec::new(),
             draining: false,
             kept: KeptState::default(),
             kernel: Kernel::default(),
@@ -178,6 +184,7 @@ impl World {
             events_scheduled: false,
             slow_kernel_us: 0,
             armed: None,
+            touched: true,
             requests: 0,
             replies: BTreeMap::new(),
             stuck: 0,
@@ -223,14 +230,15 @@ impl World {
     fn next_timer(&mut self) -> Option<(Time, usize)> {
         let mut first: Option<(Time, usize)> = None;
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            let Some(speaker) = &node.speaker else { continue };
-            // A process that was told to stop serves no timers any more.
-            let Some((due, _)) = speaker.poll_timeout().filter(|_| !node.stopping) else { continue };
-            let fires = match node.armed {
-                Some((armed, fires)) if armed == due => fires,
-                _ => due.max(self.now) + Duration::from_micros(self.random.below(1500)),
-            };
-            node.armed = Some((due, fires));
+            if std::mem::take(&mut node.touched) {
+                // A process that was told to stop serves no timers any more.
+                let speaker = node.speaker.as_ref().filter(|_| !node.stopping);
+                node.armed = speaker.and_then(Speaker::poll_timeout).map(|(due, _)| match node.armed {
+                    Some((armed, fires)) if armed == due => (due, fires),
+                    _ => (due, due.max(self.now) + Duration::from_micros(self.random.below(1500))),
+                });
+            }
+            let Some((_, fires)) = node.armed else { continue };
             if first.is_none_or(|(at, _)| fires < at) {
                 first = Some((fires, index));
             }
@@ -242,6 +250,7 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[index];
         node.armed = None;
+        node.touched = true;
         let Some(speaker) = node.speaker.as_mut() else { return };
         speaker.handle_timeout(now);
         match speaker.poll_timeout() {
@@ -352,6 +361,7 @@ impl World {
 
     /// Carries out what a speaker wants.
     pub fn pump(&mut self, index: usize) {
+        self.nodes[index].touched = true;
         loop {
             let node = &mut self.nodes[index];
             let Some(speaker) = node.speaker.as_mut() else { return };
@@ -453,6 +463,7 @@ impl World {
         tell!(self, "{} dies", self.nodes[index].name);
         let node = &mut self.nodes[index];
         node.speaker = None;
+        node.touched = true;
         node.room = None;
         node.orphans.extend(node.kernel.vxlans.keys().filter(|vni| !node.vnis.contains(vni)));
         node.kernel.notes = None;
