@@ -30,6 +30,8 @@ pub(super) struct Seen {
     half: Option<(u32, MacAddr)>,
     /// Halves whose other half stayed.
     halves: Vec<(u32, MacAddr)>,
+    /// Bridge entries that point to the tunnel without the mark of a control plane.
+    unmarked: Vec<(u32, MacAddr)>,
 }
 
 impl Worker {
@@ -89,26 +91,32 @@ impl Worker {
             if !new && self.seen.half == Some(key) {
                 self.seen.half = None;
             }
+            // First, for it comes also where the device was given up meanwhile: an echo left over would hide the next one.
+            let echo = !new && self.writer.is_echo(entry.ifindex, entry.mac);
             let Some(vni) = self.devices.get(&entry.ifindex).copied() else { return };
             let Some(row) = entry.row() else { return };
             if new {
                 self.out.push(KernelEvent::RowChanged { vni, row });
-            } else if row.mac == MacAddr::ZERO || !self.writer.is_echo(entry.ifindex, entry.mac) {
+            } else if !echo {
                 self.seen.rows_gone.push((entry.ifindex, vni, row));
             }
             return;
         }
         let Some(vni) = entry.master.and_then(|bridge| self.bridges.get(&bridge)).copied() else { return };
+        if entry.vlan.unwrap_or(0) != 0 {
+            // A bridge whose ports have VLANs doubles every entry, though it looks at none of them.
+            return;
+        }
         if self.devices.get(&entry.ifindex) == Some(&vni) {
             if new {
-                // The bridge believes that the MAC is behind the tunnel now (its port learns).
+                // The bridge believes that the MAC is behind the tunnel now.
                 self.station_gone(vni, entry.mac);
+                if entry.state & libc::NUD_PERMANENT == 0 {
+                    self.seen.unmarked.push(key);
+                }
             } else if entry.is_ext_learned() && !self.writer.awaits_echo(entry.ifindex, entry.mac) {
                 self.seen.halves.extend(self.seen.half.replace(key));
             }
-            return;
-        }
-        if entry.vlan.unwrap_or(0) != 0 {
             return;
         }
         match entry.station().filter(|_| new) {
@@ -194,6 +202,9 @@ impl Worker {
                 self.out.push(KernelEvent::RowGone { vni, row });
             }
         }
+        for (ifindex, mac) in seen.unmarked {
+            self.mark_again(ifindex, mac);
+        }
         for (ifindex, mac) in seen.halves {
             let Some(vni) = self.devices.get(&ifindex).copied().filter(|_| !gone.contains(&ifindex)) else { continue };
             match writer::entry(&mut self.requests, ifindex, mac, libc::NTF_MASTER) {
@@ -210,6 +221,32 @@ impl Worker {
             if let Some(row) = own.ok().flatten().and_then(|entry| entry.row()) {
                 self.out.push(KernelEvent::RowGone { vni, row });
             }
+        }
+    }
+
+    /// Gives the bridge's half of a row its mark back, without which it would age out and its frames be flooded: once a
+    /// port heard a MAC that netlink wrote, a later write moves the entry and leaves it unmarked
+    /// (`br_fdb_external_learn_add` looks at BR_FDB_ADDED_BY_USER, which stays). Deleted and written anew it has it.
+    fn mark_again(&mut self, ifindex: u32, mac: MacAddr) {
+        let learns = |vni: &Vni| self.managed.get(vni).is_none_or(|managed| managed.spec.learning);
+        if self.devices.get(&ifindex).is_none_or(learns) {
+            return;
+        }
+        let mut entry = |table| writer::entry(&mut self.requests, ifindex, mac, table).ok().flatten();
+        let unmarked = entry(libc::NTF_MASTER).is_some_and(|entry| entry.ifindex == ifindex && !entry.is_ext_learned());
+        if !unmarked || !entry(libc::NTF_SELF).is_some_and(|entry| entry.is_ext_learned()) {
+            return;
+        }
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        let half = |out: &mut Vec<u8>, flags| {
+            codec::ndmsg(out, ifindex, libc::NUD_REACHABLE | libc::NUD_NOARP, flags);
+            codec::attribute(out, libc::NDA_LLADDR, &mac.0);
+        };
+        let done = self.requests.change(libc::RTM_DELNEIGH, 0, |out| half(out, libc::NTF_MASTER)).and_then(|()| {
+            self.requests.change(libc::RTM_NEWNEIGH, flags, |out| half(out, libc::NTF_MASTER | libc::NTF_EXT_LEARNED))
+        });
+        if let Err(said) = done {
+            tracing::warn!(%mac, error = said.text, "a bridge entry could not be marked as ours: it will age out");
         }
     }
 

@@ -169,7 +169,7 @@ impl Room {
                 }
                 self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
             }
-            KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_iter().map(|(_, vni)| Job::Stations(vni))),
+            KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Stop => self.stopped = true,
         }
     }
@@ -287,9 +287,8 @@ impl Room {
                     if half == Some((ifindex, row.mac)) {
                         half = None;
                     }
-                    if let Some(&vni) = ready.get(&ifindex)
-                        && (row.mac == MacAddr::ZERO || !self.echoes.remove(&(ifindex, row.mac)))
-                    {
+                    let echo = self.echoes.remove(&(ifindex, row.mac));
+                    if let (Some(&vni), false) = (ready.get(&ifindex), echo) {
                         gone.push((vni, row));
                     }
                 }
