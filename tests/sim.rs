@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use scenario::{Outcome, run};
 
 /// Seeds of the fixed set.
-const FIXED: std::ops::Range<u64> = 0..100;
+const FIXED: std::ops::Range<u64> = 0..400;
 
 fn trace() -> bool {
     std::env::var_os("EVPND_SIM_TRACE").is_some_and(|value| value != "0")

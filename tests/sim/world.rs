@@ -10,7 +10,7 @@ use std::time::Duration;
 use evpnd::base::{Random, Time, Vni};
 use evpnd::config;
 use evpnd::control::{Event, Reply, Request};
-use evpnd::fib::KernelCommand;
+use evpnd::fib::{FibLimits, KernelCommand};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 
 use super::faults::Fault;
@@ -322,7 +322,7 @@ impl World {
         }
         let writes = std::mem::take(&mut room.writes);
         let has_events = !room.events.is_empty();
-        assert!(room.events.len() < 10_000 && room.commands.len() < 200, "{}: queues of the kernel room grow", node.name);
+        assert!(room.events.len() < 10_000 && room.commands.len() < 400, "{}: queues of the kernel room grow", node.name);
         for written in writes {
             self.check_write(index, written);
         }
@@ -401,7 +401,11 @@ impl World {
                 if let Some(room) = &mut node.room {
                     room.commands.push_back(command);
                     let batches = room.commands.iter().filter(|command| matches!(command, KernelCommand::Write(_))).count();
-                    assert!(batches <= 16, "{}: {batches} batches wait for the kernel", node.name);
+                    assert!(
+                        batches <= FibLimits::default().batches_in_flight,
+                        "{}: {batches} batches wait for the kernel",
+                        node.name
+                    );
                     self.wake_room(index);
                 }
             }
