@@ -5,9 +5,12 @@ use std::net::IpAddr;
 
 use super::config::InstanceConfig;
 use super::event::Place;
+use super::import::export_targets;
 use super::instance::Evpn;
 use super::macs::NONE;
 use crate::base::{InternId, MacAddr, Vni};
+use crate::rib::{AttrId, Rib};
+use crate::wire::ext_community::RouteTarget;
 
 /// What was met. All only grow. A route that comes again is counted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,6 +98,34 @@ pub struct VtepView {
     pub macs: usize,
 }
 
+impl EvpnStats {
+    /// Every counter with its name.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("own_routes", self.own_routes),
+            ("own_next_hop", self.own_next_hop),
+            ("no_next_hop", self.no_next_hop),
+            ("other_family", self.other_family),
+            ("unknown_encapsulation", self.unknown_encapsulation),
+            ("martian_macs", self.martian_macs),
+            ("zero_labels", self.zero_labels),
+            ("ethernet_tags", self.ethernet_tags),
+            ("not_ingress_replication", self.not_ingress_replication),
+            ("second_labels", self.second_labels),
+            ("multihomed", self.multihomed),
+            ("sticky_violations", self.sticky_violations),
+            ("moves", self.moves),
+            ("local_moves", self.local_moves),
+            ("local_kept", self.local_kept),
+            ("macs_over_limit", self.macs_over_limit),
+            ("local_macs_over_limit", self.local_macs_over_limit),
+            ("routes_over_limit", self.routes_over_limit),
+            ("flood_over_limit", self.flood_over_limit),
+            ("instances_refused", self.instances_refused),
+        ]
+    }
+}
+
 impl Evpn {
     /// The instance of a VNI.
     pub fn instance(&self, vni: Vni) -> Option<InstanceView<'_>> {
@@ -169,6 +200,28 @@ impl Evpn {
             }
         }
         vteps.into_values().collect()
+    }
+
+    /// The addresses that routes of other hosts give for a MAC, in order.
+    pub fn ips(&self, rib: &Rib, vni: Vni, mac: MacAddr) -> Vec<IpAddr> {
+        let entry = self.by_vni.get(&vni).and_then(|number| self.macs.find(*number, mac));
+        let routes = entry.into_iter().flat_map(|id| self.macs.routes(id));
+        let mut ips: Vec<IpAddr> = routes.filter_map(|dest| rib.mac_ip(dest)?.3).collect();
+        ips.sort_unstable();
+        ips.dedup();
+        ips
+    }
+
+    /// The route targets that the routes of a VNI carry, spelt out.
+    pub fn export_targets(&self, vni: Vni) -> Vec<RouteTarget> {
+        let config = self.by_vni.get(&vni).and_then(|number| self.slot(*number)).map(|instance| &instance.config);
+        config.map(|config| export_targets(self.config.asn, vni, &config.export)).unwrap_or_default()
+    }
+
+    /// Whether the instance of a VNI imports routes with these attributes.
+    pub fn imports(&self, rib: &Rib, vni: Vni, attr: AttrId) -> bool {
+        let number = self.by_vni.get(&vni);
+        number.is_some_and(|number| self.targets.instances(rib.attributes(attr).route_targets()).contains(number))
     }
 
     /// Counters.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::Fib;
-use super::view::{FibStats, Status};
+use super::view::{FibStats, RowView, Status};
 use crate::base::Vni;
 
 /// How many rows are in which state. Rows that wait for their deletion are counted by state, but not as wanted.
@@ -50,9 +50,10 @@ impl Fib {
         (all, by_vni)
     }
 
-    /// Whether the kernel holds nothing of ours for this VNI any more and nothing waits.
+    /// Whether the kernel holds nothing of ours for this VNI any more and nothing waits. The operator's rows do not count.
     pub fn is_cleared(&self, vni: Vni) -> bool {
-        self.row_count(vni) == 0
+        let theirs = |view: RowView| view.status == Status::Operator && view.wanted.is_none();
+        self.row_count(vni) == 0 || self.device_rows(vni).all(|(_, view)| theirs(view))
     }
 }
 

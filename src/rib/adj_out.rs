@@ -455,6 +455,28 @@ impl Rib {
         may && node.version <= cursor.heard && source.is_some_and(|source| source != peer.0)
     }
 
+    /// How many destinations each peer that hears from us has been told. One walk over the table, and one more for each
+    /// peer that is behind.
+    pub fn advertised_counts(&self) -> BTreeMap<PeerId, u64> {
+        let mut by_source: BTreeMap<(u16, export::Kinds), u64> = BTreeMap::new();
+        for id in 0..self.table.dests.len() {
+            let Some(entry) = self.table.dest(id).filter(|entry| entry.node != NONE) else { continue };
+            let Some(path) = told(&self.table, &self.changes, id) else { continue };
+            *by_source.entry((path.peer, self.adj_out.nodes[entry.node].can)).or_default() += 1;
+        }
+        let count = |(&peer, cursor): (&u16, &Cursor)| {
+            let id = PeerId(peer);
+            if self.has_pending(id) {
+                let told = (0..self.table.dests.len()).filter(|&dest| self.is_advertised(DestId(dest), id)).count();
+                return (id, told as u64);
+            }
+            let kind = export::bit(self.adj_out.groups[cursor.group].key.kind);
+            let heard = by_source.iter().filter(|((source, can), _)| *source != peer && can & kind != 0);
+            (id, heard.map(|(_, count)| count).sum())
+        };
+        self.adj_out.cursors.iter().map(count).collect()
+    }
+
     /// Takes quiet entries that every peer has come past out of the log, at most `budget`. Whether there are more.
     pub(super) fn reap(&mut self, budget: usize) -> bool {
         if self.adj_out.quiet.is_empty() {

@@ -19,6 +19,7 @@ mod adj_out;
 mod attrs;
 mod change;
 mod chunk;
+mod counts;
 mod decision;
 mod export;
 mod key;

@@ -2,6 +2,7 @@
 //! the kernel, and what peers are yet to hear to the connections. See `docs/ARCHITECTURE.md` for the drawing.
 
 use crate::base::Time;
+use crate::control::Event;
 use crate::session::{Direction, SessionEvent};
 
 use super::{Action, ConnId, Speaker};
@@ -39,7 +40,13 @@ impl Speaker {
                             if !outcome.mistakes.is_empty() {
                                 events.update_mistakes(peer.address, &outcome.mistakes);
                             }
+                            if outcome.end_of_rib {
+                                let routes = u64::from(rib.peer_routes(id));
+                                events.push(Event::EndOfRib { neighbor: peer.address, routes });
+                            }
                             if outcome.over_max_routes {
+                                let limit = peer.neighbor.max_routes.unwrap_or(config.limits.routes_per_neighbor);
+                                events.push(Event::MaxRoutes { neighbor: peer.address, limit });
                                 reset = Some(peer.over_max_routes(config.limits.routes_per_neighbor));
                             }
                         }

@@ -97,7 +97,7 @@ pub enum Fault {
     Start(usize),
     Stop(usize),
     Kill(usize, u64),
-    EndOfKernelFault(usize),
+    EndOfKernel(usize),
     EndOfOverflow(usize),
     AddVni(usize, Vni),
     Attach(usize, usize),
@@ -178,7 +178,7 @@ impl World {
                     self.finish_stop(node);
                 }
             }
-            Fault::EndOfKernelFault(node) => {
+            Fault::EndOfKernel(node) => {
                 let node = &mut self.nodes[node];
                 node.kernel.refuse_percent = 0;
                 node.slow_kernel_us = 0;
@@ -277,7 +277,7 @@ impl World {
                     Kind::KernelSlow => host.slow_kernel_us = slow,
                     _ => host.kernel.sick = true,
                 }
-                self.schedule(lasting, Happening::Fault(Fault::EndOfKernelFault(node)));
+                self.schedule(lasting, Happening::Fault(Fault::EndOfKernel(node)));
             }
             Kind::RowDeleted | Kind::HalfDeleted => {
                 let Some(node) = self.any_node(false) else { return };

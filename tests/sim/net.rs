@@ -286,7 +286,7 @@ impl World {
         if matches!(segment, Segment::Reset) {
             end.unsent.clear();
             // A reset may overtake what was sent.
-            if at.micros() % 2 == 0 {
+            if at.micros().is_multiple_of(2) {
                 end.flow.retain(|(_, segment)| matches!(segment, Segment::Octets(octets) if octets.is_empty()));
             }
         }
