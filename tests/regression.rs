@@ -223,3 +223,14 @@ fn acknowledge(daemon: &mut Daemon, errno: i32) -> usize {
     }
     batches
 }
+
+/// The same where no row was written because the operator's own stands there.
+#[test]
+fn a_mac_with_a_row_of_the_operators_is_looked_for_at_its_port_too() {
+    let mut fib = Fib::new(1);
+    let row = KernelRow { mac: MAC, remote: to("192.0.2.1"), ext_learned: false, permanent: true, bridged: true };
+    fib.device_ready(NOW, vni(), 7, Some(false), vec![row]);
+    fib.set_unicast(NOW, vni(), MAC, to("10.0.0.2"));
+    assert_eq!(carry_out(&mut fib), []);
+    assert!(fib.may_be_left_to_bridge(vni(), MAC));
+}

@@ -201,11 +201,12 @@ impl Fib {
         row.has(flag::BRIDGE_LOCAL) || (row.installed == NONE && !row.has(flag::IN_FLIGHT | flag::UNSURE))
     }
 
-    /// Whether a write that could have taken the bridge's entry over has not been answered, or failed.
+    /// Whether a write that could have taken the bridge's entry over has not been answered, or failed, or was never made
+    /// because the operator's row stands there.
     pub fn may_be_left_to_bridge(&self, vni: Vni, mac: MacAddr) -> bool {
         let slot = self.by_vni.get(&vni);
         let Some(id) = slot.and_then(|&slot| self.rows.find_unicast(slot, mac)) else { return true };
-        self.rows.row(id).has(flag::BRIDGE_LOCAL | flag::IN_FLIGHT | flag::UNSURE)
+        self.rows.row(id).has(flag::BRIDGE_LOCAL | flag::IN_FLIGHT | flag::UNSURE | flag::FOREIGN)
     }
 
     /// The wanted flood list of a VNI, in order.
