@@ -166,6 +166,20 @@ fn a_row_deleted_in_a_device_that_was_given_up_leaves_no_echo_behind() {
     });
 }
 
+#[test]
+fn a_station_whose_row_the_device_refused_is_told_when_it_speaks_again() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        speak("p1", mac(1));
+        room.heard(mac(1));
+        // The bridge takes it and the device does not: it stands nowhere then.
+        let done = room.write(vec![op(ready.ifindex, OpKind::ReplaceUnicast, mac(1), "fd00::2")]);
+        assert_eq!(done.errors, [(0, libc::EAFNOSUPPORT)]);
+        speak("p1", mac(1));
+        room.heard(mac(1));
+    });
+}
+
 // ---- local MACs --------------------------------------------------------------------------------------------------
 
 #[test]

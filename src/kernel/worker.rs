@@ -175,13 +175,11 @@ impl Worker {
             KernelCommand::Devices(specs) => self.want(specs),
             KernelCommand::Write(batch) => {
                 let done = self.writer.write(&batch, &mut self.requests);
-                // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes.
-                let wrote = |index: usize| done.fatal.is_none() && !done.errors.iter().any(|(at, _)| *at as usize == index);
-                for (index, op) in batch.ops.iter().enumerate() {
-                    if op.kind == OpKind::ReplaceUnicast
-                        && let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni))
-                        && wrote(index)
-                    {
+                // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also
+                // where the write failed, perhaps half-way: the core takes the MAC for remote, so whatever a port hears of it
+                // next is news.
+                for op in batch.ops.iter().filter(|op| op.kind == OpKind::ReplaceUnicast) {
+                    if let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni)) {
                         managed.stations.gone(op.mac);
                     }
                 }
