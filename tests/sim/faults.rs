@@ -179,6 +179,10 @@ impl World {
                 }
             }
             Fault::EndOfKernel(node) => {
+                // Where rows could not be written, two hosts may have gone on to take a machine from one another.
+                for vni in self.model.vnis.clone() {
+                    (0..self.nodes.len()).for_each(|other| self.disturb_vni(other, vni));
+                }
                 let node = &mut self.nodes[node];
                 node.kernel.refuse_percent = 0;
                 node.slow_kernel_us = 0;
@@ -287,6 +291,9 @@ impl World {
                 let vxlan_half = kind == Kind::RowDeleted || (alive && self.random.below(2) == 0);
                 let bridge_half = kind == Kind::RowDeleted || !vxlan_half;
                 tell!(self, "{}: VNI {vni} {mac}, vxlan {vxlan_half} bridge {bridge_half}", self.nodes[node].name);
+                if !bridge_half {
+                    self.model.halved.insert((node, vni, mac));
+                }
                 self.nodes[node].kernel.delete(vni, mac, vxlan_half, bridge_half);
                 self.wake_room(node);
             }
@@ -304,6 +311,7 @@ impl World {
                 let Some(node) = self.any_node(false) else { return };
                 let Some((vni, mac)) = self.any_row(node) else { return };
                 tell!(self, "{}: VNI {vni} {mac}", self.nodes[node].name);
+                self.model.halved.insert((node, vni, mac));
                 self.nodes[node].kernel.operator_writes(vni, mac, Remote { ip: [192, 0, 2, 1].into(), vni: None });
                 self.wake_room(node);
             }

@@ -87,7 +87,7 @@ impl World {
         let Some(to) = self.node_at(transport.remote.ip()) else { panic!("{} connects to nobody", self.nodes[node].name) };
         let wire = self.next_wire;
         self.next_wire += 1;
-        let capacity = 64 << self.random.below(11);
+        let capacity = 512 << self.random.below(8);
         let life = self.nodes[node].life;
         let ends = [End::new(node, life, Some(conn)), End::new(to, self.nodes[to].life, None)];
         self.wires.insert(wire, Wire { ends, capacity, up: false });

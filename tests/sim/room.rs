@@ -127,8 +127,13 @@ impl Room {
                 } else {
                     batch.ops.len()
                 };
+                // What we made remote, or tried to, is no station to the core any more.
+                for op in batch.ops.iter().filter(|op| op.kind == OpKind::ReplaceUnicast) {
+                    if let Some(managed) = self.managed.values_mut().find(|managed| managed.told == Some(op.ifindex)) {
+                        managed.gone(op.mac);
+                    }
+                }
                 for (index, op) in batch.ops.iter().enumerate().take(until) {
-                    let vni = self.managed.iter().find(|(_, managed)| managed.told == Some(op.ifindex)).map(|(vni, _)| *vni);
                     if kernel.refuse_percent > 0 && random.below(100) < kernel.refuse_percent {
                         let errno = [12, 105, 16, 28][random.below(4) as usize];
                         if op.kind == OpKind::ReplaceUnicast && random.below(2) == 0 {
@@ -142,12 +147,6 @@ impl Room {
                     match (outcome, op.kind) {
                         (Ok(()), OpKind::DeleteUnicast { .. }) => {
                             self.echoes.insert((op.ifindex, op.mac));
-                        }
-                        (Ok(()), OpKind::ReplaceUnicast) if done.fatal.is_none() => {
-                            // A local MAC that we made remote: the kernel tells nobody.
-                            if let Some(managed) = vni.and_then(|vni| self.managed.get_mut(&vni)) {
-                                managed.gone(op.mac);
-                            }
                         }
                         (Err(2), OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood) | (Ok(()), _) => {}
                         (Err(errno), _) => done.errors.push((index as u32, errno)),
