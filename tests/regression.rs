@@ -234,3 +234,38 @@ fn a_mac_with_a_row_of_the_operators_is_looked_for_at_its_port_too() {
     assert_eq!(carry_out(&mut fib), []);
     assert!(fib.may_be_left_to_bridge(vni(), MAC));
 }
+
+/// A MAC of ours was won by a remote host and its row written; then it came back to our port, and the notification was lost in
+/// an overflow: what was read after it was taken for older than the row, and the MAC stayed where it was no more.
+#[test]
+fn a_mac_that_came_back_while_notifications_were_lost_is_announced_again() {
+    let (mut here, mut there, [ours, theirs]) = Daemon::with_route();
+    let mac = LocalMac { vni: vni(), mac: MAC, port: 4, port_name: "tap4".to_owned(), is_static: false };
+    acknowledge(&mut here, 0);
+    here.kernel(KernelEvent::LocalMac(mac.clone()));
+    acknowledge(&mut here, 0);
+    exchange(&mut here, ours, &mut there, theirs);
+    acknowledge(&mut there, 0);
+    there.kernel(KernelEvent::LocalMac(LocalMac { port: 5, ..mac.clone() }));
+    exchange(&mut here, ours, &mut there, theirs);
+    // Read before our row was written: that is old.
+    here.kernel(KernelEvent::LocalMacs { vni: vni(), macs: vec![mac.clone()] });
+    exchange(&mut here, ours, &mut there, theirs);
+    assert_eq!(unicast_writes(&mut there), 0);
+    assert_eq!(acknowledge(&mut here, 0), 1);
+    // Read after it: a port has heard it since.
+    here.kernel(KernelEvent::LocalMacs { vni: vni(), macs: vec![mac] });
+    exchange(&mut here, ours, &mut there, theirs);
+    assert_eq!(unicast_writes(&mut there), 1);
+}
+
+/// Acknowledges the writes that `daemon` wants. How many rows of MACs were among them.
+fn unicast_writes(daemon: &mut Daemon) -> usize {
+    let mut count = 0;
+    for command in daemon.commands() {
+        let KernelCommand::Write(batch) = command else { continue };
+        count += batch.ops.iter().filter(|op| op.kind == OpKind::ReplaceUnicast).count();
+        daemon.kernel(KernelEvent::BatchDone(BatchDone { id: batch.id, errors: Vec::new(), fatal: None }));
+    }
+    count
+}

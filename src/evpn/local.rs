@@ -10,7 +10,7 @@ use super::instance::Evpn;
 use super::macs::NONE;
 use super::mobility::next_sequence;
 use crate::base::{InternId, MacAddr, Time, Vni};
-use crate::fib::{Fib, LocalMac};
+use crate::fib::{Fib, LocalMac, Status};
 use crate::rib::Rib;
 
 /// A MAC of our bridge.
@@ -169,10 +169,12 @@ impl Evpn {
             self.handle_local_mac_gone(now, rib, fib, vni, mac);
         }
         for heard in macs.iter().filter(|heard| heard.vni == vni) {
-            // A dump may be older than the row that a remote host just won: only an event moves such a MAC back.
+            // A dump may be older than the row that a remote host just won. Once the kernel has acknowledged that row, the
+            // kernel room tells of the MAC only if a port heard it since: it moved back, and its event was lost.
             let lost = self.locals.get(&(number, heard.mac)).is_some_and(|local| !local.owned);
             let remote = self.macs.find(number, heard.mac).is_some_and(|id| self.macs.entry(id).remote != NONE);
-            if !(lost && remote) {
+            let written = || fib.unicast(vni, heard.mac).is_some_and(|row| row.status == Status::InSync);
+            if !(lost && remote) || written() {
                 self.handle_local_mac(now, rib, fib, heard);
             }
         }
