@@ -566,8 +566,11 @@ impl World {
             node.kernel.deaf = false;
             node.slow_kernel_us = 0;
             node.kernel.sick = false;
-            let home: Vec<Vni> = self.model.home[index].iter().copied().collect();
-            self.nodes[index].vnis = home.into_iter().collect();
+            for vni in self.model.home[index].clone() {
+                if self.nodes[index].vnis.insert(vni) {
+                    self.disturb_vni(index, vni);
+                }
+            }
             self.start(index);
             self.reload(index, None);
             // The operator takes rows away that were written by hand.
