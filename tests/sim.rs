@@ -7,14 +7,20 @@
 //! - `EVPND_SIM_SECONDS=600 cargo nextest run --test sim new_seeds --no-capture`: new seeds for so long.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "sim/fabric.rs"]
+mod fabric;
 #[path = "sim/faults.rs"]
 mod faults;
 #[path = "sim/kernel.rs"]
 mod kernel;
+#[path = "sim/machines.rs"]
+mod machines;
 #[path = "sim/model.rs"]
 mod model;
 #[path = "sim/net.rs"]
 mod net;
+#[path = "sim/node.rs"]
+mod node;
 #[path = "sim/room.rs"]
 mod room;
 #[path = "sim/scenario.rs"]

@@ -13,7 +13,7 @@ use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Request, VniAdd};
 use evpnd::fib::Remote;
 
-use super::model::Vm;
+use super::machines::Vm;
 use super::net::pair;
 use super::world::{Happening, World};
 use crate::tell;
@@ -437,91 +437,6 @@ impl World {
         }
     }
 
-    fn any_vm(&mut self, attached: bool) -> Option<usize> {
-        let vms: Vec<usize> = (0..self.model.vms.len()).filter(|vm| self.model.vms[*vm].host.is_some() == attached).collect();
-        vms.get(self.random.below(vms.len() as u64) as usize).copied()
-    }
-
-    /// A host that has the VNI of a machine.
-    fn host_for(&mut self, vm: usize) -> Option<usize> {
-        let Vm { vni, host, .. } = self.model.vms[vm];
-        let hosts: Vec<usize> = (0..self.nodes.len())
-            .filter(|node| !self.nodes[*node].reflector && self.model.home[*node].contains(&vni) && Some(*node) != host)
-            .collect();
-        hosts.get(self.random.below(hosts.len() as u64) as usize).copied()
-    }
-
-    fn move_vm(&mut self, vm: usize, late: bool) {
-        let Some(host) = self.host_for(vm) else { return };
-        if late {
-            let (old, Vm { vni, port, .. }) = (self.model.vms[vm].host, self.model.vms[vm]);
-            self.attach(vm, host);
-            if let Some(old) = old {
-                // The old host may hear it once more, and loses its port when it likes.
-                if self.random.below(3) == 0 {
-                    let mac = self.model.vms[vm].mac;
-                    self.nodes[old].kernel.hear(self.now, vni, mac, port);
-                    self.wake_room(old);
-                }
-                if self.random.below(4) > 0 {
-                    let after = self.millis(20_000);
-                    self.schedule(after, Happening::Fault(Fault::Detach(old, vni, port)));
-                }
-            }
-        } else {
-            self.detach(vm);
-            let after = self.millis(1000);
-            self.schedule(after, Happening::Fault(Fault::Attach(vm, host)));
-        }
-    }
-
-    /// The port goes at once, or never: then the bridge forgets the machine in time.
-    fn detach_later(&mut self, vm: usize) {
-        if self.random.below(3) > 0 {
-            self.detach(vm);
-        } else {
-            self.model.vms[vm].host = None;
-            self.model.vms[vm].turn += 1;
-            self.model.vms[vm].since = self.now;
-        }
-    }
-
-    /// Tells a daemon to end (SIGTERM).
-    pub fn stop(&mut self, index: usize) {
-        let now = self.now;
-        let node = &mut self.nodes[index];
-        let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) else { return };
-        let life = node.life;
-        speaker.shutdown(now, "the daemon stops");
-        let steady = (0..self.model.vms.len()).filter(|vm| self.is_steady(&self.model.vms[*vm], index)).collect();
-        let node = &mut self.nodes[index];
-        node.left_standing = steady;
-        node.stopping = true;
-        tell!(self, "{} is told to stop", self.nodes[index].name);
-        self.pump(index);
-        let after = self.millis(3000);
-        self.schedule(after, Happening::Fault(Fault::Kill(index, life)));
-        if self.random.below(3) == 0 {
-            let after = self.millis(2000);
-            self.schedule(after, Happening::Fault(Fault::Ask(index)));
-        }
-    }
-
-    /// Its connections are closed: the kernel room ends what it has, then the process goes.
-    fn finish_stop(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        if let Some(room) = &mut node.room {
-            while !room.commands.is_empty() {
-                room.step(&mut node.kernel, &mut self.random);
-            }
-            let writes = std::mem::take(&mut room.writes);
-            for written in writes {
-                self.check_write(index, written);
-            }
-        }
-        self.kill(index);
-    }
-
     pub fn disturb_pair(&mut self, a: usize, b: usize, until: Time) {
         let at = self.disturbed.entry(pair(a, b)).or_insert(until);
         *at = until.max(*at);
@@ -532,7 +447,7 @@ impl World {
     }
 
     /// What an operator may ask at any time, even of a daemon that stops.
-    fn ask_everything(&mut self, node: usize) {
+    pub fn ask_everything(&mut self, node: usize) {
         self.request(node, Request::ShowStatus {});
         self.request(node, Request::ShowNeighbors { address: None, after: None, limit: None });
         self.request(node, Request::ShowVnis { vni: None, after: None, limit: None });
@@ -546,50 +461,6 @@ impl World {
         if let Some(vm) = self.any_vm(true) {
             let Vm { vni, mac, .. } = self.model.vms[vm];
             self.request(node, Request::Explain { vni, mac });
-        }
-    }
-
-    /// Everything is mended: nothing new goes wrong from now on.
-    pub fn mend(&mut self) {
-        tell!(self, "=== quiet");
-        self.model.quiet = true;
-        let now = self.now;
-        for index in 0..self.nodes.len() {
-            if self.nodes[index].stopping {
-                self.finish_stop(index);
-            }
-            if self.nodes[index].draining && self.nodes[index].speaker.is_some() {
-                self.kill(index);
-            }
-            let node = &mut self.nodes[index];
-            node.kernel.refuse_percent = 0;
-            node.kernel.deaf = false;
-            node.slow_kernel_us = 0;
-            node.kernel.sick = false;
-            for vni in self.model.home[index].clone() {
-                if self.nodes[index].vnis.insert(vni) {
-                    self.disturb_vni(index, vni);
-                }
-            }
-            self.start(index);
-            self.reload(index, None);
-            // The operator takes rows away that were written by hand.
-            let rows: Vec<(Vni, MacAddr)> = self.nodes[index]
-                .kernel
-                .vxlans
-                .iter()
-                .flat_map(|(vni, vxlan)| vxlan.rows.values().filter(|row| !row.ext_learned).map(|row| (*vni, row.mac)))
-                .collect();
-            for (vni, mac) in rows {
-                self.nodes[index].kernel.delete(vni, mac, true, true);
-            }
-            self.wake_room(index);
-        }
-        self.cut_until.clear();
-        self.slow_until.clear();
-        self.deaf_until.clear();
-        for vm in &mut self.model.vms {
-            vm.silent_until = now;
         }
     }
 }

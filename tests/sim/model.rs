@@ -10,28 +10,13 @@ use evpnd::control::{Reply, Request};
 use evpnd::fib::Remote;
 
 use super::kernel::{Place, Written};
+use super::machines::Vm;
 use super::net::pair;
-use super::world::{Happening, World};
+use super::world::World;
 use crate::tell;
 
 /// A session or a place that has stood for so long is taken for settled.
 const SETTLED: Duration = Duration::from_secs(40);
-
-/// A virtual machine.
-#[derive(Debug, Clone, Copy)]
-pub struct Vm {
-    pub vni: Vni,
-    pub mac: MacAddr,
-    /// Where it is attached.
-    pub host: Option<usize>,
-    pub port: u32,
-    /// Since when it is there, or nowhere.
-    pub since: Time,
-    pub silent_until: Time,
-    pub heard: Time,
-    /// Which attachment speaks.
-    pub turn: u64,
-}
 
 /// The history.
 #[derive(Debug, Default)]
@@ -46,60 +31,10 @@ pub struct Model {
     pub halved: BTreeSet<(usize, Vni, MacAddr)>,
     /// No more faults.
     pub quiet: bool,
-    next_port: u32,
+    pub next_port: u32,
 }
 
 impl World {
-    /// A machine is plugged in at a host, and speaks soon.
-    pub fn attach(&mut self, vm: usize, host: usize) {
-        self.model.next_port += 1;
-        let port = 1000 + self.model.next_port;
-        let now = self.now;
-        let machine = &mut self.model.vms[vm];
-        machine.host = Some(host);
-        machine.port = port;
-        machine.since = now;
-        machine.turn += 1;
-        let (mac, turn) = (machine.mac, machine.turn);
-        tell!(self, "{mac} comes to {} at port {port}", self.nodes[host].name);
-        let after = self.millis(500);
-        self.schedule(after, Happening::Speaks(vm, turn));
-    }
-
-    /// A machine is unplugged: its port goes.
-    pub fn detach(&mut self, vm: usize) {
-        let now = self.now;
-        let machine = &mut self.model.vms[vm];
-        let Some(host) = machine.host.take() else { return };
-        machine.turn += 1;
-        machine.since = now;
-        let Vm { vni, port, mac, .. } = *machine;
-        tell!(self, "{mac} leaves {}", self.nodes[host].name);
-        self.nodes[host].kernel.remove_port(vni, port);
-        self.wake_room(host);
-    }
-
-    pub fn vm_speaks(&mut self, vm: usize, turn: u64) {
-        let Vm { vni, mac, host, port, silent_until, .. } = self.model.vms[vm];
-        let Some(host) = host.filter(|_| turn == self.model.vms[vm].turn) else { return };
-        let now = self.now;
-        // Another bridge still believes to have it: whoever lost it may claim it again after a restart.
-        let elsewhere = |(index, node): (usize, &super::world::Node)| {
-            index != host && matches!(node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
-        };
-        let forgotten = self.model.vms[vm].heard + Duration::from_secs(250) < now;
-        if forgotten || self.nodes.iter().enumerate().any(elsewhere) {
-            self.model.vms[vm].since = now;
-        }
-        if silent_until <= now {
-            self.model.vms[vm].heard = now;
-            self.nodes[host].kernel.hear(now, vni, mac, port);
-            self.wake_room(host);
-        }
-        let after = Duration::from_millis(500) + self.millis(9000);
-        self.schedule(after, Happening::Speaks(vm, turn));
-    }
-
     fn session_settled(&self, a: usize, b: usize) -> bool {
         let up = |from: usize, to: usize| {
             self.nodes[from].sessions.get(&self.nodes[to].address).is_some_and(|since| *since + SETTLED <= self.now)

@@ -1,0 +1,127 @@
+//! Virtual machines: where they are plugged in, when they speak, how they move.
+
+use std::time::Duration;
+
+use evpnd::base::{MacAddr, Time, Vni};
+
+use super::faults::Fault;
+use super::kernel::Place;
+use super::world::{Happening, World};
+use crate::tell;
+
+/// A virtual machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Vm {
+    pub vni: Vni,
+    pub mac: MacAddr,
+    /// Where it is attached.
+    pub host: Option<usize>,
+    pub port: u32,
+    /// Since when it is there, or nowhere.
+    pub since: Time,
+    pub silent_until: Time,
+    pub heard: Time,
+    /// Which attachment speaks.
+    pub turn: u64,
+}
+
+impl World {
+    /// A machine is plugged in at a host, and speaks soon.
+    pub fn attach(&mut self, vm: usize, host: usize) {
+        self.model.next_port += 1;
+        let port = 1000 + self.model.next_port;
+        let now = self.now;
+        let machine = &mut self.model.vms[vm];
+        machine.host = Some(host);
+        machine.port = port;
+        machine.since = now;
+        machine.turn += 1;
+        let (mac, turn) = (machine.mac, machine.turn);
+        tell!(self, "{mac} comes to {} at port {port}", self.nodes[host].name);
+        let after = self.millis(500);
+        self.schedule(after, Happening::Speaks(vm, turn));
+    }
+
+    /// A machine is unplugged: its port goes.
+    pub fn detach(&mut self, vm: usize) {
+        let now = self.now;
+        let machine = &mut self.model.vms[vm];
+        let Some(host) = machine.host.take() else { return };
+        machine.turn += 1;
+        machine.since = now;
+        let Vm { vni, port, mac, .. } = *machine;
+        tell!(self, "{mac} leaves {}", self.nodes[host].name);
+        self.nodes[host].kernel.remove_port(vni, port);
+        self.wake_room(host);
+    }
+
+    pub fn vm_speaks(&mut self, vm: usize, turn: u64) {
+        let Vm { vni, mac, host, port, silent_until, .. } = self.model.vms[vm];
+        let Some(host) = host.filter(|_| turn == self.model.vms[vm].turn) else { return };
+        let now = self.now;
+        // Another bridge still believes to have it: whoever lost it may claim it again after a restart.
+        let elsewhere = |(index, node): (usize, &super::node::Node)| {
+            index != host && matches!(node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
+        };
+        let forgotten = self.model.vms[vm].heard + Duration::from_secs(250) < now;
+        if forgotten || self.nodes.iter().enumerate().any(elsewhere) {
+            self.model.vms[vm].since = now;
+        }
+        if silent_until <= now {
+            self.model.vms[vm].heard = now;
+            self.nodes[host].kernel.hear(now, vni, mac, port);
+            self.wake_room(host);
+        }
+        let after = Duration::from_millis(500) + self.millis(9000);
+        self.schedule(after, Happening::Speaks(vm, turn));
+    }
+
+    pub fn any_vm(&mut self, attached: bool) -> Option<usize> {
+        let vms: Vec<usize> = (0..self.model.vms.len()).filter(|vm| self.model.vms[*vm].host.is_some() == attached).collect();
+        vms.get(self.random.below(vms.len() as u64) as usize).copied()
+    }
+
+    /// A host that has the VNI of a machine.
+    pub fn host_for(&mut self, vm: usize) -> Option<usize> {
+        let Vm { vni, host, .. } = self.model.vms[vm];
+        let hosts: Vec<usize> = (0..self.nodes.len())
+            .filter(|node| !self.nodes[*node].reflector && self.model.home[*node].contains(&vni) && Some(*node) != host)
+            .collect();
+        hosts.get(self.random.below(hosts.len() as u64) as usize).copied()
+    }
+
+    pub fn move_vm(&mut self, vm: usize, late: bool) {
+        let Some(host) = self.host_for(vm) else { return };
+        if late {
+            let (old, Vm { vni, port, .. }) = (self.model.vms[vm].host, self.model.vms[vm]);
+            self.attach(vm, host);
+            if let Some(old) = old {
+                // The old host may hear it once more, and loses its port when it likes.
+                if self.random.below(3) == 0 {
+                    let mac = self.model.vms[vm].mac;
+                    self.nodes[old].kernel.hear(self.now, vni, mac, port);
+                    self.wake_room(old);
+                }
+                if self.random.below(4) > 0 {
+                    let after = self.millis(20_000);
+                    self.schedule(after, Happening::Fault(Fault::Detach(old, vni, port)));
+                }
+            }
+        } else {
+            self.detach(vm);
+            let after = self.millis(1000);
+            self.schedule(after, Happening::Fault(Fault::Attach(vm, host)));
+        }
+    }
+
+    /// The port goes at once, or never: then the bridge forgets the machine in time.
+    pub fn detach_later(&mut self, vm: usize) {
+        if self.random.below(3) > 0 {
+            self.detach(vm);
+        } else {
+            self.model.vms[vm].host = None;
+            self.model.vms[vm].turn += 1;
+            self.model.vms[vm].since = self.now;
+        }
+    }
+}

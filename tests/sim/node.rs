@@ -1,0 +1,211 @@
+//! A host or a reflector: its kernel, its daemon, and how that comes, goes and is spoken to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use evpnd::base::{Time, Vni};
+use evpnd::config;
+use evpnd::control::{Reply, Request};
+use evpnd::speaker::{ConnId, KeptState, RequestId, Speaker};
+
+use super::faults::Fault;
+use super::kernel::Kernel;
+use super::room::Room;
+use super::world::{Happening, World};
+use crate::tell;
+
+/// A host with its daemon, or a reflector.
+pub struct Node {
+    pub name: String,
+    pub address: IpAddr,
+    pub reflector: bool,
+    /// The part of its configuration that does not change.
+    pub head: String,
+    /// Its VNIs as the file has them.
+    pub vnis: BTreeSet<Vni>,
+    /// VNIs added by request.
+    pub run_time_vnis: BTreeSet<Vni>,
+    pub speaker: Option<Speaker>,
+    /// Which process it is.
+    pub life: u64,
+    pub started: Time,
+    /// It was told to stop and says its last words.
+    pub stopping: bool,
+    /// The machines whose rows it had no excuse to lose when it was told to stop: it must leave them standing.
+    pub left_standing: Vec<usize>,
+    /// It drains, or drained.
+    pub draining: bool,
+    pub kept: KeptState,
+    pub kernel: Kernel,
+    pub room: Option<Room>,
+    pub conns: BTreeMap<ConnId, (u64, usize)>,
+    /// Sessions that are up, since when.
+    pub sessions: BTreeMap<IpAddr, Time>,
+    /// No session went down since the process began.
+    pub lost_none: bool,
+    /// Devices that a daemon made by request and could not remove before it died: nobody knows of them any more.
+    pub orphans: BTreeSet<Vni>,
+    pub work_scheduled: bool,
+    pub room_scheduled: bool,
+    pub events_scheduled: bool,
+    /// Commands of a slow kernel take this much longer, microseconds.
+    pub slow_kernel_us: u64,
+    /// When its next timer is due, and when it fires.
+    pub armed: Option<(Time, Time)>,
+    /// Something happened to it since `armed` was set.
+    pub touched: bool,
+    requests: u64,
+    pub replies: BTreeMap<RequestId, Reply>,
+    /// Its timers did not move on, so many times in a row.
+    pub stuck: u32,
+}
+
+impl Node {
+    pub fn config_text(&self) -> String {
+        let mut text = self.head.clone();
+        for vni in &self.vnis {
+            text += &format!("[[vni]]\nid = {vni}\n");
+        }
+        text
+    }
+}
+
+impl World {
+    pub fn add_node(&mut self, name: String, address: IpAddr, reflector: bool, head: String, vnis: BTreeSet<Vni>) {
+        self.nodes.push(Node {
+            name,
+            address,
+            reflector,
+            head,
+            vnis,
+            run_time_vnis: BTreeSet::new(),
+            speaker: None,
+            life: 0,
+            started: Time::ZERO,
+            stopping: false,
+            left_standing: Vec::new(),
+            draining: false,
+            kept: KeptState::default(),
+            kernel: Kernel::default(),
+            room: None,
+            conns: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            lost_none: true,
+            orphans: BTreeSet::new(),
+            work_scheduled: false,
+            room_scheduled: false,
+            events_scheduled: false,
+            slow_kernel_us: 0,
+            armed: None,
+            touched: true,
+            requests: 0,
+            replies: BTreeMap::new(),
+            stuck: 0,
+        });
+    }
+
+    /// The daemon reads its file again.
+    pub fn reload(&mut self, index: usize, request: Option<RequestId>) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let config = config::parse("sim.toml", &node.config_text()).map_err(|error| error.to_string());
+        assert!(config.is_ok(), "{config:?}");
+        let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) else { return };
+        speaker.reload(now, config, request);
+        self.pump(index);
+    }
+
+    /// Starts the daemon of a node.
+    pub fn start(&mut self, index: usize) {
+        let now = self.now;
+        let seed = self.random.next_u64();
+        let node = &mut self.nodes[index];
+        if node.speaker.is_some() {
+            return;
+        }
+        tell!(self, "{} starts", self.nodes[index].name);
+        let node = &mut self.nodes[index];
+        let config = config::parse("sim.toml", &node.config_text()).unwrap_or_else(|error| panic!("{error}"));
+        node.life += 1;
+        node.started = now;
+        node.lost_none = true;
+        node.stopping = false;
+        node.draining = false;
+        node.armed = None;
+        node.run_time_vnis.clear();
+        let mut speaker = Speaker::new(config, node.kept.clone(), Some(node.name.clone()), seed, now);
+        if !node.reflector {
+            node.room = Some(Room::open(&mut node.kernel));
+        }
+        speaker.set_verbose(self.trace);
+        speaker.start(now);
+        node.speaker = Some(speaker);
+        self.pump(index);
+        self.wake_room(index);
+    }
+
+    /// The process is gone; what it did not send is lost, what its kernel room was not told yet is never done.
+    pub fn kill(&mut self, index: usize) {
+        tell!(self, "{} dies", self.nodes[index].name);
+        let node = &mut self.nodes[index];
+        node.speaker = None;
+        node.touched = true;
+        node.room = None;
+        node.orphans.extend(node.kernel.vxlans.keys().filter(|vni| !node.vnis.contains(vni)));
+        node.kernel.notes = None;
+        node.kernel.lost = false;
+        node.life += 1;
+        node.sessions.clear();
+        node.replies.clear();
+        self.drop_connections(index);
+    }
+
+    /// A request of the control socket; its reply where it came at once.
+    pub fn request(&mut self, index: usize, request: Request) -> Option<Reply> {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.requests += 1;
+        let id = RequestId(node.requests);
+        node.speaker.as_mut()?.handle_request(now, id, request);
+        self.pump(index);
+        let reply = self.nodes[index].replies.remove(&id);
+        self.nodes[index].replies.clear();
+        reply
+    }
+
+    /// Tells a daemon to end (SIGTERM).
+    pub fn stop(&mut self, index: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) else { return };
+        let life = node.life;
+        speaker.shutdown(now, "the daemon stops");
+        let steady = (0..self.model.vms.len()).filter(|vm| self.is_steady(&self.model.vms[*vm], index)).collect();
+        let node = &mut self.nodes[index];
+        node.left_standing = steady;
+        node.stopping = true;
+        tell!(self, "{} is told to stop", self.nodes[index].name);
+        self.pump(index);
+        let after = self.millis(3000);
+        self.schedule(after, Happening::Fault(Fault::Kill(index, life)));
+        if self.random.below(3) == 0 {
+            let after = self.millis(2000);
+            self.schedule(after, Happening::Fault(Fault::Ask(index)));
+        }
+    }
+
+    /// Its connections are closed: the kernel room ends what it has, then the process goes.
+    pub fn finish_stop(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if let Some(room) = &mut node.room {
+            while !room.commands.is_empty() {
+                room.step(&mut node.kernel, &mut self.random);
+            }
+            let writes = std::mem::take(&mut room.writes);
+            for written in writes {
+                self.check_write(index, written);
+            }
+        }
+        self.kill(index);
+    }
+}
