@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use evpnd::base::{MacAddr, Time, Vni};
 
 use super::faults::Fault;
-use super::machines::Vm;
+use super::machines::{Fixed, Vm};
 use super::world::{Happening, World};
 
 pub fn build(world: &mut World) {
@@ -56,9 +56,11 @@ pub fn build(world: &mut World) {
         world.add_node(format!("reflector{}", r + 1), address, true, head, BTreeSet::new());
     }
     let machines = 1 + world.random.below(20);
+    let some_fixed = world.random.below(2) == 0;
     for n in 0..machines {
         let vni = vnis[world.random.below(vnis.len() as u64) as usize];
         let mac = MacAddr([2, 0, 0, 0, (n >> 8) as u8, n as u8 + 1]);
+        let fixed = if some_fixed { draw_fixed(world) } else { Fixed::No };
         world.model.vms.push(Vm {
             vni,
             mac,
@@ -67,6 +69,8 @@ pub fn build(world: &mut World) {
             since: Time::ZERO,
             silent_until: Time::ZERO,
             heard: Time::ZERO,
+            fixed,
+            spoofed: None,
             turn: 0,
         });
         let hosts: Vec<usize> = (0..hosts).filter(|host| world.model.home[*host].contains(&vni)).collect();
@@ -77,4 +81,13 @@ pub fn build(world: &mut World) {
         }
     }
     world.model.vnis = vnis;
+}
+
+fn draw_fixed(world: &mut World) -> Fixed {
+    match world.random.below(12) {
+        0 => Fixed::AtPort,
+        1 => Fixed::InFile,
+        2 => Fixed::Mute,
+        _ => Fixed::No,
+    }
 }

@@ -52,6 +52,10 @@ pub enum Kind {
     VmGone,
     VmTwice,
     ReloadNeighbor,
+    /// Somebody speaks with the MAC of another who may not move.
+    Spoof,
+    /// An operator takes a static MAC elsewhere.
+    StaticMoves,
 }
 
 /// Whether a kind is used, and how often beside the others.
@@ -87,6 +91,8 @@ pub const SWITCHES: &[(Kind, bool, u64)] = &[
     (Kind::VmGone, true, 6),
     (Kind::VmTwice, true, 6),
     (Kind::ReloadNeighbor, true, 3),
+    (Kind::Spoof, true, 8),
+    (Kind::StaticMoves, true, 3),
 ];
 
 /// A fault with whom it strikes.
@@ -108,6 +114,8 @@ pub enum Fault {
     Ask(usize),
     /// A host hears a machine that is not there, or no more.
     Hear(usize, Vni, MacAddr, u32),
+    /// A host hears somebody who says to be this machine, at a port.
+    Spoof(usize, usize, u32),
 }
 
 impl World {
@@ -206,6 +214,14 @@ impl World {
             Fault::Ask(node) => self.ask_everything(node),
             Fault::Hear(node, vni, mac, port) => {
                 if !self.model.quiet {
+                    self.nodes[node].kernel.hear(self.now, vni, mac, port);
+                    self.wake_room(node);
+                }
+            }
+            Fault::Spoof(node, vm, port) => {
+                let Vm { vni, mac, host, .. } = self.model.vms[vm];
+                if !self.model.quiet && host != Some(node) {
+                    self.model.vms[vm].spoofed = Some((node, self.now));
                     self.nodes[node].kernel.hear(self.now, vni, mac, port);
                     self.wake_room(node);
                 }
@@ -415,6 +431,18 @@ impl World {
                 self.move_vm(vm, late);
                 let after = self.millis(3000);
                 self.schedule(after, Happening::Fault(Fault::Attach(vm, home)));
+            }
+            Kind::Spoof => {
+                if let Some(vm) = self.any_fixed_vm() {
+                    self.spoof(vm);
+                }
+            }
+            Kind::StaticMoves => {
+                let Some(vm) = self.any_fixed_vm() else { return };
+                let Some(host) = self.host_for(vm) else { return };
+                self.detach(vm);
+                let after = self.millis(3000);
+                self.schedule(after, Happening::Fault(Fault::Attach(vm, host)));
             }
             Kind::VmSilent => {
                 let Some(vm) = self.any_vm(true) else { return };

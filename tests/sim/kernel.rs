@@ -24,8 +24,8 @@ pub enum Place {
 /// What the event socket delivers, after its filter.
 #[derive(Debug, Clone, Copy)]
 pub enum Note {
-    /// A bridge port heard a MAC for the first time, or it came from elsewhere.
-    Heard(Vni, MacAddr, u32),
+    /// A bridge port heard a MAC for the first time, or it came from elsewhere, or an operator set it there: then it is static.
+    Heard(Vni, MacAddr, u32, bool),
     /// A bridge's entry for a local port went.
     Unheard(Vni, MacAddr),
     /// The bridge's half of a row went.
@@ -61,6 +61,8 @@ pub struct Written {
 pub struct Kernel {
     pub vxlans: BTreeMap<Vni, Vxlan>,
     pub bridges: BTreeMap<Vni, BTreeMap<MacAddr, Place>>,
+    /// Entries of bridges that an operator made static: they do not age, and keep the mark wherever they move.
+    pub statics: BTreeSet<(Vni, MacAddr)>,
     next_ifindex: u32,
     /// Notifications that nobody has read; `None` while nobody listens.
     pub notes: Option<VecDeque<Note>>,
@@ -100,6 +102,7 @@ impl Kernel {
             let halves: Vec<MacAddr> = bridge.iter().filter(|(_, place)| **place == Place::Tunnel).map(|(mac, _)| *mac).collect();
             bridge.retain(|_, place| *place != Place::Tunnel);
             for mac in halves {
+                self.statics.remove(&(vni, mac));
                 self.note(Note::HalfGone(vxlan.ifindex, mac));
             }
         }
@@ -117,28 +120,39 @@ impl Kernel {
     pub fn hear(&mut self, now: Time, vni: Vni, mac: MacAddr, port: u32) {
         let old = self.bridges.entry(vni).or_default().insert(mac, Place::Port(port, now));
         if !matches!(old, Some(Place::Port(at, _)) if at == port) {
-            self.note(Note::Heard(vni, mac, port));
+            self.note(Note::Heard(vni, mac, port, self.statics.contains(&(vni, mac))));
         }
+    }
+
+    /// `bridge fdb replace … master static`.
+    pub fn set_static(&mut self, now: Time, vni: Vni, mac: MacAddr, port: u32) {
+        self.bridges.entry(vni).or_default().insert(mac, Place::Port(port, now));
+        self.statics.insert((vni, mac));
+        self.note(Note::Heard(vni, mac, port, true));
     }
 
     /// A port left its bridge: its MACs go with it.
     pub fn remove_port(&mut self, vni: Vni, port: u32) {
-        self.forget(vni, |place| matches!(place, Place::Port(at, _) if *at == port));
+        self.forget(vni, |_, place| matches!(place, Place::Port(at, _) if *at == port));
     }
 
     /// What no port has heard for long goes.
     pub fn age(&mut self, now: Time) {
         let vnis: Vec<Vni> = self.bridges.keys().copied().collect();
         for vni in vnis {
-            self.forget(vni, |place| matches!(place, Place::Port(_, heard) if now.secs_since(*heard) >= AGEING_SECS));
+            let statics = std::mem::take(&mut self.statics);
+            let old = |place: &Place| matches!(place, Place::Port(_, heard) if now.secs_since(*heard) >= AGEING_SECS);
+            self.forget(vni, |mac, place| old(place) && !statics.contains(&(vni, *mac)));
+            self.statics = statics;
         }
     }
 
-    fn forget(&mut self, vni: Vni, which: impl Fn(&Place) -> bool) {
+    fn forget(&mut self, vni: Vni, which: impl Fn(&MacAddr, &Place) -> bool) {
         let Some(bridge) = self.bridges.get_mut(&vni) else { return };
-        let gone: Vec<MacAddr> = bridge.iter().filter(|(_, place)| which(place)).map(|(mac, _)| *mac).collect();
-        bridge.retain(|_, place| !which(place));
+        let gone: Vec<MacAddr> = bridge.iter().filter(|(mac, place)| which(mac, place)).map(|(mac, _)| *mac).collect();
+        bridge.retain(|mac, place| !which(mac, place));
         for mac in gone {
+            self.statics.remove(&(vni, mac));
             self.note(Note::Unheard(vni, mac));
         }
     }
@@ -149,6 +163,7 @@ impl Kernel {
         let bridge = self.bridges.entry(vni).or_default();
         if bridge_half && bridge.get(&mac) == Some(&Place::Tunnel) {
             bridge.remove(&mac);
+            self.statics.remove(&(vni, mac));
             self.note(Note::HalfGone(ifindex, mac));
         }
         let row = if vxlan_half { self.vxlans.get_mut(&vni)?.rows.remove(&mac) } else { None };
@@ -231,12 +246,12 @@ impl Kernel {
         Some(vxlan.flood.values().copied().chain(rows).collect())
     }
 
-    /// The stations at local ports.
-    pub fn stations(&self, vni: Vni) -> BTreeMap<MacAddr, u32> {
-        let port = |place: &Place| match place {
-            Place::Port(port, _) => Some(*port),
+    /// The stations at local ports, with whether they are static.
+    pub fn stations(&self, vni: Vni) -> BTreeMap<MacAddr, (u32, bool)> {
+        let station = |mac: &MacAddr, place: &Place| match place {
+            Place::Port(port, _) => Some((*mac, (*port, self.statics.contains(&(vni, *mac))))),
             Place::Tunnel => None,
         };
-        self.bridges.get(&vni).into_iter().flatten().filter_map(|(mac, place)| Some((*mac, port(place)?))).collect()
+        self.bridges.get(&vni).into_iter().flatten().filter_map(|(mac, place)| station(mac, place)).collect()
     }
 }

@@ -9,6 +9,18 @@ use super::kernel::Place;
 use super::world::{Happening, World};
 use crate::tell;
 
+/// Whether a machine may move by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fixed {
+    No,
+    /// Its MAC is static at its port: only an operator moves it.
+    AtPort,
+    /// Its MAC is in the file of its host, and it speaks.
+    InFile,
+    /// Its MAC is in the file of its host, and it never says a word.
+    Mute,
+}
+
 /// A virtual machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Vm {
@@ -21,6 +33,9 @@ pub struct Vm {
     pub since: Time,
     pub silent_until: Time,
     pub heard: Time,
+    pub fixed: Fixed,
+    /// When another machine last spoke with its MAC, at which host.
+    pub spoofed: Option<(usize, Time)>,
     /// Which attachment speaks.
     pub turn: u64,
 }
@@ -36,8 +51,22 @@ impl World {
         machine.port = port;
         machine.since = now;
         machine.turn += 1;
-        let (mac, turn) = (machine.mac, machine.turn);
-        tell!(self, "{mac} comes to {} at port {port}", self.nodes[host].name);
+        let Vm { vni, mac, turn, fixed, .. } = *machine;
+        tell!(self, "{mac} comes to {} at port {port}, {fixed:?}", self.nodes[host].name);
+        match fixed {
+            Fixed::No => {}
+            Fixed::AtPort => {
+                self.nodes[host].kernel.set_static(now, vni, mac, port);
+                self.wake_room(host);
+            }
+            Fixed::InFile | Fixed::Mute => {
+                self.nodes[host].statics.entry(vni).or_default().insert(mac);
+                self.reload(host, None);
+            }
+        }
+        if fixed == Fixed::Mute {
+            return;
+        }
         let after = self.millis(500);
         self.schedule(after, Happening::Speaks(vm, turn));
     }
@@ -49,8 +78,12 @@ impl World {
         let Some(host) = machine.host.take() else { return };
         machine.turn += 1;
         machine.since = now;
-        let Vm { vni, port, mac, .. } = *machine;
+        let Vm { vni, port, mac, fixed, .. } = *machine;
         tell!(self, "{mac} leaves {}", self.nodes[host].name);
+        if matches!(fixed, Fixed::InFile | Fixed::Mute) {
+            self.nodes[host].statics.entry(vni).or_default().remove(&mac);
+            self.reload(host, None);
+        }
         self.nodes[host].kernel.remove_port(vni, port);
         self.wake_room(host);
     }
@@ -64,7 +97,8 @@ impl World {
             index != host && matches!(node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
         };
         let forgotten = self.model.vms[vm].heard + Duration::from_secs(250) < now;
-        if forgotten || self.nodes.iter().enumerate().any(elsewhere) {
+        let free = self.model.vms[vm].fixed == Fixed::No;
+        if free && (forgotten || self.nodes.iter().enumerate().any(elsewhere)) {
             self.model.vms[vm].since = now;
         }
         if silent_until <= now {
@@ -77,8 +111,32 @@ impl World {
     }
 
     pub fn any_vm(&mut self, attached: bool) -> Option<usize> {
-        let vms: Vec<usize> = (0..self.model.vms.len()).filter(|vm| self.model.vms[*vm].host.is_some() == attached).collect();
+        let vms: Vec<usize> = self.which_vms(|vm| vm.fixed == Fixed::No && vm.host.is_some() == attached);
         vms.get(self.random.below(vms.len() as u64) as usize).copied()
+    }
+
+    /// One whose MAC only an operator moves.
+    pub fn any_fixed_vm(&mut self) -> Option<usize> {
+        let vms = self.which_vms(|vm| vm.fixed != Fixed::No && vm.host.is_some());
+        vms.get(self.random.below(vms.len() as u64) as usize).copied()
+    }
+
+    fn which_vms(&self, which: impl Fn(&Vm) -> bool) -> Vec<usize> {
+        (0..self.model.vms.len()).filter(|vm| which(&self.model.vms[*vm])).collect()
+    }
+
+    /// Another machine speaks with the MAC of one that is fixed, for a few seconds, and goes.
+    pub fn spoof(&mut self, vm: usize) {
+        let Vm { vni, mac, .. } = self.model.vms[vm];
+        let Some(host) = self.host_for(vm) else { return };
+        self.model.next_port += 1;
+        let port = 1000 + self.model.next_port;
+        tell!(self, "{mac} is spoofed at {} port {port}", self.nodes[host].name);
+        for _ in 0..1 + self.random.below(12) {
+            let after = self.millis(8000);
+            self.schedule(after, Happening::Fault(Fault::Spoof(host, vm, port)));
+        }
+        self.schedule(Duration::from_secs(9), Happening::Fault(Fault::Detach(host, vni, port)));
     }
 
     /// A host that has the VNI of a machine.

@@ -10,7 +10,7 @@ use evpnd::control::{Reply, Request};
 use evpnd::fib::Remote;
 
 use super::kernel::{Place, Written};
-use super::machines::Vm;
+use super::machines::{Fixed, Vm};
 use super::net::pair;
 use super::world::World;
 use crate::tell;
@@ -56,12 +56,13 @@ impl World {
         };
         let (here, there) = (&self.nodes[host], &self.nodes[owner]);
         let alive = there.speaker.is_some() && !there.stopping && !there.draining && calm(there.started);
-        let spoke = vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now;
+        let spoke = vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now);
         if !calm(vm.since) || !alive || !spoke || here.draining || !calm_vni(host) || !calm_vni(owner) {
             return false;
         }
         // A host that began a moment ago keeps what it found, until everybody has said everything.
-        let adopting = here.lost_none && here.started + Duration::from_secs(110) > self.now;
+        let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !calm(when));
+        let adopting = !spoofed && here.lost_none && here.started + Duration::from_secs(110) > self.now;
         let reflectors: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].reflector).collect();
         if reflectors.is_empty() {
             return self.session_settled(host, owner) || (adopting && self.is_calm(host, owner));
@@ -167,6 +168,10 @@ impl World {
             for vm in self.model.vms.iter().filter(|vm| vm.vni == vni) {
                 let Some(owner) = vm.host.filter(|owner| has(*owner, vni)) else { continue };
                 if owner == host {
+                    // Of one that never spoke the bridge knows nothing.
+                    if vm.fixed == Fixed::Mute {
+                        continue;
+                    }
                     let place = node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&vm.mac));
                     if !matches!(place, Some(Place::Port(port, _)) if *port == vm.port) {
                         wrong.push(format!(

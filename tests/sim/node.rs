@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use evpnd::base::{Time, Vni};
+use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::config;
 use evpnd::control::{Reply, Request};
 use evpnd::speaker::{ConnId, KeptState, RequestId, Speaker};
@@ -23,6 +23,8 @@ pub struct Node {
     pub head: String,
     /// Its VNIs as the file has them.
     pub vnis: BTreeSet<Vni>,
+    /// MACs that its file names as static.
+    pub statics: BTreeMap<Vni, BTreeSet<MacAddr>>,
     /// VNIs added by request.
     pub run_time_vnis: BTreeSet<Vni>,
     pub speaker: Option<Speaker>,
@@ -65,6 +67,10 @@ impl Node {
         let mut text = self.head.clone();
         for vni in &self.vnis {
             text += &format!("[[vni]]\nid = {vni}\n");
+            let statics: Vec<String> = self.statics.get(vni).into_iter().flatten().map(|mac| format!("\"{mac}\"")).collect();
+            if !statics.is_empty() {
+                text += &format!("static = [{}]\n", statics.join(", "));
+            }
         }
         text
     }
@@ -78,6 +84,7 @@ impl World {
             reflector,
             head,
             vnis,
+            statics: BTreeMap::new(),
             run_time_vnis: BTreeSet::new(),
             speaker: None,
             life: 0,

@@ -13,7 +13,8 @@ use super::kernel::{Kernel, Note, Written};
 struct Managed {
     /// ifindex told as ready.
     told: Option<u32>,
-    stations: BTreeMap<MacAddr, u32>,
+    /// Their ports, and whether they are static there.
+    stations: BTreeMap<MacAddr, (u32, bool)>,
     /// MACs that changed while a dump of stations runs.
     touched: Option<BTreeSet<MacAddr>>,
 }
@@ -27,7 +28,7 @@ enum Job {
 /// A dump under way: what it saw, once it saw it.
 #[derive(Debug)]
 enum Running {
-    Stations(Vni, Option<BTreeMap<MacAddr, u32>>),
+    Stations(Vni, Option<BTreeMap<MacAddr, (u32, bool)>>),
     Rows(u64, Vni, Option<Result<Vec<KernelRow>, String>>),
 }
 
@@ -243,7 +244,7 @@ impl Room {
                 let touched = managed.touched.take().unwrap_or_default();
                 managed.stations.retain(|mac, _| touched.contains(mac));
                 managed.stations.extend(found.into_iter().filter(|(mac, _)| !touched.contains(mac)));
-                let macs = managed.stations.iter().map(|(mac, port)| local_mac(vni, *mac, *port)).collect();
+                let macs = managed.stations.iter().map(|(mac, at)| local_mac(vni, *mac, *at)).collect();
                 self.events.push_back(KernelEvent::LocalMacs { vni, macs });
             }
             Some(Running::Rows(token, vni, Some(rows))) => self.events.push_back(KernelEvent::Rows { token, vni, rows }),
@@ -263,11 +264,11 @@ impl Room {
         let (mut gone, mut halves, mut half) = (Vec::new(), Vec::new(), None);
         for note in slice {
             match note {
-                Note::Heard(vni, mac, port) => {
+                Note::Heard(vni, mac, port, is_static) => {
                     if let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some())
-                        && managed.heard(mac, port)
+                        && managed.heard(mac, (port, is_static))
                     {
-                        self.events.push_back(KernelEvent::LocalMac(local_mac(vni, mac, port)));
+                        self.events.push_back(KernelEvent::LocalMac(local_mac(vni, mac, (port, is_static))));
                     }
                 }
                 Note::Unheard(vni, mac) => {
@@ -317,9 +318,9 @@ impl Room {
 }
 
 impl Managed {
-    fn heard(&mut self, mac: MacAddr, port: u32) -> bool {
+    fn heard(&mut self, mac: MacAddr, at: (u32, bool)) -> bool {
         self.touch(mac);
-        self.stations.insert(mac, port) != Some(port)
+        self.stations.insert(mac, at) != Some(at)
     }
 
     fn gone(&mut self, mac: MacAddr) -> bool {
@@ -334,8 +335,8 @@ impl Managed {
     }
 }
 
-fn local_mac(vni: Vni, mac: MacAddr, port: u32) -> LocalMac {
-    LocalMac { vni, mac, port, port_name: format!("tap{port}"), is_static: false }
+fn local_mac(vni: Vni, mac: MacAddr, (port, is_static): (u32, bool)) -> LocalMac {
+    LocalMac { vni, mac, port, port_name: format!("tap{port}"), is_static }
 }
 
 fn ready_device(vni: Vni, ifindex: u32) -> ReadyDevice {
