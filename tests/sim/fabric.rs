@@ -1,60 +1,184 @@
-//! What a run is about: how many hosts and reflectors, who speaks with whom, which VNIs and machines there are.
+//! What a run is about: how many hosts and reflectors, who speaks with whom over what, which VNIs and machines there are.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use evpnd::base::{MacAddr, Time, Vni};
 
 use super::faults::Fault;
 use super::machines::{Fixed, Vm};
+use super::node::NodeConfig;
 use super::world::{Happening, World};
 
+/// Who has sessions with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Hosts of one AS, each with each.
+    Mesh,
+    /// Hosts of one AS, clients of reflectors.
+    Reflectors,
+    /// An AS for each host, each with each.
+    ExternalMesh,
+    /// An AS for each host and one for the spines between them.
+    Spines,
+    /// Reflectors whose clients are of their AS, or of another each.
+    Border,
+}
+
+/// What the nodes have in common.
+struct Plan {
+    shape: Shape,
+    /// Sessions over IPv6.
+    sessions_v6: bool,
+    hosts: usize,
+    reflectors: usize,
+    /// Reflectors take whoever comes from the hosts' network.
+    dynamic: bool,
+    passive: bool,
+    hold_secs: u64,
+    retry_secs: u64,
+    /// Pairs that are no peers, though the shape would have them so.
+    apart: BTreeSet<(usize, usize)>,
+    external: Vec<bool>,
+}
+
+impl Plan {
+    fn draw(world: &mut World) -> Self {
+        let hosts = 2 + world.random.below(2 + world.random.clone().below(4)) as usize;
+        let shapes = [
+            Shape::Mesh,
+            Shape::Reflectors,
+            Shape::Reflectors,
+            Shape::Reflectors,
+            Shape::ExternalMesh,
+            Shape::Spines,
+            Shape::Border,
+        ];
+        let shape = shapes[world.random.below(shapes.len() as u64) as usize];
+        let reflectors = match shape {
+            Shape::Mesh | Shape::ExternalMesh => 0,
+            Shape::Spines => 1 + world.random.below(2),
+            Shape::Reflectors | Shape::Border => 1 + world.random.below(3),
+        } as usize;
+        let mut plan = Self {
+            shape,
+            sessions_v6: world.random.below(4) == 0,
+            hosts,
+            reflectors,
+            dynamic: shape == Shape::Reflectors && world.random.below(2) == 0,
+            passive: world.random.below(4) == 0,
+            hold_secs: [90, 9, 30, 90][world.random.below(4) as usize],
+            retry_secs: [1, 5, 20][world.random.below(3) as usize],
+            apart: BTreeSet::new(),
+            external: Vec::new(),
+        };
+        for host in 0..hosts {
+            plan.external.push(match shape {
+                Shape::Mesh | Shape::Reflectors => false,
+                Shape::ExternalMesh | Shape::Spines => true,
+                Shape::Border => world.random.below(2) == 0,
+            });
+            // Reflectors that know one another may each have clients of their own.
+            if matches!(shape, Shape::Reflectors | Shape::Border) && reflectors > 1 && world.random.below(3) == 0 {
+                let kept = world.random.below(reflectors as u64) as usize;
+                plan.apart.extend((0..reflectors).filter(|r| *r != kept).map(|r| (host, hosts + r)));
+            }
+        }
+        plan
+    }
+
+    fn address(&self, node: usize) -> IpAddr {
+        let (reflector, number) = if node < self.hosts { (0, node + 1) } else { (1, node - self.hosts + 1) };
+        if self.sessions_v6 {
+            Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, reflector, number as u16).into()
+        } else {
+            IpAddr::from([10, 0, reflector as u8, number as u8])
+        }
+    }
+
+    fn asn(&self, node: usize) -> u32 {
+        match self.shape {
+            _ if node < self.hosts && self.external[node] => 65001 + node as u32,
+            Shape::Spines => 65100,
+            _ => 65000,
+        }
+    }
+
+    fn are_peers(&self, a: usize, b: usize) -> bool {
+        let (low, high) = (a.min(b), a.max(b));
+        low != high
+            && !self.apart.contains(&(low, high))
+            && (self.reflectors == 0
+                || (low < self.hosts && high >= self.hosts)
+                || (low >= self.hosts && self.shape != Shape::Spines))
+    }
+
+    fn neighbors(&self, node: usize) -> String {
+        let timers = format!("hold-time = {}\n", self.hold_secs);
+        let mut text = String::new();
+        if node >= self.hosts && self.dynamic {
+            let range = if self.sessions_v6 { "fd00::/112" } else { "10.0.0.0/24" };
+            text += &format!("[[neighbor]]\nlisten-range = \"{range}\"\nroute-reflector-client = true\n{timers}");
+        }
+        for other in (0..self.hosts + self.reflectors).filter(|other| self.are_peers(node, *other)) {
+            let client = node >= self.hosts && other < self.hosts;
+            if client && self.dynamic {
+                continue;
+            }
+            text +=
+                &format!("[[neighbor]]\naddress = \"{}\"\nconnect-retry = {}\n{timers}", self.address(other), self.retry_secs);
+            if client {
+                text += &format!("passive = {}\n", self.passive);
+                if self.asn(node) == self.asn(other) {
+                    text += "route-reflector-client = true\n";
+                }
+            }
+            if self.asn(node) != self.asn(other) {
+                text += &format!("asn = {}\n", self.asn(other));
+            }
+        }
+        text
+    }
+
+    fn node(&self, node: usize, vtep: Option<IpAddr>, vnis: BTreeSet<Vni>) -> NodeConfig {
+        let id = if node < self.hosts { format!("10.0.0.{}", node + 1) } else { format!("10.0.1.{}", node - self.hosts + 1) };
+        let vtep_key = vtep.map_or(String::new(), |vtep| format!("vtep = \"{vtep}\"\n"));
+        let asn = self.asn(node);
+        let neighbors = self.neighbors(node);
+        let name = if node < self.hosts { format!("host{}", node + 1) } else { format!("reflector{}", node - self.hosts + 1) };
+        let all = 0..self.hosts + self.reflectors;
+        NodeConfig {
+            name,
+            address: self.address(node),
+            vtep,
+            peers: all.filter(|other| self.are_peers(node, *other)).collect(),
+            head: format!("[router]\nasn = {asn}\nrouter-id = \"{id}\"\n{vtep_key}{neighbors}"),
+            vnis,
+        }
+    }
+}
+
+/// Draws the fabric.
 pub fn build(world: &mut World) {
     world.latency_us = [20, 200, 5_000, 60_000][world.random.below(4) as usize];
-    let hosts = 2 + world.random.below(2 + world.random.clone().below(4)) as usize;
-    let reflectors = [0, 1, 2, 2][world.random.below(4) as usize];
-    let dynamic = world.random.below(2) == 0;
-    let passive = world.random.below(4) == 0;
-    let hold = [90, 9, 30, 90][world.random.below(4) as usize];
-    let retry = [1, 5, 20][world.random.below(3) as usize];
+    let plan = Plan::draw(world);
     let vnis: Vec<Vni> = (0..1 + world.random.below(3)).filter_map(|n| Vni::new(100 + n as u32)).collect();
-    let host_address = |n: usize| IpAddr::from([10, 0, 0, n as u8 + 1]);
-    let reflector_address = |n: usize| IpAddr::from([10, 0, 1, n as u8 + 1]);
-    let neighbor = |address: IpAddr, more: &str| {
-        format!("[[neighbor]]\naddress = \"{address}\"\nhold-time = {hold}\nconnect-retry = {retry}\n{more}")
-    };
-    for n in 0..hosts {
-        let address = host_address(n);
-        let mut head = format!("[router]\nasn = 65000\nvtep = \"{address}\"\n");
-        if reflectors == 0 {
-            for other in (0..hosts).filter(|other| *other != n) {
-                head += &neighbor(host_address(other), "");
-            }
-        }
-        for r in 0..reflectors {
-            head += &neighbor(reflector_address(r), "");
-        }
+    let (tunnels_v6, mixed) = (world.random.below(4) == 0, world.random.below(12) == 0);
+    for n in 0..plan.hosts {
+        let v6 = if mixed { world.random.below(2) == 0 } else { tunnels_v6 };
+        let vtep =
+            if v6 { Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, n as u16 + 1).into() } else { IpAddr::from([10, 0, 0, n as u8 + 1]) };
         let mine: BTreeSet<Vni> = vnis.iter().copied().filter(|vni| *vni == vnis[0] || world.random.below(4) > 0).collect();
-        world.model.home.push(mine.clone());
-        world.add_node(format!("host{}", n + 1), address, false, head, mine);
+        world.add_node(plan.node(n, Some(vtep), mine));
     }
-    for r in 0..reflectors {
-        let address = reflector_address(r);
-        let mut head = format!("[router]\nasn = 65000\nrouter-id = \"{address}\"\n");
-        if dynamic {
-            head += &format!("[[neighbor]]\nlisten-range = \"10.0.0.0/24\"\nhold-time = {hold}\nroute-reflector-client = true\n");
-        } else {
-            for n in 0..hosts {
-                let more = format!("route-reflector-client = true\npassive = {passive}\n");
-                head += &neighbor(host_address(n), &more);
-            }
-        }
-        for other in (0..reflectors).filter(|other| *other != r) {
-            head += &neighbor(reflector_address(other), "");
-        }
-        world.model.home.push(BTreeSet::new());
-        world.add_node(format!("reflector{}", r + 1), address, true, head, BTreeSet::new());
+    for r in 0..plan.reflectors {
+        world.add_node(plan.node(plan.hosts + r, None, BTreeSet::new()));
     }
+    add_machines(world, &vnis, plan.hosts);
+    world.model.vnis = vnis;
+}
+
+fn add_machines(world: &mut World, vnis: &[Vni], hosts: usize) {
     let machines = 1 + world.random.below(20);
     let some_fixed = world.random.below(2) == 0;
     for n in 0..machines {
@@ -80,7 +204,6 @@ pub fn build(world: &mut World) {
             world.schedule(after, Happening::Fault(Fault::Attach(n as usize, host)));
         }
     }
-    world.model.vnis = vnis;
 }
 
 fn draw_fixed(world: &mut World) -> Fixed {

@@ -63,7 +63,9 @@ pub struct Kernel {
     pub bridges: BTreeMap<Vni, BTreeMap<MacAddr, Place>>,
     /// Entries of bridges that an operator made static: they do not age, and keep the mark wherever they move.
     pub statics: BTreeSet<(Vni, MacAddr)>,
-    next_ifindex: u32,
+    /// Its VXLAN devices have IPv6 addresses, and take no IPv4 remotes.
+    pub is_ipv6: bool,
+    pub next_ifindex: u32,
     /// Notifications that nobody has read; `None` while nobody listens.
     pub notes: Option<VecDeque<Note>>,
     /// The event socket's buffer is full: everything is dropped.
@@ -204,8 +206,13 @@ impl Kernel {
     pub fn write(&mut self, op: &Op) -> (Result<(), i32>, Option<Written>) {
         const ENODEV: i32 = 19;
         const ENOENT: i32 = 2;
+        const EAFNOSUPPORT: i32 = 97;
         let Some(vni) = self.vni_of(op.ifindex) else { return (Err(ENODEV), None) };
         let remote = op.remote;
+        let adds = matches!(op.kind, OpKind::ReplaceUnicast | OpKind::AppendFlood);
+        if adds && remote.ip.is_ipv6() != self.is_ipv6 {
+            return (Err(EAFNOSUPPORT), None);
+        }
         match op.kind {
             OpKind::ReplaceUnicast => {
                 self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);

@@ -63,13 +63,27 @@ impl World {
         // A host that began a moment ago keeps what it found, until everybody has said everything.
         let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !calm(when));
         let adopting = !spoofed && here.lost_none && here.started + Duration::from_secs(110) > self.now;
-        let reflectors: Vec<usize> = (0..self.nodes.len()).filter(|node| self.nodes[*node].reflector).collect();
-        if reflectors.is_empty() {
+        if !self.nodes.iter().any(|node| node.reflector) {
             return self.session_settled(host, owner) || (adopting && self.is_calm(host, owner));
         }
-        let through = |r: &&usize| self.session_settled(owner, **r) && self.session_settled(**r, host);
-        let all_know = reflectors.iter().all(|r| self.session_settled(owner, *r) && self.is_calm(*r, host));
-        reflectors.iter().any(|r| through(&r)) || (adopting && all_know)
+        let all_know = here.peers.iter().all(|peer| self.has_settled_path(owner, *peer) && self.is_calm(*peer, host));
+        self.has_settled_path(owner, host) || (adopting && all_know)
+    }
+
+    /// What one node says has long been known at another: by one reflector or by two that speak with one another.
+    fn has_settled_path(&self, from: usize, to: usize) -> bool {
+        let reflectors = |of: usize| self.nodes[of].peers.iter().copied().filter(|peer| self.nodes[*peer].reflector);
+        let direct = |a: usize, b: usize| self.nodes[a].peers.contains(&b) && self.session_settled(a, b);
+        // What a reflector has from another it tells its clients alone (RFC 4456 §6).
+        let by_two = |first: usize| reflectors(first).any(|second| direct(first, second) && direct(second, to));
+        let leads = |first: usize| direct(first, to) || (!self.nodes[to].reflector && by_two(first));
+        direct(from, to) || reflectors(from).any(|first| direct(from, first) && leads(first))
+    }
+
+    /// Whether tunnels between two hosts can be.
+    fn can_tunnel(&self, a: usize, b: usize) -> bool {
+        let family = |node: usize| self.nodes[node].vtep.map(|vtep| vtep.is_ipv6());
+        family(a) == family(b)
     }
 
     /// A daemon wrote or deleted a row.
@@ -77,7 +91,8 @@ impl World {
         let Some(number) = self.model.vms.iter().position(|vm| vm.vni == written.vni && vm.mac == written.mac) else { return };
         let vm = self.model.vms[number];
         let Some(owner) = vm.host else { return };
-        let right = Remote { ip: self.nodes[owner].address, vni: None };
+        let Some(vtep) = self.nodes[owner].vtep else { return };
+        let right = Remote { ip: vtep, vni: None };
         tell!(self, "{} wrote {} VNI {}: {:?} → {:?}", self.nodes[host].name, vm.mac, vm.vni, written.was, written.to);
         let here = &self.nodes[host];
         let stopped = here.stopping && here.left_standing.contains(&number);
@@ -133,15 +148,10 @@ impl World {
         if self.nodes[index].sessions.len() as u64 != status.neighbors.up {
             wrong.push(format!("{name}: told of {} sessions, has {}", self.nodes[index].sessions.len(), status.neighbors.up));
         }
-        let expected = (0..self.nodes.len()).filter(|other| *other != index && self.are_peers(index, *other)).count() as u64;
+        let expected = self.nodes[index].peers.len() as u64;
         if status.neighbors.up != expected {
             wrong.push(format!("{name}: {} sessions, {expected} expected", status.neighbors.up));
         }
-    }
-
-    fn are_peers(&self, a: usize, b: usize) -> bool {
-        let mesh = !self.nodes.iter().any(|node| node.reflector);
-        mesh || self.nodes[a].reflector || self.nodes[b].reflector
     }
 
     fn check_kernel(&self, host: usize, wrong: &mut Vec<String>) {
@@ -179,8 +189,10 @@ impl World {
                             vm.mac, vm.port
                         ));
                     }
-                } else {
-                    rows.insert(vm.mac, self.nodes[owner].address);
+                } else if self.can_tunnel(host, owner)
+                    && let Some(vtep) = self.nodes[owner].vtep
+                {
+                    rows.insert(vm.mac, vtep);
                     bridged.insert(vm.mac);
                 }
             }
@@ -201,8 +213,8 @@ impl World {
             }
             let flood: BTreeSet<_> = vxlan.flood.keys().map(|remote| remote.ip).collect();
             let others =
-                (0..self.nodes.len()).filter(|other| *other != host && !self.nodes[*other].reflector && has(*other, vni));
-            let want: BTreeSet<_> = others.map(|other| self.nodes[other].address).collect();
+                (0..self.nodes.len()).filter(|other| *other != host && has(*other, vni) && self.can_tunnel(host, *other));
+            let want: BTreeSet<_> = others.filter_map(|other| self.nodes[other].vtep).collect();
             if flood != want {
                 wrong.push(format!("{name}: VNI {vni} must flood to {want:?}, the kernel has {flood:?}"));
             }

@@ -14,11 +14,26 @@ use super::room::Room;
 use super::world::{Happening, World};
 use crate::tell;
 
+/// What a node is told once.
+pub struct NodeConfig {
+    pub name: String,
+    pub address: IpAddr,
+    /// None: a reflector.
+    pub vtep: Option<IpAddr>,
+    pub peers: BTreeSet<usize>,
+    pub head: String,
+    pub vnis: BTreeSet<Vni>,
+}
+
 /// A host with its daemon, or a reflector.
 pub struct Node {
     pub name: String,
+    /// Where its sessions end.
     pub address: IpAddr,
     pub reflector: bool,
+    pub vtep: Option<IpAddr>,
+    /// Those it has sessions with when all is well.
+    pub peers: BTreeSet<usize>,
     /// The part of its configuration that does not change.
     pub head: String,
     /// Its VNIs as the file has them.
@@ -77,11 +92,16 @@ impl Node {
 }
 
 impl World {
-    pub fn add_node(&mut self, name: String, address: IpAddr, reflector: bool, head: String, vnis: BTreeSet<Vni>) {
+    pub fn add_node(&mut self, config: NodeConfig) {
+        let NodeConfig { name, address, vtep, peers, head, vnis } = config;
+        let kernel = Kernel { is_ipv6: vtep.is_some_and(|vtep| vtep.is_ipv6()), ..Kernel::default() };
+        self.model.home.push(vnis.clone());
         self.nodes.push(Node {
             name,
             address,
-            reflector,
+            reflector: vtep.is_none(),
+            vtep,
+            peers,
             head,
             vnis,
             statics: BTreeMap::new(),
@@ -93,7 +113,7 @@ impl World {
             left_standing: Vec::new(),
             draining: false,
             kept: KeptState::default(),
-            kernel: Kernel::default(),
+            kernel,
             room: None,
             conns: BTreeMap::new(),
             sessions: BTreeMap::new(),
@@ -142,7 +162,7 @@ impl World {
         node.run_time_vnis.clear();
         let mut speaker = Speaker::new(config, node.kept.clone(), Some(node.name.clone()), seed, now);
         if !node.reflector {
-            node.room = Some(Room::open(&mut node.kernel));
+            node.room = Some(Room::open(&mut node.kernel, node.vtep));
         }
         speaker.set_verbose(self.trace);
         speaker.start(now);

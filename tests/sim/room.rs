@@ -2,6 +2,7 @@
 //! manage,stations}.rs`. It dies with its daemon. What it does next among all that waits is chance.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use evpnd::base::{MacAddr, Random, Vni};
 use evpnd::fib::{BatchDone, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, OpKind, ReadyDevice};
@@ -35,6 +36,7 @@ enum Running {
 /// The state of the thread.
 #[derive(Debug)]
 pub struct Room {
+    vtep: Option<IpAddr>,
     pub commands: VecDeque<KernelCommand>,
     pub events: VecDeque<KernelEvent>,
     managed: BTreeMap<Vni, Managed>,
@@ -54,10 +56,11 @@ pub struct Room {
 
 impl Room {
     /// Begins to listen.
-    pub fn open(kernel: &mut Kernel) -> Self {
+    pub fn open(kernel: &mut Kernel, vtep: Option<IpAddr>) -> Self {
         kernel.notes = Some(VecDeque::new());
         kernel.lost = false;
         Self {
+            vtep,
             commands: VecDeque::new(),
             events: VecDeque::new(),
             managed: BTreeMap::new(),
@@ -207,7 +210,7 @@ impl Room {
             }
             Some(ifindex) if managed.told.is_none() => {
                 managed.told = Some(ifindex);
-                self.events.push_back(KernelEvent::Device(DeviceState::Ready(ready_device(vni, ifindex))));
+                self.events.push_back(KernelEvent::Device(DeviceState::Ready(ready_device(vni, ifindex, self.vtep))));
                 self.jobs.push_back(Job::Stations(vni));
             }
             Some(_) => {}
@@ -339,14 +342,14 @@ fn local_mac(vni: Vni, mac: MacAddr, (port, is_static): (u32, bool)) -> LocalMac
     LocalMac { vni, mac, port, port_name: format!("tap{port}"), is_static }
 }
 
-fn ready_device(vni: Vni, ifindex: u32) -> ReadyDevice {
+fn ready_device(vni: Vni, ifindex: u32, local: Option<IpAddr>) -> ReadyDevice {
     ReadyDevice {
         vni,
         ifindex,
         device: format!("vxlan{vni}"),
         bridge_ifindex: 5000 + vni.get(),
         bridge: format!("br{vni}"),
-        local: Some([10, 0, 0, 1].into()),
+        local,
         port: 4789,
         mtu: 1450,
         made_device: true,
