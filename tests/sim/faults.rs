@@ -14,6 +14,7 @@ use evpnd::control::{Request, VniAdd};
 use evpnd::fib::Remote;
 
 use super::machines::Vm;
+use super::model::SETTLED;
 use super::net::pair;
 use super::world::{Happening, World};
 use crate::tell;
@@ -466,8 +467,12 @@ impl World {
     }
 
     pub fn disturb_pair(&mut self, a: usize, b: usize, until: Time) {
-        let at = self.disturbed.entry(pair(a, b)).or_insert(until);
-        *at = until.max(*at);
+        let now = self.now;
+        let (from, last) = self.disturbed.entry(pair(a, b)).or_insert((now, until));
+        if *last + SETTLED < now {
+            *from = now;
+        }
+        *last = until.max(*last);
     }
 
     pub fn disturb_vni(&mut self, node: usize, vni: Vni) {

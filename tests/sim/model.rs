@@ -16,7 +16,7 @@ use super::world::World;
 use crate::tell;
 
 /// A session or a place that has stood for so long is taken for settled.
-const SETTLED: Duration = Duration::from_secs(40);
+pub const SETTLED: Duration = Duration::from_secs(40);
 
 /// The history.
 #[derive(Debug, Default)]
@@ -44,7 +44,14 @@ impl World {
 
     /// Nothing old can be on its way between two nodes any more.
     fn is_calm(&self, a: usize, b: usize) -> bool {
-        self.disturbed.get(&pair(a, b)).is_none_or(|until| *until + SETTLED <= self.now)
+        self.disturbed.get(&pair(a, b)).is_none_or(|(_, until)| *until + SETTLED <= self.now)
+    }
+
+    /// Whether somebody may yet hear that a machine is where it was before: where something was wrong since then, what
+    /// was said meanwhile comes late.
+    fn may_be_old_news(&self, vm: &Vm) -> bool {
+        let during = |(from, until): &(Time, Time)| *from <= vm.since + SETTLED && self.now < *until + SETTLED;
+        self.disturbed.values().any(during)
     }
 
     /// Whether `host` has no excuse to forget where `vm` is.
@@ -57,6 +64,9 @@ impl World {
         let (here, there) = (&self.nodes[host], &self.nodes[owner]);
         let alive = there.speaker.is_some() && !there.stopping && !there.draining && calm(there.started);
         let spoke = vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now);
+        if self.may_be_old_news(vm) {
+            return false;
+        }
         if !calm(vm.since) || !alive || !spoke || here.draining || !calm_vni(host) || !calm_vni(owner) {
             return false;
         }

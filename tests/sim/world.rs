@@ -54,8 +54,8 @@ pub struct World {
     pub latency_us: u64,
     pub cut_until: BTreeMap<(usize, usize), Time>,
     pub slow_until: BTreeMap<(usize, usize), Time>,
-    /// The last time that something was wrong between two nodes.
-    pub disturbed: BTreeMap<(usize, usize), Time>,
+    /// When something was last wrong between two nodes: from, until.
+    pub disturbed: BTreeMap<(usize, usize), (Time, Time)>,
     /// Nodes whose loop reads no socket.
     pub deaf_until: BTreeMap<usize, Time>,
     pub model: Model,
