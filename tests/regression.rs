@@ -64,6 +64,10 @@ impl Daemon {
     }
     /// With VNI 100 ready and empty, and a row wanted for [`MAC`] by way of 10.0.0.2, which is returned with the connection.
     fn with_route() -> (Self, Self, [ConnId; 2]) {
+        Self::with_route_and_rows(Vec::new())
+    }
+    /// The same where these rows stood when it started.
+    fn with_route_and_rows(rows: Vec<KernelRow>) -> (Self, Self, [ConnId; 2]) {
         let vni = "[[vni]]\nid = 100\n";
         let mut here = Self::new(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\n{vni}"));
         let mut there = Self::at("10.0.0.2", &format!("[[neighbor]]\naddress = \"10.0.0.1\"\npassive = true\n{vni}"));
@@ -73,10 +77,10 @@ impl Daemon {
         let at = |last: u8| SocketAddr::from(([10, 0, 0, last], 179));
         let (theirs, _) = there.speaker.handle_incoming(NOW, at(2), at(1)).unwrap();
         here.speaker.handle_connected(NOW, ours, at(1));
-        for daemon in [&mut here, &mut there] {
+        for (daemon, rows) in [(&mut here, rows), (&mut there, Vec::new())] {
             daemon.device_ready();
             let token = daemon.dump_token();
-            daemon.kernel(KernelEvent::Rows { token, vni: self::vni(), rows: Ok(Vec::new()) });
+            daemon.kernel(KernelEvent::Rows { token, vni: self::vni(), rows: Ok(rows) });
         }
         let mac = LocalMac { vni: self::vni(), mac: MAC, port: 3, port_name: "tap3".to_owned(), is_static: false };
         there.kernel(KernelEvent::LocalMac(mac));
@@ -268,4 +272,16 @@ fn unicast_writes(daemon: &mut Daemon) -> usize {
         daemon.kernel(KernelEvent::BatchDone(BatchDone { id: batch.id, errors: Vec::new(), fatal: None }));
     }
     count
+}
+
+/// Rows of an earlier run that no route confirmed were wanted gone at End-of-RIB, after the turn's batches had been cut: they
+/// stood until something else woke the loop, a keepalive (half a minute) later.
+#[test]
+fn rows_that_nobody_confirmed_go_with_end_of_rib_and_not_with_the_next_keepalive() {
+    let old = MacAddr([2, 0, 0, 0, 0, 0x77]);
+    let row = KernelRow { mac: old, remote: to("10.0.0.9"), ext_learned: true, permanent: false, bridged: true };
+    let (mut here, _, _) = Daemon::with_route_and_rows(vec![row]);
+    let deletes = |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops.iter().any(|op| op.mac == old && matches!(op.kind, OpKind::DeleteUnicast { .. })));
+    let commands = here.commands();
+    assert!(commands.iter().any(deletes), "{commands:?}");
 }
