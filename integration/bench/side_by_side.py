@@ -86,7 +86,7 @@ class Place:
         for name in self.names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
         if kind is None:
-            shutil.rmtree(self.directory)
+            shutil.rmtree(self.directory) if not os.environ.get("BENCH_KEEP") else print(self.directory, file=sys.stderr)
         else:
             print(f"bench: logs are kept in {self.directory}", file=sys.stderr)
 
@@ -144,12 +144,16 @@ def write(path, text):
 
 # --- the daemons: each starter gives the list of its processes -----------------------------------------------------
 
-def start_frr(place, name, what, router_id, neighbors, vnis=(), clients=None, with_zebra=True):
+def start_frr(place, name, what, router_id, neighbors, vnis=(), clients=None, with_zebra=True, graceful=False):
     directory = os.path.join(place.directory, what)
-    os.mkdir(directory)
+    os.makedirs(directory, exist_ok=True)
     os.chmod(directory, 0o777)
+    for left in ("zserv.api", "bgpd.vty", "zebra.vty"):  # of a process that was killed
+        if os.path.exists(os.path.join(directory, left)):
+            os.remove(os.path.join(directory, left))
     common = ["-P", "0", "-z", f"{directory}/zserv.api", "--vty_socket", directory]
     lines = [f"router bgp {ASN}", f" bgp router-id {router_id}", " no bgp default ipv4-unicast"]
+    lines += [" bgp graceful-restart", " bgp graceful-restart preserve-fw-state"] if graceful else []
     family = []
     for address, passive in neighbors:
         lines += [f" neighbor {address} remote-as {ASN}", f" neighbor {address} timers connect 1"]
@@ -167,7 +171,8 @@ def start_frr(place, name, what, router_id, neighbors, vnis=(), clients=None, wi
     if with_zebra:
         config = write(f"{directory}/zebra.conf", "log stdout\n")
         # -s: Debian's own default (/etc/frr/daemons). With less, zebra exits when its netlink socket overruns.
-        processes.append(place.start(name, ZEBRA, *common, "-s", "90000000", "-f", config, "-i", f"{directory}/zebra.pid"))
+        kept = ["-K", "60"] if graceful else []
+        processes.append(place.start(name, ZEBRA, *common, *kept, "-s", "90000000", "-f", config, "-i", f"{directory}/zebra.pid"))
         while not os.path.exists(f"{directory}/zserv.api"):
             time.sleep(0.05)
     config = write(f"{directory}/bgpd.conf", text)
@@ -177,7 +182,7 @@ def start_frr(place, name, what, router_id, neighbors, vnis=(), clients=None, wi
 
 def start_evpnd(place, name, what, router_id, neighbors, vnis=(), clients=None, with_zebra=True):
     directory = os.path.join(place.directory, what)
-    os.mkdir(directory)
+    os.makedirs(directory, exist_ok=True)
     lines = ["[router]", f"asn = {ASN}", f'router-id = "{router_id}"', f'state-directory = "{directory}"']
     lines += [f'vtep = "{router_id}"'] if vnis else []
     lines += ["[control]", f'socket = "{directory}/evpnd.sock"']

@@ -98,6 +98,8 @@ impl Speaker {
             }
         }
         self.take_evpn_events();
+        // Before the batches are cut: what it wants gone must not wait for the next turn, which may be a keepalive away.
+        self.sweep_when_confirmed(now);
         while let Some(batch) = self.fib.poll_batch(now) {
             self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
         }
@@ -106,7 +108,6 @@ impl Speaker {
             self.actions.push_back(Action::Kernel(KernelCommand::ResyncLocal));
         }
         self.remove_devices_when_cleared();
-        self.sweep_when_confirmed(now);
         self.continue_drain(now);
     }
 
