@@ -54,6 +54,8 @@ const RIM_ONLY: &[&str] = &[
     "netlink_packet_core",
     "netlink_packet_route",
     "sd_notify",
+    "caps",
+    "landlock",
 ];
 
 /// Above this a file wants splitting.

@@ -8,6 +8,7 @@ mod life;
 mod local_macs;
 mod middles;
 mod numbers;
+mod privilege;
 mod quiet;
 mod refusals;
 mod scenario;

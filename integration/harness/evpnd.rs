@@ -1,8 +1,9 @@
 //! Our daemon under test, and `evpnctl` beside it.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ const EVPNCTL: &str = env!("CARGO_BIN_EXE_evpnctl");
 #[derive(Debug, Clone)]
 pub struct Config {
     router: String,
+    control: String,
     tables: String,
 }
 
@@ -26,12 +28,13 @@ impl Config {
     /// A hypervisor with its VTEP on the underlay address of a family.
     pub fn hypervisor(host: &Host, asn: u32, family: Family) -> Self {
         let router = format!("asn = {asn}\nrouter-id = \"{}\"\nvtep = \"{}\"\n", host.v4(), host.address(family));
-        Self { router, tables: String::new() }
+        Self { router, control: String::new(), tables: String::new() }
     }
 
     /// No VTEP and no neighbour.
     pub fn router_only(host: &Host, asn: u32) -> Self {
-        Self { router: format!("asn = {asn}\nrouter-id = \"{}\"\n", host.v4()), tables: String::new() }
+        let router = format!("asn = {asn}\nrouter-id = \"{}\"\n", host.v4());
+        Self { router, control: String::new(), tables: String::new() }
     }
 
     /// A reflector for whoever calls from the underlay.
@@ -58,6 +61,13 @@ impl Config {
         self
     }
 
+    /// Another line in `[control]`.
+    pub fn control(mut self, line: &str) -> Self {
+        self.control.push_str(line);
+        self.control.push('\n');
+        self
+    }
+
     /// One `[[name]]` table.
     pub fn table(mut self, name: &str, lines: &str) -> Self {
         let _ = write!(self.tables, "\n[[{name}]]\n{lines}\n");
@@ -67,8 +77,8 @@ impl Config {
     fn text(&self, host: &Host) -> String {
         let directory = host.directory.display();
         format!(
-            "[router]\n{}state-directory = \"{directory}/state\"\n\n[control]\nsocket = \"{directory}/evpnd.sock\"\n{}",
-            self.router, self.tables
+            "[router]\n{}state-directory = \"{directory}/state\"\n\n[control]\nsocket = \"{directory}/evpnd.sock\"\n{}{}",
+            self.router, self.control, self.tables
         )
     }
 }
@@ -91,7 +101,18 @@ impl<'a> Evpnd<'a> {
     /// Starts it with the configuration that stands.
     #[track_caller]
     pub fn start_again(host: &'a Host) -> Self {
-        let process = host.namespace.spawn(EVPND, ["--config".as_ref(), config_path(host).as_os_str()], &host.path("evpnd.log"));
+        Self::answering(host, spawn(host, &Manner::default(), "evpnd.log"))
+    }
+
+    /// Starts it in another manner than as root with its words at the usual level.
+    #[track_caller]
+    pub fn start_as(host: &'a Host, config: &Config, manner: &Manner) -> Self {
+        write_at(&config_path(host), &config.text(host));
+        Self::answering(host, spawn(host, manner, "evpnd.log"))
+    }
+
+    #[track_caller]
+    fn answering(host: &'a Host, process: Process) -> Self {
         let mut evpnd = Self { host, process };
         wait_until(&format!("evpnd on host {} answers", host.number), 15, || {
             if let Some(status) = evpnd.process.ended() {
@@ -106,6 +127,11 @@ impl<'a> Evpnd<'a> {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// Puts another configuration in place (to be followed by a reload).
@@ -208,13 +234,72 @@ impl<'a> Evpnd<'a> {
 /// Runs evpnd where it must refuse, and gives its exit status and its words.
 #[track_caller]
 pub fn refused(host: &Host, config: &Config) -> (ExitStatus, String) {
+    refused_as(host, config, &Manner::default())
+}
+
+/// The same for a daemon that is started in another manner.
+#[track_caller]
+pub fn refused_as(host: &Host, config: &Config, manner: &Manner) -> (ExitStatus, String) {
     write_at(&config_path(host), &config.text(host));
-    let log = host.path("refused.log");
-    let _ = std::fs::remove_file(&log);
-    let mut process = host.namespace.spawn(EVPND, ["--config".as_ref(), config_path(host).as_os_str()], &log);
+    let _ = std::fs::remove_file(host.path("refused.log"));
+    let mut process = spawn(host, manner, "refused.log");
     let status = process.wait(patience(10));
     let words = process.log();
     (status.unwrap_or_else(|| panic!("evpnd should have refused, but it runs: {words}")), words)
+}
+
+/// How a daemon is started. The default: as root, with everything that root may.
+#[derive(Debug, Default)]
+pub struct Manner {
+    /// As the user `nobody` with the two capabilities that the unit gives, and no way to more (setpriv(1)).
+    pub unprivileged: bool,
+    /// `EVPND_LOG=trace`.
+    pub talkative: bool,
+}
+
+fn spawn(host: &Host, manner: &Manner, log: &str) -> Process {
+    let config = config_path(host);
+    let mut words: Vec<&OsStr> = Vec::new();
+    if manner.talkative {
+        words.extend(["env", "EVPND_LOG=trace"].map(OsStr::new));
+    }
+    let copy = host.path("evpnd");
+    if manner.unprivileged {
+        // The build directory may be closed to others than its owner.
+        std::fs::copy(EVPND, &copy).expect("a copy of evpnd");
+        give_to(&host.directory, NOBODY);
+        let two = "-all,+net_admin,+net_bind_service";
+        words.extend(["setpriv", "--reuid", NOBODY_TEXT, "--regid", NOBODY_TEXT, "--clear-groups"].map(OsStr::new));
+        words.extend(["--inh-caps", two, "--ambient-caps", two, "--bounding-set", two].map(OsStr::new));
+        words.extend(["--no-new-privs", "--pdeathsig", "keep"].map(OsStr::new));
+        words.push(copy.as_os_str());
+    } else {
+        words.push(EVPND.as_ref());
+    }
+    words.extend(["--config".as_ref(), config.as_os_str()]);
+    let program = words.remove(0).to_string_lossy().into_owned();
+    host.namespace.spawn(&program, words, &host.path(log))
+}
+
+/// The number of the user and group that own nothing, here without their names: not every machine has them.
+pub const NOBODY: u32 = 65534;
+const NOBODY_TEXT: &str = "65534";
+
+/// Gives a file or directory to a user and the group of that number.
+pub fn give_to(path: &Path, id: u32) {
+    std::os::unix::fs::chown(path, Some(id), Some(id)).unwrap_or_else(|error| panic!("chown {}: {error}", path.display()));
+}
+
+/// Runs `evpnctl` with these words as a user of no name who is a member of `groups` (numbers).
+pub fn control_as_nobody(host: &Host, groups: &[u32], words: &[&str]) -> Output {
+    let copy = host.path("evpnctl");
+    std::fs::copy(EVPNCTL, &copy).expect("a copy of evpnctl");
+    let socket = host.path("evpnd.sock");
+    let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+    let groups = if groups.is_empty() { "--clear-groups".to_owned() } else { format!("--groups={}", groups.join(",")) };
+    let mut command = host.namespace.command("setpriv", ["--reuid", NOBODY_TEXT, "--regid", NOBODY_TEXT, &groups]);
+    command.args(["--no-new-privs".as_ref(), copy.as_os_str(), "--socket".as_ref(), socket.as_os_str()]);
+    command.args(words).output().expect("setpriv runs")
 }
 
 fn config_path(host: &Host) -> PathBuf {

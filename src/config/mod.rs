@@ -9,6 +9,7 @@
 //! | `router`, `neighbor`, `vni`, `names` | what the sections mean, their defaults and limits |
 //! | `reader` | typed access to TOML with mistakes noted |
 //! | `report` | mistakes for people: line, column, caret, remedy |
+//! | `secret` | passwords: a type that shows nothing, and what reports leave out |
 //! | `difference` | what a reload has to do |
 
 mod difference;
@@ -20,6 +21,7 @@ mod parse;
 mod reader;
 mod report;
 mod router;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod vni;
@@ -31,4 +33,5 @@ pub use model::{
 };
 pub use parse::parse;
 pub use report::ConfigError;
+pub use secret::Secret;
 pub use vni::vni_at_run_time;

@@ -12,6 +12,8 @@ use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
 use crate::wire::ext_community::RouteTarget;
 use crate::wire::rd::Rd;
 
+use super::secret::Secret;
+
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -113,10 +115,12 @@ pub struct Neighbor {
 }
 
 /// A TCP MD5 password. Never shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Password {
-    /// As it stands in the file.
-    Text(String),
+    /// As it stands in the file. The rim takes it out before the core sees the configuration.
+    Text(Secret),
+    /// What the core sees of a `Text`: the number under which the rim keeps it. Another secret has another number.
+    Kept(u64),
     /// In this file: its first line. The rim reads it.
     File(PathBuf),
 }
@@ -271,15 +275,6 @@ impl fmt::Display for NeighborAddress {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::ListenRange(range) => range.fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(_) => f.write_str("Text(***)"),
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
         }
     }
 }

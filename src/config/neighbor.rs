@@ -12,6 +12,7 @@ use super::model::{Neighbor, NeighborAddress, Password};
 use super::reader::Section;
 use super::report::Mistakes;
 use super::router::{asn, host_address};
+use super::secret::Secret;
 
 /// The longest TCP MD5 key the kernel takes (`TCP_MD5SIG_MAXKEYLEN`).
 const PASSWORD_MAX: usize = 80;
@@ -201,7 +202,7 @@ fn password(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Password> 
             "the kernel's TCP MD5 takes no other length",
         );
     }
-    Some(Password::Text((*text.get_ref()).to_owned()))
+    Some(Password::Text(Secret::new(text.get_ref())))
 }
 
 fn description(section: &Section<'_>, mistakes: &mut Mistakes) -> String {

@@ -1,5 +1,7 @@
 //! Text to a [`Config`]. All mistakes of a file are found in one go; a file with any is refused whole.
 
+use std::ops::Range;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -34,8 +36,8 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigError> {
 }
 
 fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
-    for (key, _) in root.iter() {
-        unknown_section(key, mistakes);
+    for (key, value) in root.iter() {
+        unknown_section(key, value.span(), mistakes);
     }
     let router = match one(root, &ROUTER, mistakes) {
         Some(section) => RouterDraft::read(&section, mistakes),
@@ -77,10 +79,14 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
     Some(Config { router, vxlan, control, neighbors, vnis: vnis.into_inner(), vni_defaults, limits })
 }
 
-fn unknown_section(key: &Spanned<std::borrow::Cow<'_, str>>, mistakes: &mut Mistakes) {
+fn unknown_section(key: &Spanned<std::borrow::Cow<'_, str>>, value: Range<usize>, mistakes: &mut Mistakes) {
     let name: &str = key.get_ref();
     if SECTIONS.iter().any(|section| section.name == name) {
         return;
+    }
+    // Written as `key = value`, and not as a header: the value may be a password that went astray.
+    if value.start >= key.span().end {
+        mistakes.hide(value);
     }
     if LATER_SECTIONS.contains(&name) {
         mistakes.add(key.span(), format!("[{name}] is not supported by this version"), "not known yet", "leave the section out");

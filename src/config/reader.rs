@@ -51,6 +51,8 @@ impl<'a> Section<'a> {
                     format!("leave {name} out"),
                 );
             } else if !keys.keys.contains(&name) {
+                // A slip in `password` must not show one; the value does not matter to this mistake.
+                mistakes.hide(value.span());
                 let all = || keys.keys.iter().copied();
                 let help = match nearest(name, all()) {
                     Some(meant) => format!("did you mean {meant}?"),
@@ -183,7 +185,13 @@ impl<'a> Section<'a> {
         let text = self.string(key, "an absolute path", mistakes)?;
         let path = PathBuf::from(text.get_ref());
         if !path.is_absolute() || text.get_ref().contains('\0') {
-            let message = format!("{key} = {:?} is not an absolute path", text.get_ref());
+            let message = if key == "password-file" {
+                // Not repeated: the password itself may stand where the name of its file belongs.
+                mistakes.hide(text.span());
+                format!("{key} is not an absolute path")
+            } else {
+                format!("{key} = {:?} is not an absolute path", text.get_ref())
+            };
             mistakes.add(
                 text.span(),
                 message,

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::secret;
+
 /// The most mistakes that are shown; the rest is counted.
 const SHOWN: usize = 20;
 
@@ -27,12 +29,16 @@ pub(super) struct Mistake {
 
 /// The mistakes found so far.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(Vec<Mistake>);
+pub(super) struct Mistakes {
+    found: Vec<Mistake>,
+    /// Parts of the text that no report may show.
+    hidden: Vec<Range<usize>>,
+}
 
 impl Mistakes {
     /// Notes a mistake.
     pub fn add(&mut self, span: Range<usize>, message: impl Into<String>, expected: impl Into<String>, help: impl Into<String>) {
-        self.0.push(Mistake { span, message: message.into(), expected: expected.into(), help: help.into(), other: None });
+        self.found.push(Mistake { span, message: message.into(), expected: expected.into(), help: help.into(), other: None });
     }
 
     /// Notes that `span` says again, or contradicts, what `first` says.
@@ -45,21 +51,28 @@ impl Mistakes {
         first: (Range<usize>, &str),
     ) {
         self.add(span, message, expected, help);
-        if let Some(mistake) = self.0.last_mut() {
+        if let Some(mistake) = self.found.last_mut() {
             mistake.other = Some((first.0, first.1.to_owned()));
         }
     }
 
+    /// Keeps a part of the text out of every report, besides what [`secret::places`] finds: a value that may be a password.
+    pub fn hide(&mut self, span: Range<usize>) {
+        self.hidden.push(span);
+    }
+
     /// Whether none was found.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     /// The error for people, in the order of the file.
     pub fn into_error(mut self, file_name: &str, text: &str) -> ConfigError {
-        self.0.sort_by_key(|mistake| mistake.span.start);
-        let total = self.0.len();
-        let reports = self.0.iter().take(SHOWN).map(|mistake| Report::new(file_name, text, mistake)).collect();
+        self.found.sort_by_key(|mistake| mistake.span.start);
+        self.hidden.extend(secret::places(text));
+        let total = self.found.len();
+        let reports = self.found.iter().take(SHOWN);
+        let reports = reports.map(|mistake| Report::new(file_name, text, &self.hidden, mistake)).collect();
         ConfigError { file_name: file_name.to_owned(), reports, total }
     }
 }
@@ -125,9 +138,9 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Report {
-    fn new(file_name: &str, text: &str, mistake: &Mistake) -> Self {
-        let place = Place::find(text, &mistake.span);
-        let other = mistake.other.as_ref().map(|(span, label)| (Place::find(text, span), label));
+    fn new(file_name: &str, text: &str, hidden: &[Range<usize>], mistake: &Mistake) -> Self {
+        let place = Place::find(text, hidden, &mistake.span);
+        let other = mistake.other.as_ref().map(|(span, label)| (Place::find(text, hidden, span), label));
         let width = place.line.max(other.as_ref().map_or(0, |(place, _)| place.line)).to_string().len();
         let mut excerpt = format!("{:width$} |\n{}", "", place.underlined(width, '^', &mistake.expected));
         if let Some((place, label)) = other {
@@ -154,7 +167,7 @@ struct Place {
 }
 
 impl Place {
-    fn find(text: &str, span: &Range<usize>) -> Self {
+    fn find(text: &str, hidden: &[Range<usize>], span: &Range<usize>) -> Self {
         let start = floor(text, span.start);
         let end = floor(text, span.end.max(start));
         let before = &text[..start];
@@ -170,7 +183,7 @@ impl Place {
         };
         let column = text[line_start..start].chars().count() + 1;
         let length = text[start..end.max(start)].chars().count().max(1);
-        let (line_text, hidden_from) = without_secret(text[line_start..line_end].trim_end_matches('\r'));
+        let (line_text, hidden_from) = without_secret(text, line_start..line_end, hidden);
         let mut first = (column - 1).min(hidden_from);
         // A long line is cut to a window that begins some words before the span.
         let skipped = if line_text.chars().count() > WIDTH { first.saturating_sub(40) } else { 0 };
@@ -188,16 +201,16 @@ impl Place {
     }
 }
 
-/// The line with the value of a `password` key blotted out, and the character from which it is.
-fn without_secret(line: &str) -> (String, usize) {
-    for (at, _) in line.match_indices("password") {
-        let rest = line[at + "password".len()..].trim_start_matches(['"', '\'']).trim_start();
-        if rest.starts_with('=') {
-            let kept = &line[..line.len() - rest.len() + 1];
-            return (format!("{kept} ***"), kept.chars().count() + 1);
+/// The line up to the first part of it that is hidden, and the character from which it is.
+fn without_secret(text: &str, line: Range<usize>, hidden: &[Range<usize>]) -> (String, usize) {
+    let within = hidden.iter().filter(|place| place.start < line.end && place.end > line.start);
+    match within.map(|place| floor(text, place.start.max(line.start))).min() {
+        Some(from) => {
+            let kept = &text[line.start..from];
+            (format!("{kept}***"), kept.chars().count())
         }
+        None => (text[line].trim_end_matches('\r').to_owned(), usize::MAX),
     }
-    (line.to_owned(), usize::MAX)
 }
 
 /// The nearest boundary of a character at or before `at`.
@@ -238,11 +251,18 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        for text in ["password = \"secret\" # x", "n = [{ \"password\"='secret', hold-time = 1 }]"] {
+        let written =
+            ["password = \"geheim\" # x", "n = [{ \"password\"='geheim', hold-time = 1 }]", "password = '''\ngeheim '''"];
+        for text in written {
             let report = shown(text, text.len() - 3..text.len());
-            assert!(!report.contains("secret") && report.contains("***"), "{report}");
+            assert!(!report.contains("geheim") && report.contains("***"), "{report}");
         }
         assert!(shown("password-file = \"/etc/key\"", 0..4).contains("/etc/key"));
+        let mut mistakes = Mistakes::default();
+        mistakes.hide(4..12);
+        mistakes.add(0..1, "wrong", "", "");
+        let report = mistakes.into_error("a.toml", "k = \"geheim\" # why").to_string();
+        assert!(!report.contains("geheim") && report.contains("k = ***"), "{report}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Tests of the whole room: files as people write them, right and wrong. The pieces have their own tests.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::IpAddr;
 
@@ -115,7 +115,7 @@ fn every_key_is_read() {
     let config = read(FULL);
     assert_eq!(config.router.asn, Asn(4_200_000_001));
     assert_eq!(config.vnis.keys().map(|vni| vni.get()).collect::<Vec<_>>(), [100, 101, 102, 300, 16_777_215]);
-    assert_eq!(config.neighbors[0].password, Some(Password::Text("geheim".to_owned())));
+    assert_eq!(config.neighbors[0].password, Some(Password::Text(Secret::new("geheim"))));
     assert_eq!(config.neighbors[0].ttl_security, Some(2));
     assert!(config.neighbors[1].passive);
     assert!(!format!("{config:?}").contains("geheim"));
@@ -365,4 +365,50 @@ proptest! {
             prop_assert!(error.to_string().contains('^'));
         }
     }
+}
+
+/// Whatever is wrong with a file, and wherever: the report does not say a password that stands in it.
+#[test]
+fn no_report_says_a_password() {
+    let begin = "[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\n\n[[neighbor]]\naddress = \"10.0.0.2\"\n";
+    let wrong = [
+        // Unknown keys, misspelt keys, keys of other daemons.
+        "pasword = \"geheim\"\n",
+        "md5 = \"geheim\"\n",
+        "authentication-key = \"geheim\"\n",
+        "\"pass\\u0077ord\" = \"geheim\"\nfrob = 1\n",
+        // Syntax.
+        "password = geheim\n",
+        "password = \"geheim\n",
+        "password = 'geheim\n",
+        "password = \"geheim\" x\n",
+        "password = \"geheim\\q\"\n",
+        "password: \"geheim\"\n",
+        "password \"geheim\"\n",
+        "password = \"\"\"\ngeheim\n",
+        "password = [\"geheim\"\n",
+        "password = \"x\"\npassword = \"geheim\"\n",
+        // Types, lengths, contradictions.
+        "password = [\"geheim\"]\n",
+        "password = { geheim = 1 }\n",
+        "password = \"geheim12345678901234567890123456789012345678901234567890123456789012345678901234567890\"\n",
+        "password = \"geheim\"\npassword-file = \"/etc/key\"\n",
+        "password-file = \"geheim\"\n",
+        // Where it does not belong.
+        "[router.x]\npassword = \"geheim\"\n",
+        "[limits]\npassword = \"geheim\"\n",
+        "[pasword]\nx = \"geheim\"\n[password]\n",
+    ];
+    for text in wrong {
+        let error = parse("a.toml", &format!("{begin}{text}")).map(|_| ()).expect_err(text);
+        for said in [error.to_string(), error.summary(), format!("{error:?}")] {
+            assert!(!said.contains("geheim"), "{text:?}: {said}");
+        }
+    }
+    for text in ["password = \"geheim\"\n", "pasword = \"geheim\"\n", "neighbors = [{ key = \"geheim\" }]\n"] {
+        let error = parse("a.toml", &format!("{text}{begin}")).map(|_| ()).expect_err(text);
+        assert!(!format!("{error}{error:?}").contains("geheim"), "{error}");
+    }
+    let config = parse("a.toml", &format!("{begin}password = \"geheim\"\n")).unwrap();
+    assert!(!format!("{config:?}").contains("geheim"));
 }

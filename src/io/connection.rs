@@ -50,7 +50,7 @@ impl Signal {
 pub async fn connect(shared: Shared, conn: ConnId, transport: Transport, signal: Rc<Signal>) {
     let attempt = async {
         let socket = if transport.remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        security::prepare(&socket, &transport)?;
+        shared.peek(|core, _| security::prepare(&socket, &transport, &core.keys))?;
         socket.connect(transport.remote).await
     };
     let outcome = tokio::select! {

@@ -50,27 +50,64 @@ pub async fn bind(config: &Control) -> anyhow::Result<ControlSocket> {
     if std::fs::symlink_metadata(&path).is_ok() {
         std::fs::remove_file(&path).with_context(|| format!("cannot remove the old control socket {shown}"))?;
     }
-    let listener = UnixListener::bind(&path).with_context(|| format!("cannot make the control socket {shown}"))?;
+    let listener = bind_privately(&path).with_context(|| format!("cannot make the control socket {shown}"))?;
     let socket = ControlSocket { listener, path: path.clone() };
-    let mode = if config.group.is_some() { 0o660 } else { 0o600 };
+    let mut mode = 0o600;
     if let Some(group) = &config.group {
         give_to_group(&path, group)?;
+        mode = 0o660;
     }
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).with_context(|| format!("cannot protect {shown}"))?;
     Ok(socket)
 }
 
+/// Binds the socket so that at no time anybody else may connect, whatever the process's umask is.
+fn bind_privately(path: &Path) -> std::io::Result<UnixListener> {
+    // SAFETY: umask(2) takes a number and cannot fail. No other thread runs yet that could make a file.
+    let before = unsafe { libc::umask(0o177) };
+    let listener = UnixListener::bind(path);
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    listener
+}
+
 fn give_to_group(path: &Path, group: &str) -> anyhow::Result<()> {
-    let groups = std::fs::read_to_string("/etc/group").context("cannot read /etc/group")?;
-    let id = groups
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.first() == Some(&group))
-        .and_then(|fields| fields.get(2)?.parse().ok());
-    let Some(id) = id else {
-        bail!("[control] group \"{group}\" does not exist on this host: make it with `groupadd --system {group}`")
+    let shown = path.display();
+    let Some(id) = group_id(group).with_context(|| format!("cannot look for the group {group}"))? else {
+        bail!(
+            "[control] group \"{group}\" does not exist on this host: make it with `groupadd --system {group}`, or mend the name"
+        )
     };
-    std::os::unix::fs::chown(path, None, Some(id)).with_context(|| format!("cannot give {} to group {group}", path.display()))
+    match std::os::unix::fs::chown(path, None, Some(id)) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(error).with_context(|| {
+            format!(
+                "cannot give {shown} to the group {group}: evpnd runs neither as root nor as a member of it; under systemd \
+                 write SupplementaryGroups={group} (systemctl edit evpnd)"
+            )
+        }),
+        other => other.with_context(|| format!("cannot give {shown} to the group {group}")),
+    }
+}
+
+/// The number of a group, from wherever this host has its groups (getgrnam(3)).
+fn group_id(name: &str) -> std::io::Result<Option<u32>> {
+    let name = std::ffi::CString::new(name)?;
+    // Groups with many members are long.
+    let mut buffer: Vec<libc::c_char> = vec![0; 16 << 10];
+    loop {
+        // SAFETY: all zero is a valid group, of null pointers and zeros.
+        let mut group: libc::group = unsafe { std::mem::zeroed() };
+        let mut found: *mut libc::group = std::ptr::null_mut();
+        // SAFETY: a C string, a group, a buffer with its own length and a pointer, which all live through the call.
+        let failed = unsafe { libc::getgrnam_r(name.as_ptr(), &mut group, buffer.as_mut_ptr(), buffer.len(), &mut found) };
+        match failed {
+            0 => return Ok((!found.is_null()).then_some(group.gr_gid)),
+            libc::ERANGE if buffer.len() < 16 << 20 => buffer.resize(buffer.len() * 4, 0),
+            // What getgrnam(3) lists as ways to say that there is none.
+            libc::ENOENT | libc::ESRCH => return Ok(None),
+            error => return Err(std::io::Error::from_raw_os_error(error)),
+        }
+    }
 }
 
 /// Serves clients until the task is aborted.
@@ -210,5 +247,27 @@ async fn feed(backlog: &Backlog, read: &mut BufReader<OwnedReadHalf>, write: &mu
                 count = read.read(&mut ignored) => if count? == 0 { return Ok(()) },
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_found_by_its_name() {
+        assert_eq!(group_id("root").unwrap(), Some(0));
+        assert_eq!(group_id("no-such-group-here").unwrap(), None);
+    }
+
+    #[test]
+    fn the_socket_is_nobody_elses_from_the_start() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _inside = runtime.enter();
+        let path = std::env::temp_dir().join(format!("evpnd-private-{}", std::process::id()));
+        let _listener = bind_privately(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

@@ -21,7 +21,9 @@ use crate::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 use super::clock::Clock;
 use super::connection::Signal;
 use super::control::Monitors;
-use super::{connection, files, listener};
+use super::keys::Keys;
+use super::privilege::Fence;
+use super::{connection, files, listener, privilege};
 
 /// Kernel events handled before peers and timers get their turn again.
 const KERNEL_EVENTS_PER_TURN: usize = 4096;
@@ -45,6 +47,9 @@ pub struct Core {
     pub write_buffer: Vec<u8>,
     /// The listening sockets, for the keys of TCP MD5.
     pub listeners: Vec<Rc<listener::Listener>>,
+    /// The keys of TCP MD5: the speaker does not know them.
+    pub keys: Keys,
+    fence: Fence,
     kernel: Option<KernelHandle>,
     config_path: PathBuf,
     next_request: u64,
@@ -70,7 +75,7 @@ pub struct Shared(Rc<Inner>);
 
 impl Shared {
     /// A daemon that has not begun.
-    pub fn new(config: Config, config_path: &Path, kept: KeptState) -> anyhow::Result<Self> {
+    pub fn new(config: Config, keys: Keys, fence: Fence, config_path: &Path, kept: KeptState) -> anyhow::Result<Self> {
         let clock = Clock::start();
         let speaker = super::new_speaker(config, kept, clock.now())?;
         let core = Core {
@@ -81,6 +86,8 @@ impl Shared {
             read_buffer: vec![0; connection::READ_LEN],
             write_buffer: Vec::with_capacity(connection::WRITE_LEN + 4096),
             listeners: Vec::new(),
+            keys,
+            fence,
             kernel: None,
             config_path: config_path.to_owned(),
             next_request: 0,
@@ -208,7 +215,7 @@ impl Shared {
                 }
             }
             Action::Save(state) => files::save_state(&core.speaker.config().router.state_directory, &state),
-            Action::NeighborsChanged => listener::set_keys(&core.listeners, core.speaker.config()),
+            Action::NeighborsChanged => listener::set_keys(&core.listeners, core.speaker.config(), &core.keys),
             Action::ReadConfig(request) => {
                 let shared = self.clone();
                 tokio::task::spawn_local(async move { shared.reload(request) });
@@ -219,12 +226,21 @@ impl Shared {
 
     /// Reads the configuration again and applies its differences; a wrong file changes nothing.
     pub fn reload(&self, request: Option<RequestId>) {
-        let path = self.peek(|core, _| core.config_path.clone());
-        let config = super::read_config(&path).map_err(|error| format!("{error:#}"));
-        if let Err(error) = &config {
-            tracing::error!("the configuration stays as it was, because the file is wrong:\n{error}");
-        }
-        self.with(|core, now| core.speaker.reload(now, config, request));
+        self.with(|core, now| {
+            let config = match super::read_with_keys(&core.config_path, &core.keys) {
+                Ok((config, keys)) => {
+                    core.keys = keys;
+                    privilege::guard_memory(&config);
+                    Ok(config)
+                }
+                Err(error) => {
+                    let error = format!("{:#}", core.fence.explain(error));
+                    tracing::error!("the configuration stays as it was, because the file is wrong:\n{error}");
+                    Err(error)
+                }
+            };
+            core.speaker.reload(now, config, request);
+        });
     }
 
     /// Takes what the kernel room has to say. `Err`: it cannot go on.

@@ -4,21 +4,37 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use zeroize::Zeroizing;
 
 use crate::config::{self, Config};
 use crate::speaker::KeptState;
+
+use super::keys::Keys;
 
 /// Reads and checks a configuration. The error is the whole report: file, line, column, caret, what was expected.
 pub fn read_config(path: &Path) -> anyhow::Result<Config> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {name}"))?;
+    // There may be passwords in it.
+    let text = Zeroizing::new(text);
     config::parse(&name, &text).map_err(|error| anyhow!("{error}"))
+}
+
+/// Reads a configuration for use: its passwords apart, and every password file readable.
+pub fn read_with_keys(path: &Path, before: &Keys) -> anyhow::Result<(Config, Keys)> {
+    let mut config = read_config(path)?;
+    let keys = Keys::take(before, &mut config);
+    keys.check(&config)?;
+    Ok((config, keys))
 }
 
 const STATE_FILE: &str = "state.json";
 
-/// The kept state, empty where there is none. A broken file is set aside, not trusted.
+/// The kept state, empty where there is none. A broken file is set aside, not trusted. Makes the directory: later nothing
+/// outside of it may be made.
 pub fn load_state(directory: &Path) -> KeptState {
+    // Where it fails the first save will say so.
+    let _ = std::fs::create_dir_all(directory);
     let path = directory.join(STATE_FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

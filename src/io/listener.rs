@@ -1,5 +1,7 @@
 //! The listening sockets: who may connect is the speaker's decision, whose key a SYN must carry is set here.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -7,19 +9,29 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-use crate::config::Config;
+use crate::config::{Config, Neighbor, NeighborAddress};
 
 use super::connection::{self, Signal};
 use super::core::Shared;
+use super::keys::Keys;
 use super::security;
 
 /// One listening socket.
 pub struct Listener {
     socket: TcpListener,
     domain: Domain,
+    /// Whose keys it has.
+    keyed: RefCell<BTreeSet<IpNet>>,
+}
+
+impl Listener {
+    fn is_ipv4(&self) -> bool {
+        self.domain == Domain::IPV4
+    }
 }
 
 /// Connections that may wait to be accepted.
@@ -28,7 +40,7 @@ const BACKLOG: i32 = 512;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens every listening socket. Errors name the address and what to do.
-pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
+pub fn bind(config: &Config, keys: &Keys) -> anyhow::Result<Vec<Listener>> {
     let port = config.router.listen_port;
     let mut listeners = Vec::new();
     for &address in &config.router.listen {
@@ -60,8 +72,10 @@ pub fn bind(config: &Config) -> anyhow::Result<Vec<Listener>> {
             }
         }
     }
-    set_all_keys(listeners.iter(), config).context("cannot set TCP MD5 keys")?;
-    Ok(listeners)
+    match listeners.iter().flat_map(|listener| set_keys_of(listener, config, keys)).next() {
+        Some(error) => Err(error).context("cannot set TCP MD5 keys"),
+        None => Ok(listeners),
+    }
 }
 
 fn open(at: SocketAddr) -> io::Result<Listener> {
@@ -74,25 +88,41 @@ fn open(at: SocketAddr) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
-    Ok(Listener { socket: TcpListener::from_std(socket.into())?, domain })
+    Ok(Listener { socket: TcpListener::from_std(socket.into())?, domain, keyed: RefCell::default() })
 }
 
-fn set_all_keys<'a>(listeners: impl Iterator<Item = &'a Listener>, config: &Config) -> io::Result<()> {
-    for listener in listeners {
-        for neighbor in &config.neighbors {
-            security::set_listener_key(listener.socket.as_fd(), listener.domain, neighbor)?;
-        }
-        if config.neighbors.iter().any(|neighbor| neighbor.ttl_security.is_some()) {
-            security::set_listener_ttl(listener.socket.as_fd(), listener.domain)?;
+/// Gives a listening socket the keys of all neighbors of its family and takes away those of others: a range that is gone would
+/// go on asking for its key from whoever lies in it. Gives what failed; one neighbor's key is no matter of the others'.
+fn set_keys_of(listener: &Listener, config: &Config, keys: &Keys) -> Vec<io::Error> {
+    let fd = listener.socket.as_fd();
+    let range = |neighbor: &Neighbor| match neighbor.who {
+        NeighborAddress::Address(address) => IpNet::from(address),
+        NeighborAddress::ListenRange(range) => range,
+    };
+    let mut failed = Vec::new();
+    let mut wanted = BTreeSet::new();
+    for neighbor in config.neighbors.iter().filter(|neighbor| range(neighbor).addr().is_ipv4() == listener.is_ipv4()) {
+        let Some(password) = &neighbor.password else { continue };
+        wanted.insert(range(neighbor));
+        let set = keys.key(neighbor.who, password).and_then(|key| security::set_key(fd, range(neighbor), &key));
+        if let Err(error) = set {
+            failed.push(io::Error::new(error.kind(), format!("neighbor {}: {error}", neighbor.who)));
         }
     }
-    Ok(())
+    for gone in listener.keyed.replace(wanted.clone()).difference(&wanted) {
+        // Where it is not there any more nothing is lost.
+        let _ = security::set_key(fd, *gone, &[]);
+    }
+    if config.neighbors.iter().any(|neighbor| neighbor.ttl_security.is_some()) {
+        failed.extend(security::set_listener_ttl(fd, listener.domain).err());
+    }
+    failed
 }
 
 /// Sets the keys of all neighbors again, after a reload.
-pub fn set_keys(listeners: &[Rc<Listener>], config: &Config) {
-    if let Err(error) = set_all_keys(listeners.iter().map(Rc::as_ref), config) {
-        tracing::error!("cannot set TCP MD5 keys on the listening sockets: {error}");
+pub fn set_keys(listeners: &[Rc<Listener>], config: &Config, keys: &Keys) {
+    for error in listeners.iter().flat_map(|listener| set_keys_of(listener, config, keys)) {
+        tracing::error!("cannot set a TCP MD5 key on a listening socket: {error}");
     }
 }
 

@@ -8,8 +8,10 @@ mod connection;
 mod control;
 mod core;
 mod files;
+mod keys;
 mod listener;
 mod logging;
+mod privilege;
 mod security;
 mod supervisor;
 
@@ -23,17 +25,19 @@ use crate::config::Config;
 use crate::speaker::{KeptState, Speaker};
 
 pub use files::read_config;
+use files::read_with_keys;
 pub use logging::set_up as set_up_logging;
 
 /// Runs the daemon in the foreground until it is told to stop. Errors are start-up refusals: one sentence that says
 /// what to do; nothing was made by then.
 pub fn run(config_path: &Path) -> anyhow::Result<()> {
-    let config = read_config(config_path)?;
+    let (config, keys) = read_with_keys(config_path, &keys::Keys::default())?;
+    privilege::guard_memory(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;
-    LocalSet::new().block_on(&runtime, serve(config_path, config))
+    LocalSet::new().block_on(&runtime, serve(config_path, config, keys))
 }
 
-async fn serve(config_path: &Path, config: Config) -> anyhow::Result<()> {
+async fn serve(config_path: &Path, config: Config, keys: keys::Keys) -> anyhow::Result<()> {
     let specs = crate::speaker::device_specs(&config);
     let needs_kernel = config.router.vtep.is_some();
     if needs_kernel {
@@ -41,7 +45,7 @@ async fn serve(config_path: &Path, config: Config) -> anyhow::Result<()> {
         crate::kernel::check_devices(&specs)?;
     }
     let control_socket = control::bind(&config.control).await?;
-    let listeners = listener::bind(&config)?;
+    let listeners = listener::bind(&config, &keys)?;
     let kept = files::load_state(&config.router.state_directory);
     let mut supervisor = supervisor::Supervisor::from_environment();
 
@@ -50,7 +54,9 @@ async fn serve(config_path: &Path, config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
 
-    let shared = core::Shared::new(config, config_path, kept)?;
+    // Nothing below opens a port or a file that is not its own; the kernel's thread inherits what is left.
+    let fence = privilege::give_up(&config, &keys, config_path)?;
+    let shared = core::Shared::new(config, keys, fence, config_path, kept)?;
     if needs_kernel {
         shared.start_kernel()?;
     }

@@ -9,9 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use ipnet::IpNet;
 use socket2::{Domain, SockAddr, SockRef};
 use tokio::net::TcpSocket;
+use zeroize::Zeroize;
 
-use crate::config::{Neighbor, NeighborAddress, Password};
+use crate::config::Neighbor;
 use crate::speaker::Transport;
+
+use super::keys::{Keys, MAX_KEY_LEN};
 
 /// `TCP_MD5SIG` of linux/tcp.h.
 const TCP_MD5SIG: libc::c_int = 14;
@@ -19,8 +22,6 @@ const TCP_MD5SIG: libc::c_int = 14;
 const TCP_MD5SIG_EXT: libc::c_int = 32;
 /// `TCP_MD5SIG_FLAG_PREFIX`.
 const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
-/// The longest key the kernel takes, octets (`TCP_MD5SIG_MAXKEYLEN`).
-pub const MAX_KEY_LEN: usize = 80;
 /// `IP_MINTTL` of linux/in.h.
 const IP_MINTTL: libc::c_int = 21;
 /// `IPV6_MINHOPCOUNT` of linux/in6.h.
@@ -40,12 +41,12 @@ struct TcpMd5Sig {
 }
 
 /// Prepares a socket that will connect to a peer.
-pub fn prepare(socket: &TcpSocket, transport: &Transport) -> io::Result<()> {
+pub fn prepare(socket: &TcpSocket, transport: &Transport, keys: &Keys) -> io::Result<()> {
     if let Some(local) = transport.local {
         socket.bind(SocketAddr::new(local, 0))?;
     }
     let fd = socket.as_fd();
-    set_md5(fd, transport.remote.ip(), &transport.neighbor)?;
+    set_md5(fd, transport.remote.ip(), &transport.neighbor, keys)?;
     set_hops(fd, transport)
 }
 
@@ -81,29 +82,9 @@ fn set_hops(fd: BorrowedFd<'_>, transport: &Transport) -> io::Result<()> {
 }
 
 /// Sets the peer's key on a socket that connects to it.
-fn set_md5(fd: BorrowedFd<'_>, peer: IpAddr, neighbor: &Neighbor) -> io::Result<()> {
+fn set_md5(fd: BorrowedFd<'_>, peer: IpAddr, neighbor: &Neighbor, keys: &Keys) -> io::Result<()> {
     let Some(password) = &neighbor.password else { return Ok(()) };
-    let key = read_key(password)?;
-    write_key(fd, IpNet::from(peer), &key)
-}
-
-/// Sets the key of `neighbor` on a listening socket of its family, so that its SYN is checked; `None` as password
-/// takes an earlier key away.
-pub fn set_listener_key(fd: BorrowedFd<'_>, domain: Domain, neighbor: &Neighbor) -> io::Result<()> {
-    let range = match neighbor.who {
-        NeighborAddress::Address(address) => IpNet::from(address),
-        NeighborAddress::ListenRange(range) => range,
-    };
-    if (domain == Domain::IPV4) != range.addr().is_ipv4() {
-        return Ok(());
-    }
-    match &neighbor.password {
-        Some(password) => write_key(fd, range, &read_key(password)?),
-        None => match write_key(fd, range, &[]) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-            other => other,
-        },
-    }
+    set_key(fd, IpNet::from(peer), &keys.key(neighbor.who, password)?)
 }
 
 /// A listener must answer with TTL 255 where some peer checks it (RFC 5082 §3 rule 1).
@@ -112,22 +93,8 @@ pub fn set_listener_ttl(fd: BorrowedFd<'_>, domain: Domain) -> io::Result<()> {
     if domain == Domain::IPV4 { socket.set_ttl_v4(255) } else { socket.set_unicast_hops_v6(255) }
 }
 
-fn read_key(password: &Password) -> io::Result<Vec<u8>> {
-    let key = match password {
-        Password::Text(text) => text.clone().into_bytes(),
-        Password::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| io::Error::new(error.kind(), format!("password-file {}: {error}", path.display())))?;
-            text.lines().next().unwrap_or_default().as_bytes().to_vec()
-        }
-    };
-    if key.is_empty() || key.len() > MAX_KEY_LEN {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a password has 1 to {MAX_KEY_LEN} octets")));
-    }
-    Ok(key)
-}
-
-fn write_key(fd: BorrowedFd<'_>, range: IpNet, key: &[u8]) -> io::Result<()> {
+/// Sets the key that segments from `range` must carry, also those of a SYN to a listening socket; no octets take it away.
+pub fn set_key(fd: BorrowedFd<'_>, range: IpNet, key: &[u8]) -> io::Result<()> {
     let address = SockAddr::from(SocketAddr::new(range.addr(), 0));
     let mut signature = TcpMd5Sig {
         address: storage(&address),
@@ -138,12 +105,16 @@ fn write_key(fd: BorrowedFd<'_>, range: IpNet, key: &[u8]) -> io::Result<()> {
         key: [0; MAX_KEY_LEN],
     };
     signature.key[..key.len()].copy_from_slice(key);
-    if range.prefix_len() == range.max_prefix_len() {
-        return set_option(fd, libc::IPPROTO_TCP, TCP_MD5SIG, &signature);
-    }
-    signature.flags = TCP_MD5SIG_FLAG_PREFIX;
-    signature.prefix_len = range.prefix_len();
-    set_option(fd, libc::IPPROTO_TCP, TCP_MD5SIG_EXT, &signature)
+    let option = if range.prefix_len() == range.max_prefix_len() {
+        TCP_MD5SIG
+    } else {
+        signature.flags = TCP_MD5SIG_FLAG_PREFIX;
+        signature.prefix_len = range.prefix_len();
+        TCP_MD5SIG_EXT
+    };
+    let outcome = set_option(fd, libc::IPPROTO_TCP, option, &signature);
+    signature.key.zeroize();
+    outcome
 }
 
 /// The kernel's form of an address, with the rest of its storage zero.
@@ -202,12 +173,5 @@ mod tests {
     #[test]
     fn the_key_structure_has_the_kernels_layout() {
         assert_eq!(std::mem::size_of::<TcpMd5Sig>(), 128 + 1 + 1 + 2 + 4 + 80);
-    }
-
-    #[test]
-    fn a_key_is_one_to_eighty_octets() {
-        assert!(read_key(&Password::Text(String::new())).is_err());
-        assert!(read_key(&Password::Text("x".repeat(81))).is_err());
-        assert_eq!(read_key(&Password::Text("secret".to_owned())).unwrap(), b"secret");
     }
 }

@@ -26,14 +26,17 @@ impl Supervisor {
         notify(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
-    /// A reload begins (systemd.service(5), `Type=notify-reload`).
+    /// A reload begins; [`Supervisor::ready`] ends it. With the time, which `Type=notify-reload` wants (systemd ≥ 253).
     pub fn reloading(&self) {
-        notify(&[NotifyState::Reloading]);
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => notify(&[NotifyState::Reloading, now, NotifyState::Status("reads its configuration again")]),
+            Err(_) => notify(&[NotifyState::Reloading]),
+        }
     }
 
     /// The end begins.
     pub fn stopping(&self) {
-        notify(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping, NotifyState::Status("closes its sessions; rows and devices stay")]);
     }
 
     /// Resolves when the watchdog wants to be fed.
