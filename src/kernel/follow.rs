@@ -14,8 +14,8 @@ use super::writer;
 use crate::base::{MacAddr, Vni};
 use crate::fib::{KernelEvent, KernelRow, LocalMac};
 
-/// Datagrams read in one slice.
-const SLICE: usize = 1024;
+/// System calls of one slice: about a thousand datagrams.
+const BURSTS: usize = 16;
 /// Rows of one device gone in one slice that make us ask whether the device itself is gone.
 const MANY: usize = 32;
 /// `RTEXT_FILTER_SKIP_STATS`: no counters in dumps of interfaces.
@@ -37,13 +37,20 @@ pub(super) struct Seen {
 impl Worker {
     /// Reads a slice of notifications. Whether none is left.
     pub(super) fn read_events(&mut self) -> bool {
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut burst = std::mem::take(&mut self.burst);
         let mut drained = false;
-        for _ in 0..SLICE {
-            match self.events.receive(&mut buffer, false) {
-                Ok(Received::Octets(len)) => {
-                    for message in codec::messages(&buffer[..len.min(buffer.len())]) {
-                        self.handle_event(&message);
+        for _ in 0..BURSTS {
+            match self.events.receive_burst(&mut burst) {
+                Ok(Received::Octets(_)) => {
+                    for (octets, cut) in burst.datagrams() {
+                        if cut {
+                            // What an interface has to say may grow for ever (virtual functions); none seen passed 64 KiB.
+                            tracing::warn!("a notification of the kernel was too long: reading everything again");
+                            self.resync = true;
+                        }
+                        for message in codec::messages(octets) {
+                            self.handle_event(&message);
+                        }
                     }
                 }
                 Ok(Received::Empty) => {
@@ -65,7 +72,7 @@ impl Worker {
                 }
             }
         }
-        self.buffer = buffer;
+        self.burst = burst;
         self.end_slice();
         drained
     }

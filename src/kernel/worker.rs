@@ -17,7 +17,7 @@ use super::follow::Seen;
 use super::links::Links;
 use super::manage::Managed;
 use super::request::Requests;
-use super::socket::{RECEIVE_OCTETS, Socket};
+use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
 use super::{EVENTS, KernelOptions, Shared, filter};
 use crate::base::{MacAddr, Vni};
@@ -36,7 +36,7 @@ pub(super) struct Worker {
     pub(super) writer: Writer,
     pub(super) requests: Requests,
     pub(super) dumper: Dumper,
-    pub(super) buffer: Vec<u8>,
+    pub(super) burst: Burst,
     pub(super) links: Links,
     /// The wanted devices.
     pub(super) managed: BTreeMap<Vni, Managed>,
@@ -116,7 +116,7 @@ impl Worker {
             writer: Writer::open()?,
             requests: Requests::open()?,
             dumper: Dumper::open()?,
-            buffer: vec![0; RECEIVE_OCTETS],
+            burst: Burst::default(),
             links: Links::default(),
             managed: BTreeMap::new(),
             names: BTreeMap::new(),
