@@ -331,6 +331,9 @@ fn collisions_of_every_timing_end_in_one_session() {
         assert!(pair.is_up(), "seed {seed}: {:#?}", pair.nodes.map(|node| node.log));
         let tcp: Vec<usize> = pair.nodes.iter().flat_map(|node| node.tcp.iter().flatten().copied()).collect();
         assert!(tcp.len() == 2 && tcp[0] == tcp[1], "seed {seed}: one connection, the same on both sides: {tcp:?}");
+        // Never are both lost: none of the two tries again.
+        let attempts = [pair.attempts(0), pair.attempts(1)];
+        assert!(attempts[0] <= 1 && attempts[1] <= 1, "seed {seed}: {:#?}", pair.nodes.map(|node| node.log));
     }
 }
 

@@ -88,7 +88,7 @@ impl fmt::Display for DownReason {
             Self::Received(notification) => write!(f, "the peer sent {notification}"),
             Self::OpenRefused(refusal) => write!(f, "we refused the peer's OPEN: {}", refusal.why),
             Self::HoldTimerExpired => f.write_str("the peer was silent for the hold time"),
-            Self::SendHoldTimerExpired => f.write_str("the peer did not read for the send hold time"),
+            Self::SendHoldTimerExpired => f.write_str("send hold timer expired: the peer did not read for the send hold time"),
             Self::ConnectionClosed(why) => write!(f, "the connection closed: {why}"),
             Self::ConnectFailed(why) => write!(f, "no connection: {why}"),
             Self::AdminStop(text) if text.is_empty() => f.write_str("stopped here"),

@@ -471,7 +471,7 @@ impl Connection {
             (Established { since, .. }, Input::HoldTimer) => {
                 cx.down(since, Some(hold_timer_expired()), DownReason::HoldTimerExpired)
             }
-            // RFC 9687 §3.3: no NOTIFICATION where it could only wait behind what the peer does not read.
+            // RFC 9687 §4.3: the NOTIFICATION is optional; here it could only wait behind what the peer does not read.
             (Established { since, .. }, Input::SendHoldTimer) => cx.down(since, None, DownReason::SendHoldTimerExpired),
             (Established { since, .. }, Input::Superseded) => cx.down(since, None, DownReason::Superseded),
             // RFC 4724 §4.2: the old connection is closed without a NOTIFICATION; here its place is taken at once.

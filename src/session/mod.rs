@@ -408,6 +408,13 @@ impl Session {
             Input::Open(Ok(negotiated)) if self.state_of(direction) == State::OpenSent => {
                 self.collide(now, direction, negotiated);
             }
+            // The peer chose this one of two; see `collide`.
+            Input::Keepalive
+                if self.state_of(direction) == State::OpenConfirm && self.state_of(direction.other()) == State::Established =>
+            {
+                self.step(now, direction.other(), Input::Superseded);
+                self.step(now, direction, Input::Keepalive);
+            }
             input => self.step(now, direction, input),
         }
         Advance::Message
@@ -426,13 +433,15 @@ impl Session {
     fn collide(&mut self, now: Time, direction: Direction, negotiated: Box<Negotiated>) {
         let other = direction.other();
         let (keep_this, close_other) = match self.state_of(other) {
-            State::Established => (false, false),
+            // RFC: a newcomer beside an established connection is closed. Ours: not where the peer may just be choosing the
+            // newcomer, because it is in OpenConfirm on the other one until our KEEPALIVE arrives there: each would close
+            // what the other keeps. The newcomer waits in OpenConfirm; the peer closes one of the two, or its KEEPALIVE
+            // says which one it kept.
+            State::Established => (self.preferred(&negotiated) == direction && self.is_young(now, other), false),
             State::OpenConfirm => {
                 // RFC: "closes the connection that already exists" (or the new one). Ours: by who opened it, which is
-                // what makes both sides choose alike. Equal identifiers, between two AS: by AS number (RFC 6286 §2.3).
-                let ours = (self.config.local_identifier, self.config.local_asn);
-                let dominant = ours > (negotiated.peer_identifier, negotiated.peer_asn);
-                let keep = (direction == Direction::Outgoing) == dominant;
+                // what makes both sides choose alike.
+                let keep = self.preferred(&negotiated) == direction;
                 (keep, keep)
             }
             // RFC: a connection in OpenSent MAY be examined too. Ours: not, because it may be a dead one.
@@ -441,6 +450,22 @@ impl Session {
         self.step(now, direction, if keep_this { Input::Open(Ok(negotiated)) } else { Input::Collision });
         if close_other {
             self.step(now, other, Input::Collision);
+        }
+    }
+
+    /// Which of two connections to this peer stays: that of the higher identifier's side. Equal identifiers, between two AS:
+    /// of the higher AS number (RFC 6286 §2.3).
+    fn preferred(&self, negotiated: &Negotiated) -> Direction {
+        let ours = (self.config.local_identifier, self.config.local_asn);
+        let dominant = ours > (negotiated.peer_identifier, negotiated.peer_asn);
+        if dominant { Direction::Outgoing } else { Direction::Incoming }
+    }
+
+    /// Whether a connection is established for so short a time that the peer may not know it yet.
+    fn is_young(&self, now: Time, direction: Direction) -> bool {
+        match &self.slot(direction).connection {
+            Connection::Established { since, .. } => now.since(*since) < timers::YOUNG,
+            _ => false,
         }
     }
 

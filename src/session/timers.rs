@@ -13,11 +13,14 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub const RETRY_LIMIT: Duration = Duration::from_secs(120);
 /// A session that stood this long was a good one: the back-off starts over after it.
 pub const STEADY: Duration = Duration::from_secs(60);
-/// The least send hold time: 8 minutes (RFC 9687 §3).
+/// For so long after a connection was established the peer may still choose the other one of a collision: our KEEPALIVE is
+/// on its way to it, and so may be what it sent before it arrived.
+pub const YOUNG: Duration = Duration::from_secs(10);
+/// The least send hold time: 8 minutes (RFC 9687 §6).
 pub const SEND_HOLD_LEAST: Duration = Duration::from_secs(480);
 
 /// The send hold time for a negotiated hold time: the greater of 8 minutes and twice the hold time; none where there
-/// are no keepalives that would show a stuck peer (RFC 9687 §3).
+/// are no keepalives that would show a stuck peer (RFC 9687 §4.3, §6).
 pub fn send_hold(hold_time_secs: u16) -> Option<Duration> {
     (hold_time_secs != 0).then(|| SEND_HOLD_LEAST.max(Duration::from_secs(2 * u64::from(hold_time_secs))))
 }
