@@ -169,6 +169,70 @@ fn a_route_with_a_bad_inside_is_stepped_over_and_a_length_past_the_end_resets() 
     assert_eq!((notification.code, notification.subcode), (3, 10));
 }
 
+/// One wrong route in an UPDATE costs itself: with its labels cut off it is withdrawn by its name, and its neighbors in the same
+/// field are taken. (FRR resets the session.)
+#[test]
+fn a_route_with_wrong_labels_is_withdrawn_and_costs_no_other() {
+    let mut lab = Lab::with(&[NonClient]);
+    lab.announce(1, &attributes(1), &[mac_ip(1), mac_ip(2), mac_ip(3)]);
+    lab.settle();
+    let octets = reach(&attributes(2), &context(NonClient), &[mac_ip(1)]);
+    let mut view = UpdateView::parse(&octets[HEADER_LEN..]).unwrap();
+    let mut nlri = Vec::new();
+    for n in 1..=3 {
+        let start = nlri.len();
+        mac_ip(n).emit(&mut nlri);
+        if n == 2 {
+            nlri.truncate(nlri.len() - 2);
+            nlri[start + 1] -= 2;
+        }
+    }
+    view.reach.as_mut().unwrap().nlri = &nlri;
+    let outcome = lab.rib.handle_update(lab.now, PeerId(1), &view).unwrap();
+    assert_eq!((outcome.announced, outcome.withdrawn, outcome.nlri_errors), (2, 1, 1));
+    assert_eq!(outcome.first_nlri_error.unwrap().to_string(), "EVPN route of type 2 at offset 35: labels are not 3 or 6 octets");
+    lab.settle();
+    assert_eq!([1, 2, 3].map(|n| lab.best(&mac_ip(n))), [Some(1), None, Some(1)]);
+    assert_eq!(lab.rib.stats().nlri_errors, 1);
+    // Its withdrawal with wrong labels is understood too.
+    nlri.clear();
+    mac_ip(3).emit(&mut nlri);
+    nlri.extend([0; 4]);
+    nlri[1] += 4;
+    let octets = unreach(&[mac_ip(3)]);
+    let mut view = UpdateView::parse(&octets[HEADER_LEN..]).unwrap();
+    view.unreach.as_mut().unwrap().nlri = &nlri;
+    assert_eq!(lab.rib.handle_update(lab.now, PeerId(1), &view).unwrap().withdrawn, 1);
+    lab.settle();
+    assert_eq!(lab.best(&mac_ip(3)), None);
+}
+
+/// A storm of attributes, each block another: what is kept for one peer is bounded, and what the others brought stands.
+#[test]
+fn attributes_beyond_the_limit_of_their_peer_are_not_kept() {
+    let mut lab = Lab::new(RibConfig { max_attribute_octets: 20_000, ..config() });
+    for n in 1..=2 {
+        lab.up(n, peer(NonClient, n as u8));
+    }
+    lab.announce(2, &attributes(9), &[mac_ip(500)]);
+    let storm = |n: u32| Attributes { communities: (0..100).map(|c| n * 1000 + c).collect(), ..attributes(1) };
+    let outcomes: Vec<_> = (1..100).map(|n| lab.announce(1, &storm(n), &[mac_ip(n)]).over_attribute_octets).collect();
+    let taken = outcomes.iter().position(|over| *over).unwrap();
+    assert!((5..20).contains(&taken), "{taken}");
+    assert_eq!(lab.rib.peer_routes(PeerId(1)) as usize, taken);
+    assert!(lab.rib.peer_attribute_octets(PeerId(1)) <= 20_000);
+    // A block that is kept already costs nothing more, whoever names it.
+    assert!(!lab.announce(1, &attributes(9), &[mac_ip(100)]).over_attribute_octets);
+    // What is beyond the limit replaces nothing: the route goes that it was for.
+    assert!(lab.announce(1, &storm(1000), &[mac_ip(1)]).over_attribute_octets);
+    lab.settle();
+    assert_eq!([1, 500, 100].map(|n| lab.best(&mac_ip(n))), [None, Some(2), Some(1)]);
+    lab.down(1, false);
+    lab.settle();
+    assert_eq!(lab.rib.peer_attribute_octets(PeerId(1)), 0);
+    assert!(lab.rib.stats().over_attribute_octets > 80);
+}
+
 #[test]
 fn a_bad_attribute_without_routes_resets_because_it_may_hide_them() {
     let mut lab = Lab::with(&[NonClient]);

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use hashbrown::HashTable;
 
 use super::key::number;
+use super::peers::PeerId;
 use crate::base::{Asn, BgpIdentifier};
 use crate::wire::attribute::{AttributeError, Attributes, Disposition, Origin};
 use crate::wire::notification::{self, Notification};
@@ -61,6 +62,8 @@ pub(super) enum Audience {
 #[derive(Debug)]
 pub(super) struct Block {
     key: Box<[u8]>,
+    /// The peer that brought it first: its memory is put down to that one for as long as it lives.
+    owner: u16,
     pub(super) attributes: Attributes,
     pub(super) rank: Rank,
     pub(super) audience: Audience,
@@ -95,6 +98,13 @@ pub(super) struct AttrTable {
     asn: Asn,
     identifier: BgpIdentifier,
     max_len: usize,
+    /// Octets of the blocks of each peer.
+    owned: Vec<u64>,
+}
+
+/// About what a block costs: its record, its octets, and its values, which are seldom more than its octets.
+const fn cost(key_len: usize) -> u64 {
+    (size_of::<Block>() + size_of::<Entry>() + 2 * key_len) as u64
 }
 
 impl AttrTable {
@@ -110,17 +120,26 @@ impl AttrTable {
             asn,
             identifier,
             max_len,
+            owned: Vec::new(),
         }
     }
 
-    /// The block of an UPDATE with one more user; parsed only where it is new. Errors are those of the parser, and a
-    /// block longer than the limit, which costs the routes.
+    /// About the octets of memory that the blocks take which `peer` brought first.
+    pub(super) fn owned(&self, peer: u16) -> u64 {
+        self.owned.get(usize::from(peer)).copied().unwrap_or(0)
+    }
+
+    /// The block of an UPDATE of `peer` with one more user; parsed only where it is new. `None` where the peer's blocks would
+    /// take more than `limit` octets with it. Errors are those of the parser, and a block that is too long itself, which costs
+    /// the routes.
     pub(super) fn acquire(
         &mut self,
+        peer: u16,
+        limit: u64,
         raw: &RawAttributes<'_>,
         next_hop: &[u8],
         context: &UpdateContext,
-    ) -> Result<Acquired, AttributeError> {
+    ) -> Result<Option<Acquired>, AttributeError> {
         let len: usize = raw.pieces.iter().map(|piece| piece.len()).sum();
         if len > self.max_len || next_hop.len() > 255 {
             return Err(too_long());
@@ -133,12 +152,20 @@ impl AttrTable {
             self.scratch.extend_from_slice(piece);
         }
         if let Some(id) = self.known() {
-            return Ok(Acquired { id, known: true, mistakes: Vec::new() });
+            return Ok(Some(Acquired { id, known: true, mistakes: Vec::new() }));
+        }
+        if self.owned(peer) + cost(self.scratch.len()) > limit {
+            return Ok(None);
         }
         let (attributes, mistakes) = Attributes::parse(raw, Some(next_hop), context)?;
         let looped = self.find_loop(&attributes, context.external);
-        let id = self.insert(attributes, looped);
-        Ok(Acquired { id, known: false, mistakes })
+        let id = self.insert(peer, attributes, looped);
+        let (index, cost) = (usize::from(peer), cost(self.scratch.len()));
+        if index >= self.owned.len() {
+            self.owned.resize(index + 1, 0);
+        }
+        self.owned[index] += cost;
+        Ok(Some(Acquired { id, known: false, mistakes }))
     }
 
     /// The block of a route of our own, with one more user.
@@ -156,7 +183,7 @@ impl AttrTable {
         attributes.emit(&mut self.scratch, &context);
         match self.known() {
             Some(id) => id,
-            None => self.insert(attributes.clone(), None),
+            None => self.insert(PeerId::LOCAL.0, attributes.clone(), None),
         }
     }
 
@@ -174,10 +201,11 @@ impl AttrTable {
         Some(id)
     }
 
-    fn insert(&mut self, attributes: Attributes, looped: Option<Loop>) -> u32 {
+    fn insert(&mut self, owner: u16, attributes: Attributes, looped: Option<Loop>) -> u32 {
         let hash = self.hasher.hash_one(self.scratch.as_slice());
         let block = Box::new(Block {
             key: self.scratch.as_slice().into(),
+            owner,
             rank: rank(&attributes),
             audience: audience(&attributes),
             attributes,
@@ -224,6 +252,9 @@ impl AttrTable {
             return;
         }
         let Some(block) = entry.block.take() else { return };
+        if let Some(owned) = self.owned.get_mut(usize::from(block.owner)) {
+            *owned = owned.saturating_sub(cost(block.key.len()));
+        }
         entry.generation = entry.generation.wrapping_add(1);
         let hash = self.hasher.hash_one(&*block.key);
         if let Ok(found) = self.index.find_entry(hash, |&other| other == id) {

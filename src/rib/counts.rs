@@ -23,6 +23,7 @@ impl RibStats {
             ("treat_as_withdraw", self.treat_as_withdraw),
             ("attribute_discards", self.attribute_discards),
             ("blocks_too_long", self.blocks_too_long),
+            ("over_attribute_octets", self.over_attribute_octets),
             ("nlri_errors", self.nlri_errors),
             ("unknown_types", self.unknown_types),
             ("other_families", self.other_families),

@@ -53,6 +53,8 @@ pub struct RibConfig {
     pub seed: u64,
     /// The longest attribute block that is taken, in octets, without MP_REACH and MP_UNREACH.
     pub max_attribute_len: usize,
+    /// About the octets of memory that the attribute blocks of one peer may take.
+    pub max_attribute_octets: u64,
     /// The most destinations; announcements beyond are not taken. Less than 2^24.
     pub max_destinations: u32,
     /// Octets of encoded UPDATEs kept for peers that have not taken them yet.
@@ -77,6 +79,7 @@ impl Default for RibConfig {
             identifier: BgpIdentifier(Ipv4Addr::UNSPECIFIED),
             seed: 0,
             max_attribute_len: 4096,
+            max_attribute_octets: 256 << 20,
             max_destinations: 10_000_000,
             export_cache_octets: 8 << 20,
             export_chunk_octets: 40 << 10,
@@ -126,6 +129,18 @@ impl Rib {
             ended_walk: change::Walk::default(),
             adj_out: adj_out::AdjOut::new(config.export_quiet),
             stats: RibStats::default(),
+        }
+    }
+
+    /// Another [`RibConfig::max_attribute_octets`].
+    pub fn set_max_attribute_octets(&mut self, max_attribute_octets: u64) {
+        self.config.max_attribute_octets = max_attribute_octets;
+    }
+
+    /// Another `max_routes` for a peer, up or not.
+    pub fn set_max_routes(&mut self, id: PeerId, max_routes: Option<u32>) {
+        if id != PeerId::LOCAL {
+            self.peers.slot_mut(id.0).peer.max_routes = max_routes;
         }
     }
 

@@ -11,7 +11,7 @@ use super::table::Path;
 use crate::base::Time;
 use crate::wire::attribute::{AttributeError, Attributes, Disposition};
 use crate::wire::esi::Esi;
-use crate::wire::evpn::{self, EvpnRoute};
+use crate::wire::evpn::{self, EvpnRoute, NlriError};
 use crate::wire::notification::{self, Notification};
 use crate::wire::update::UpdateView;
 use crate::wire::{AFI_L2VPN, SAFI_EVPN};
@@ -27,8 +27,12 @@ pub struct UpdateOutcome {
     pub mistakes: Vec<AttributeError>,
     /// It was the End-of-RIB marker of 25/70 (RFC 4724 §2).
     pub end_of_rib: bool,
-    /// Routes that could not be read and were stepped over.
+    /// Routes that could not be read: withdrawn where their names could, else stepped over.
     pub nlri_errors: u32,
+    /// The first of these mistakes.
+    pub first_nlri_error: Option<NlriError>,
+    /// The peer's attribute blocks would take more memory than its limit; the routes of the UPDATE were withdrawn.
+    pub over_attribute_octets: bool,
     /// The peer has more routes than its `max_routes`.
     pub over_max_routes: bool,
 }
@@ -90,8 +94,14 @@ impl Rib {
             return Ok(());
         }
         let context = self.peers.slot(peer.0).peer.context;
-        let acquired = match self.attrs.acquire(&update.attributes, reach.next_hop, &context) {
-            Ok(acquired) => acquired,
+        let limit = self.config.max_attribute_octets;
+        let acquired = match self.attrs.acquire(peer.0, limit, &update.attributes, reach.next_hop, &context) {
+            Ok(Some(acquired)) => acquired,
+            Ok(None) => {
+                self.stats.over_attribute_octets += 1;
+                outcome.over_attribute_octets = true;
+                return self.withdraw_field(peer, reach.nlri, outcome);
+            }
             Err(error) if error.disposition <= Disposition::TreatAsWithdraw => {
                 // RFC 7606 §2: the routes go as if they had been withdrawn.
                 self.stats.treat_as_withdraw += 1;
@@ -154,7 +164,7 @@ impl Rib {
                     outcome.withdrawn += 1;
                     self.withdraw(peer.0, &route);
                 }
-                Err(error) if error.recoverable => outcome.nlri_errors += 1,
+                Err(error) if error.recoverable => self.withdraw_unreadable(peer, nlri, error, outcome),
                 Err(_) => return Err(invalid_network_field()),
             }
         }
@@ -176,11 +186,24 @@ impl Rib {
                     self.stats.unknown_types += u64::from(matches!(route, EvpnRoute::Unknown { .. }));
                     self.announce(now, peer.0, &route, attr);
                 }
-                Err(error) if error.recoverable => outcome.nlri_errors += 1,
+                Err(error) if error.recoverable => self.withdraw_unreadable(peer, nlri, error, outcome),
                 Err(_) => return Err(invalid_network_field()),
             }
         }
         Ok(())
+    }
+
+    /// RFC 7606 §3 j wants every route of a field read before any is treated as withdrawn, else the session reset. Ours: a wrong
+    /// route whose length is good hides no other, so that the others count as they stand; it is withdrawn itself where its name
+    /// can be read, and where not it cannot have been announced by that name.
+    #[cold]
+    fn withdraw_unreadable(&mut self, peer: PeerId, nlri: &[u8], error: NlriError, outcome: &mut UpdateOutcome) {
+        outcome.nlri_errors += 1;
+        outcome.first_nlri_error.get_or_insert(error);
+        if let Some(route) = error.name_in(nlri) {
+            outcome.withdrawn += 1;
+            self.withdraw(peer.0, &route);
+        }
     }
 
     /// Puts the path of a peer in place; the attribute block gets a user of its own.
@@ -268,7 +291,8 @@ impl Rib {
     }
 }
 
-/// RFC 7606 §5.3: later routes cannot be located, so the session goes with "Invalid Network Field" (RFC 4271 §6.3).
+/// RFC 7606 §5.3: later routes cannot be located, so the session goes. RFC 4760 §7 tells the peer "Optional Attribute Error". Ours:
+/// "Invalid Network Field" (RFC 4271 §6.3), as FRR does, because it says where to look.
 const fn invalid_network_field() -> Notification {
     Notification { code: notification::UPDATE_ERROR, subcode: 10, data: Vec::new() }
 }

@@ -21,7 +21,9 @@ pub struct RibStats {
     pub attribute_discards: u64,
     /// Attribute blocks longer than the limit of the configuration.
     pub blocks_too_long: u64,
-    /// Routes that could not be read but stepped over (RFC 7606 §5.3).
+    /// UPDATEs whose routes were withdrawn because the peer's attribute blocks take more memory than its limit.
+    pub over_attribute_octets: u64,
+    /// Routes that could not be read: withdrawn where their names could, else stepped over.
     pub nlri_errors: u64,
     /// Routes of a type that we do not know, kept opaque.
     pub unknown_types: u64,

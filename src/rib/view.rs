@@ -124,6 +124,11 @@ impl Rib {
         slot.routes + slot.stale_routes
     }
 
+    /// About the octets of memory that the attribute blocks take which this peer brought first.
+    pub fn peer_attribute_octets(&self, peer: PeerId) -> u64 {
+        self.attrs.owned(peer.0)
+    }
+
     /// How many destinations there are, and how much memory they and the rest take.
     pub fn memory(&self) -> RibMemory {
         RibMemory {

@@ -228,7 +228,7 @@ pub(super) mod subcode {
 }
 
 use Category::{OptionalNonTransitive, OptionalTransitive, WellKnownDiscretionary, WellKnownMandatory};
-use Disposition::{AttributeDiscard, TreatAsWithdraw};
+use Disposition::{AttributeDiscard, SessionReset, TreatAsWithdraw};
 
 /// One line of the table.
 macro_rules! row {
@@ -270,17 +270,17 @@ pub const TABLE: [Row; 19] = [
     row!(ORIGINATOR_ID,             OptionalNonTransitive,  false, Internal,   TreatAsWithdraw,  values::originator_id, values::emit_originator_id),
     // RFC 7606 §7.10
     row!(CLUSTER_LIST,              OptionalNonTransitive,  false, Internal,   TreatAsWithdraw,  values::cluster_list,  values::emit_cluster_list),
-    // RFC 7606 §7.11: the view has read it; only one with wrong flags comes here, and that is RFC 7606 §3 c
-    row!(MP_REACH_NLRI,             OptionalNonTransitive,  false, Any,        TreatAsWithdraw,  values::ignore,        values::emit_nothing),
-    // RFC 7606 §7.12: likewise
-    row!(MP_UNREACH_NLRI,           OptionalNonTransitive,  false, Any,        TreatAsWithdraw,  values::ignore,        values::emit_nothing),
+    // RFC 7606 §5.3, §7.11: the view reads it, and none comes here
+    row!(MP_REACH_NLRI,             OptionalNonTransitive,  false, Any,        SessionReset,     values::ignore,        values::emit_nothing),
+    // RFC 7606 §5.3, §7.12: likewise
+    row!(MP_UNREACH_NLRI,           OptionalNonTransitive,  false, Any,        SessionReset,     values::ignore,        values::emit_nothing),
     // RFC 7606 §7.14
     row!(EXTENDED_COMMUNITIES,      OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::ext_communities, values::emit_ext_communities),
     // RFC 6793 §6
     row!(AS4_PATH,                  OptionalTransitive,     false, TwoOctetAs, AttributeDiscard, values::as4_path,      values::emit_as4_path),
     // RFC 6793 §6
     row!(AS4_AGGREGATOR,            OptionalTransitive,     false, TwoOctetAs, AttributeDiscard, values::as4_aggregator, values::emit_as4_aggregator),
-    // RFC 6514 §5
+    // RFC 6514 §5 (there for the partial bit), and so for all: RFC 7606 §3 e knows nothing milder that is safe
     row!(PMSI_TUNNEL,               OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::pmsi,          values::emit_pmsi),
     // RFC 7606 §7.15
     row!(IPV6_EXTENDED_COMMUNITIES, OptionalTransitive,     false, Any,        TreatAsWithdraw,  values::ipv6_ext_communities, values::emit_kept),

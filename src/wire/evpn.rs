@@ -122,6 +122,15 @@ pub struct NlriError {
     pub recoverable: bool,
 }
 
+impl NlriError {
+    /// The route by its name alone, where that can be read: of `field`, in which the mistake was found. With it a route whose
+    /// labels are wrong is withdrawn, instead of an older one standing (RFC 7606 §2, treat-as-withdraw).
+    pub fn name_in<'a>(&self, field: &'a [u8]) -> Option<EvpnRoute<'a>> {
+        let [route_type, len, ref rest @ ..] = *field.get(self.offset..)? else { return None };
+        EvpnRoute::parse_name(route_type, rest.get(..usize::from(len))?)
+    }
+}
+
 impl fmt::Display for NlriError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EVPN route of type {} at offset {}: {}", self.route_type, self.offset, self.what)
@@ -186,6 +195,20 @@ impl<'a> EvpnRoute<'a> {
             4 => EthernetSegment::parse(value).map(Self::EthernetSegment),
             5 => IpPrefix::parse(value).map(Self::IpPrefix),
             _ => Ok(Self::Unknown { route_type, value }),
+        }
+    }
+
+    /// Reads what names a route, whatever its labels are like. None where the name itself is wrong, and for the types that are
+    /// nothing but a name.
+    fn parse_name(route_type: u8, value: &'a [u8]) -> Option<Self> {
+        match route_type {
+            1 => {
+                let (name, _) = value.split_first_chunk::<22>()?;
+                let (rd, esi, tag) = (Rd(at(name, 0)), Esi(at(name, 8)), u32::from_be_bytes(at(name, 18)));
+                Some(Self::EthernetAd(EthernetAd { rd, esi, tag, label: 0 }))
+            }
+            2 => MacIp::parse_name(value).ok().map(|(route, _)| Self::MacIp(route)),
+            _ => None,
         }
     }
 
@@ -264,6 +287,18 @@ impl MacIp {
     /// RD 8, ESI 10, tag 4, MAC length 1, MAC 6, IP length 1, IP 0/4/16, label 3, label 0/3 (RFC 7432 §7.2).
     #[inline]
     fn parse(value: &[u8]) -> Result<Self, &'static str> {
+        let (mut route, labels) = Self::parse_name(value)?;
+        (route.label1, route.label2) = match *labels {
+            [a, b, c] => (label([a, b, c]), None),
+            [a, b, c, d, e, f] => (label([a, b, c]), Some(label([d, e, f]))),
+            _ => return Err("labels are not 3 or 6 octets"),
+        };
+        Ok(route)
+    }
+
+    /// All but the labels, and these as octets.
+    #[inline]
+    fn parse_name(value: &[u8]) -> Result<(Self, &[u8]), &'static str> {
         let (fixed, rest) = value.split_first_chunk::<30>().ok_or("length is less than 33")?;
         if fixed[22] != 48 {
             return Err("MAC address length is not 48");
@@ -280,20 +315,16 @@ impl MacIp {
             }
             _ => return Err("IP address length is not 0, 32 or 128"),
         };
-        let (label1, label2) = match *labels {
-            [a, b, c] => (label([a, b, c]), None),
-            [a, b, c, d, e, f] => (label([a, b, c]), Some(label([d, e, f]))),
-            _ => return Err("labels are not 3 or 6 octets"),
-        };
-        Ok(Self {
+        let route = Self {
             rd: Rd(at(fixed, 0)),
             esi: Esi(at(fixed, 8)),
             tag: u32::from_be_bytes(at(fixed, 18)),
             mac: MacAddr(at(fixed, 23)),
             ip,
-            label1,
-            label2,
-        })
+            label1: 0,
+            label2: None,
+        };
+        Ok((route, labels))
     }
 }
 

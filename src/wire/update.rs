@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Where the mistakes go: what RFC 7606 answers with a session reset because routes cannot be located is the `Err` of
-//! [`UpdateView::parse`]. Everything else stays in the pieces of [`RawAttributes`], also a broken tail and an MP attribute with
-//! wrong flags, and [`Attributes::parse`] reports it from there: equal pieces always get the same answer.
+//! [`UpdateView::parse`]. Everything else stays in the pieces of [`RawAttributes`], also a broken tail, and [`Attributes::parse`]
+//! reports it from there: equal pieces always get the same answer. The whole list is in `docs/RFC7606.md`.
 
 use std::net::IpAddr;
 
@@ -103,19 +103,22 @@ impl<'a> UpdateView<'a> {
                 Ok(Some((found, after))) => {
                     let before = block.len() - rest.len();
                     rest = after;
+                    if !matches!(found.code, code::MP_REACH_NLRI | code::MP_UNREACH_NLRI) {
+                        continue;
+                    }
+                    // RFC 7606 §5.3: with other flags than RFC 4760's it is incorrect, and so its routes are unsure (§3 j).
+                    if Row::of(found.code).is_some_and(|row| row.flags_conflict(found.flags)) {
+                        return Err(error(subcode::FLAGS, found.whole));
+                    }
                     // RFC 7606 §3 g: more than once is the one duplicate that resets the session.
                     let again = match found.code {
                         code::MP_REACH_NLRI => view.reach.replace(MpReach::parse(&found)?).is_some(),
-                        code::MP_UNREACH_NLRI => view.unreach.replace(MpUnreach::parse(&found)?).is_some(),
-                        _ => continue,
+                        _ => view.unreach.replace(MpUnreach::parse(&found)?).is_some(),
                     };
                     if again {
                         return Err(error(subcode::MALFORMED_LIST, &[]));
                     }
-                    // RFC 7606 §3 c: wrong flags mean treat-as-withdraw; it stays in its piece, to be reported.
-                    if Row::of(found.code).is_some_and(|row| !row.flags_conflict(found.flags)) {
-                        pieces.cut(before, block.len() - rest.len());
-                    }
+                    pieces.cut(before, block.len() - rest.len());
                 }
                 Err(Truncated { code, .. }) => {
                     // RFC 7606 §4: treat-as-withdraw, provided that the routes are known (§3 j, §5.2).
@@ -153,8 +156,7 @@ impl<'a> UpdateView<'a> {
     pub fn parse_attributes(&self, context: &UpdateContext) -> Result<(Attributes, Vec<AttributeError>), AttributeError> {
         let next_hop = self.reach.filter(MpReach::is_evpn).map(|reach| reach.next_hop);
         Attributes::parse(&self.attributes, next_hop, context).map_err(|mut error| {
-            // MP_UNREACH with wrong flags alone is no attribute "other than MP_UNREACH_NLRI".
-            if !self.is_reachable() && error.code != code::MP_UNREACH_NLRI {
+            if !self.is_reachable() {
                 error.disposition = Disposition::SessionReset;
             }
             error
