@@ -318,6 +318,8 @@ fn an_unexpected_message_is_named_in_the_notification() {
 fn timers_are_set_as_negotiated() {
     let (next, ..) = step(Direction::Outgoing, false, &Connection::Connect { give_up: at(10) }, Input::Connected);
     assert_eq!(next, Connection::OpenSent { hold: at(240) }, "the large hold time");
+    let (incoming, ..) = step(Direction::Incoming, false, &Connection::Active { retry: None }, Input::Connected);
+    assert_eq!(incoming, Connection::OpenSent { hold: at(60) }, "who connects has nothing to wait for");
     let (next, ..) = step(Direction::Outgoing, false, &next, Input::Open(Ok(negotiated())));
     let Connection::OpenConfirm { hold, keepalive, .. } = &next else { panic!("{next:?}") };
     assert_eq!(*hold, Some(at(90)));

@@ -29,7 +29,7 @@ use crate::wire::route_refresh::RouteRefresh;
 
 use super::event::DownReason;
 use super::negotiate::{Negotiated, Refusal};
-use super::timers::{self, CONNECT_TIMEOUT, LARGE_HOLD, STEADY, Timers};
+use super::timers::{self, CONNECT_TIMEOUT, INCOMING_HOLD, LARGE_HOLD, STEADY, Timers};
 use super::{Direction, SessionConfig, State};
 
 /// A connection's state, with the points in time at which it wants to be woken.
@@ -206,7 +206,8 @@ impl Context<'_> {
 
     fn open_sent(&mut self) -> Connection {
         self.say(Output::SendOpen);
-        Connection::OpenSent { hold: self.now + LARGE_HOLD }
+        let hold = if self.direction == Direction::Incoming { INCOMING_HOLD } else { LARGE_HOLD };
+        Connection::OpenSent { hold: self.now + hold }
     }
 
     /// Ends a connection before Established, with words for both sides.

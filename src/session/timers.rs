@@ -7,6 +7,8 @@ use crate::base::Random;
 
 /// Hold time while the peer's OPEN is awaited: 4 minutes (RFC 4271 §8.2.2, "large value").
 pub const LARGE_HOLD: Duration = Duration::from_secs(240);
+/// The same for a connection that the peer opened: it has nothing to wait for, and must not hold a place for long.
+pub const INCOMING_HOLD: Duration = Duration::from_secs(60);
 /// How long a connect attempt may stay without an answer: room for four SYNs (0, 1, 3 and 7 s).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest pause between two connect attempts, unless the configured one is longer.
