@@ -86,7 +86,15 @@ pub const VNI: SectionKeys = SectionKeys {
 pub const LIMITS: SectionKeys = SectionKeys {
     name: "limits",
     repeated: false,
-    keys: &["dynamic-neighbors", "routes-per-neighbor", "local-macs-per-vni", "vnis", "control-connections"],
+    keys: &[
+        "dynamic-neighbors",
+        "pending-connections",
+        "routes-per-neighbor",
+        "attribute-octets-per-neighbor",
+        "local-macs-per-vni",
+        "vnis",
+        "control-connections",
+    ],
     fixed: &[],
     later: &[],
 };

@@ -195,8 +195,12 @@ pub struct VniConfig {
 pub struct Limits {
     /// Neighbors that came in through a `listen-range`, all ranges together.
     pub dynamic_neighbors: u32,
+    /// Connections of such neighbors that have not come to a session yet.
+    pub pending_connections: u32,
     /// Routes of one neighbor whose `max-routes` is not given.
     pub routes_per_neighbor: u32,
+    /// About the octets of memory that the attributes of one neighbor's routes may take.
+    pub attribute_octets_per_neighbor: u32,
     /// MACs behind this host's ports in one VNI: more are not announced, but counted.
     pub local_macs_per_vni: u32,
     /// VNIs, those of `evpnctl vni add` included.

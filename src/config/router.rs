@@ -242,6 +242,9 @@ pub(super) fn limits(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> 
         }
     };
     set("dynamic-neighbors", 60_000, "a number of neighbors", &mut limits.dynamic_neighbors);
+    set("pending-connections", 60_000, "a number of connections", &mut limits.pending_connections);
+    let octets = "a number of octets";
+    set("attribute-octets-per-neighbor", u32::MAX, octets, &mut limits.attribute_octets_per_neighbor);
     set("routes-per-neighbor", u32::MAX, "a number of routes", &mut limits.routes_per_neighbor);
     set("local-macs-per-vni", u32::MAX, "a number of MACs", &mut limits.local_macs_per_vni);
     // The number of a route distinguisher has 16 bits, and every VNI needs its own (RFC 7432 §7.9).
@@ -254,7 +257,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             dynamic_neighbors: 4096,
+            pending_connections: 1024,
             routes_per_neighbor: 4_000_000,
+            attribute_octets_per_neighbor: 256 << 20,
             local_macs_per_vni: 100_000,
             vnis: 4096,
             control_connections: 64,

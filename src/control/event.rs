@@ -114,12 +114,34 @@ pub enum Event {
         /// Paths held from it.
         routes: u64,
     },
-    /// An UPDATE had mistakes that cost less than the session (RFC 7606).
+    /// An UPDATE had mistakes (RFC 7606). For each neighbor at most one in a while is told; all are counted.
     UpdateMistake {
         /// The neighbor.
         neighbor: IpAddr,
         /// What was wrong and what it cost.
         what: String,
+        /// The first routes in it, as far as they can be read.
+        routes: Vec<String>,
+        /// The whole message in hexadecimal digits (RFC 7606 §6).
+        message: String,
+    },
+    /// A neighbor comes near a limit: it is told once in a session.
+    LimitNear {
+        /// The neighbor.
+        neighbor: IpAddr,
+        /// How many routes it has.
+        routes: u64,
+        /// The limit.
+        limit: u32,
+    },
+    /// A neighbor grew too far or came and went too often: nothing is heard of it for a while.
+    NeighborRests {
+        /// The neighbor.
+        neighbor: IpAddr,
+        /// Why.
+        reason: String,
+        /// For so long.
+        secs: u64,
     },
     /// A neighbor announced more routes than `max-routes`.
     MaxRoutes {
@@ -280,6 +302,8 @@ impl Event {
             | Self::SessionRefused { .. }
             | Self::ConnectionRefused { .. }
             | Self::UpdateMistake { .. }
+            | Self::LimitNear { .. }
+            | Self::NeighborRests { .. }
             | Self::StickyViolation { .. }
             | Self::RowFailed { .. }
             | Self::Overflow { .. }
@@ -350,7 +374,23 @@ impl fmt::Display for Event {
             Self::EndOfRib { neighbor, routes } => {
                 write!(f, "neighbor {neighbor} has sent all it has: {}", many(*routes, "route", "routes"))
             }
-            Self::UpdateMistake { neighbor, what } => write!(f, "neighbor {neighbor} sent a wrong UPDATE: {what}"),
+            Self::UpdateMistake { neighbor, what, routes, message } => {
+                write!(f, "neighbor {neighbor} sent a wrong UPDATE: {what}; with ")?;
+                f.write_str(&if routes.is_empty() { "no route that can be read".to_owned() } else { routes.join(" ") })?;
+                write!(f, "; octets {message}")
+            }
+            Self::LimitNear { neighbor, routes, limit } => {
+                write!(
+                    f,
+                    "neighbor {neighbor} has {routes} routes, near its max-routes of {limit}: beyond it the session is closed"
+                )
+            }
+            Self::NeighborRests { neighbor, reason, secs } => {
+                write!(
+                    f,
+                    "neighbor {neighbor} is left alone for {secs} s: {reason} (evpnctl clear neighbor {neighbor} ends that)"
+                )
+            }
             Self::MaxRoutes { neighbor, limit } => {
                 write!(f, "neighbor {neighbor} sent more than its max-routes of {limit}: session closed")
             }

@@ -208,7 +208,8 @@ fn neighbor(neighbor: &NeighborView) -> Row {
         neighbor.routes_advertised.to_string(),
         description,
     ];
-    let notes = if neighbor.state == "established" { Vec::new() } else { last_error(neighbor).into_iter().collect() };
+    let mut notes: Vec<String> = if neighbor.state == "established" { None } else { last_error(neighbor) }.into_iter().collect();
+    notes.extend(neighbor.rest_secs.map(|secs| format!("let in again in {}", age(secs))));
     Row { cells, notes }
 }
 
@@ -265,6 +266,10 @@ fn neighbor_in_detail(neighbor: &NeighborView) -> String {
     );
     line("received", messages(&neighbor.messages_in));
     line("sent", messages(&neighbor.messages_out));
+    if neighbor.update_mistakes > 0 {
+        line("mistakes", format!("{} in its UPDATEs", neighbor.update_mistakes));
+    }
+    line("rests", neighbor.rest_secs.map_or(String::new(), |secs| format!("let in again in {}", age(secs))));
     line("sessions", format!("came up {} times, went down {} times", neighbor.established_count, neighbor.dropped_count));
     line(
         "last error",

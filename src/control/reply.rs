@@ -210,6 +210,12 @@ pub struct NeighborView {
     pub established_count: u64,
     /// Times it went down.
     pub dropped_count: u64,
+    /// About the octets of memory that the attributes of its routes take.
+    pub attribute_octets: u64,
+    /// Mistakes in its UPDATEs (RFC 7606): attributes, and routes that could not be read.
+    pub update_mistakes: u64,
+    /// Seconds until it is let in again, where it passed a limit or came and went too often.
+    pub rest_secs: Option<u64>,
     /// Why it last went down or did not come up, with the peer's shutdown text.
     pub last_error: Option<String>,
     /// Seconds since that.

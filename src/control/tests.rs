@@ -50,6 +50,9 @@ fn neighbor_view() -> NeighborView {
         messages_out: MessageCounts::default(),
         established_count: 1,
         dropped_count: 0,
+        attribute_octets: 640,
+        update_mistakes: 0,
+        rest_secs: None,
         last_error: None,
         last_error_secs: None,
     }

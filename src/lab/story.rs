@@ -112,7 +112,11 @@ impl Story {
                 let (from, to) = (self.place(from), self.place(to));
                 ("moves", format!("VNI {vni}: {mac} moved from {from} to {to} (sequence {sequence})"))
             }
-            Event::Note { .. } | Event::UpdateMistake { .. } | Event::Missed { .. } => return Ok(()),
+            Event::Note { .. }
+            | Event::UpdateMistake { .. }
+            | Event::LimitNear { .. }
+            | Event::NeighborRests { .. }
+            | Event::Missed { .. } => return Ok(()),
             other if other.level() <= Level::Warn => {
                 let name = self.hosts.get(host).map_or("", String::as_str);
                 return Ok(screen.event(name, screen.paint(Style::Bad, other))?);

@@ -1,13 +1,11 @@
 //! The story of the daemon as events, for the log and for monitors. Bounded: what nobody reads is dropped and counted.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
 
 use crate::base::Time;
 use crate::control::{Event, Level, Place};
 use crate::evpn::EvpnEvent;
 use crate::session::{DownReason, Negotiated};
-use crate::wire::attribute::AttributeError;
 
 use super::{Peer, Speaker};
 
@@ -68,13 +66,6 @@ impl Events {
             self.push(Event::SessionRefused { neighbor: peer.address, reason: reason.to_owned() });
         }
     }
-
-    /// The first few mistakes of an UPDATE in words.
-    pub(super) fn update_mistakes(&mut self, neighbor: IpAddr, mistakes: &[AttributeError]) {
-        self.count("updates_with_mistakes");
-        let words: Vec<_> = mistakes.iter().take(3).map(ToString::to_string).collect();
-        self.push(Event::UpdateMistake { neighbor, what: words.join("; ") });
-    }
 }
 
 /// A place of the MAC-VRF in the words of the control room.
@@ -91,9 +82,10 @@ impl Speaker {
         peer.up_since.map_or(0, |since| now.secs_since(since))
     }
 
-    /// One more of what `name` counts, for what the rim sees and the core does not.
-    pub fn count(&mut self, name: &'static str) {
-        self.events.count(name);
+    /// One more of what `name` counts, for what the rim sees and the core does not. Whether this one is to be told: the first,
+    /// the second, the fourth, and so on.
+    pub fn count(&mut self, name: &'static str) -> bool {
+        super::limits::hit(&mut self.events, name)
     }
 
     /// Takes the events of the MAC-VRFs over.

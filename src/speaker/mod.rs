@@ -8,6 +8,7 @@
 mod drain;
 mod events;
 mod kernel;
+mod limits;
 mod peers;
 mod reload;
 mod show;
@@ -125,6 +126,7 @@ impl Speaker {
             asn: config.router.asn,
             identifier: config.router.router_id,
             seed: seed.next_u64(),
+            max_attribute_octets: u64::from(config.limits.attribute_octets_per_neighbor),
             ..RibConfig::default()
         });
         let evpn = Evpn::new(EvpnConfig {
@@ -204,6 +206,7 @@ impl Speaker {
         };
         for peer in self.peers.iter() {
             consider(peer.session.poll_timeout());
+            consider(peer.watch.rests_until().map(|at| (at, "a neighbor to let in again")));
         }
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));

@@ -7,9 +7,10 @@ use crate::base::Time;
 use crate::config::{Neighbor, NeighborAddress};
 use crate::rib::{PeerId, PeerKind, RibPeer, UpdateOutcome};
 use crate::session::{Admission, Direction, DownReason, Negotiated, Session, SessionConfig};
-use crate::wire::notification::{self, Notification};
+use crate::wire::notification;
 use crate::wire::update::UpdateContext;
 
+use super::limits::{Departed, Watch, hit};
 use super::{Action, ConnId, Speaker, Transport};
 
 /// One peer: configured, or one that a `listen-range` let in.
@@ -35,6 +36,8 @@ pub struct Peer {
     pub octets_out: u64,
     /// Mistakes of RFC 7606 that cost an attribute or the routes of an UPDATE, and NLRI that could not be read.
     pub update_mistakes: u64,
+    /// What it grew and how it behaved.
+    pub(super) watch: Watch,
     /// The last refusal that was logged, so that a retry every few seconds does not repeat itself.
     pub(super) last_refusal: Option<String>,
     /// When it last went down or did not come up.
@@ -72,14 +75,6 @@ impl Peer {
         self.update_mistakes += outcome.mistakes.len() as u64 + u64::from(outcome.nlri_errors);
     }
 
-    pub(super) fn over_max_routes(&self, usual: u32) -> Notification {
-        let limit = self.neighbor.max_routes.unwrap_or(usual);
-        notification::Notification::cease(
-            notification::cease::MAX_PREFIXES,
-            &format!("more than {limit} routes (max-routes of the receiver)"),
-        )
-    }
-
     fn negotiated_as_rib_peer(&self, negotiated: &Negotiated, max_routes: u32) -> RibPeer {
         let kind = match (negotiated.external, self.neighbor.route_reflector_client) {
             (true, _) => PeerKind::External,
@@ -107,6 +102,8 @@ pub(super) struct Peers {
     /// Neighbors with a `listen-range`.
     pub(super) ranges: Vec<Neighbor>,
     next_connection: u64,
+    /// How those of ranges behaved that are gone.
+    departed: Departed,
     /// Ids whose paths the table may still be walking over.
     retired: BTreeSet<PeerId>,
 }
@@ -215,6 +212,7 @@ impl Speaker {
             octets_in: 0,
             octets_out: 0,
             update_mistakes: 0,
+            watch: self.peers.departed.recall(address),
             last_refusal: None,
             last_error_at: None,
             up_since: None,
@@ -244,8 +242,12 @@ impl Speaker {
     /// Forgets a peer that leaves, or that a range let in, when its last connection is gone.
     pub(super) fn forget_if_over(&mut self, id: PeerId) {
         let Some(peer) = self.peers.by_id(id) else { return };
-        if (peer.leaving || peer.dynamic) && peer.connections.iter().all(Option::is_none) {
-            self.peers.remove(id);
+        // One that rests is remembered, so that it is turned away.
+        if (peer.leaving || (peer.dynamic && peer.watch.rests_until().is_none())) && peer.connections.iter().all(Option::is_none)
+        {
+            if let Some(peer) = self.peers.remove(id).filter(|peer| !peer.leaving) {
+                self.peers.departed.remember(peer.address, peer.watch);
+            }
             self.peers.retired.insert(id);
         }
     }
@@ -284,6 +286,19 @@ impl Speaker {
         Ok((conn, Box::new(Transport { remote, local: None, neighbor, external })))
     }
 
+    /// The neighbor that somebody at `address` would be: for what must be checked before a word is said.
+    pub fn neighbor_at(&self, address: IpAddr) -> Option<&Neighbor> {
+        match self.peers.by_address(address) {
+            Some(peer) => Some(&peer.neighbor),
+            None => self.peers.ranges.iter().find(|range| range.enabled && range.who.contains(address)),
+        }
+    }
+
+    /// Somebody who connected was dropped by the rim: why, in words.
+    pub fn handle_refused(&mut self, address: IpAddr, reason: &str) {
+        self.refuse_connection(address, reason);
+    }
+
     /// The peer behind `address`, making one where a `listen-range` lets it in.
     fn admit(&mut self, now: Time, address: IpAddr) -> Option<PeerId> {
         if self.drain.is_some() || self.stopping {
@@ -296,6 +311,11 @@ impl Speaker {
             self.refuse_connection(address, "no neighbor and no listen-range names it");
             return None;
         };
+        let pending = |peer: &&Peer| peer.dynamic && peer.session.established().is_none();
+        if self.peers.iter().filter(pending).count() >= self.config.limits.pending_connections as usize {
+            self.refuse_connection(address, "[limits] pending-connections is reached");
+            return None;
+        }
         let limit = self.config.limits.dynamic_neighbors as usize;
         if self.peers.iter().filter(|peer| peer.dynamic).count() >= limit {
             self.refuse_connection(address, "[limits] dynamic-neighbors is reached");
@@ -308,9 +328,8 @@ impl Speaker {
     }
 
     /// Counted always, told once in a while: whoever scans ports must not fill the log.
-    fn refuse_connection(&mut self, address: IpAddr, reason: &str) {
-        self.events.count("connections_refused");
-        if self.events.counters.get("connections_refused").is_some_and(|count| count.is_power_of_two()) {
+    pub(super) fn refuse_connection(&mut self, address: IpAddr, reason: &str) {
+        if hit(&mut self.events, "connections_refused") {
             self.events.push(crate::control::Event::ConnectionRefused { address, reason: reason.to_owned() });
         }
     }
@@ -394,6 +413,7 @@ impl Speaker {
                 self.drain_session(now, id);
                 self.forget_if_over(id);
             }
+            self.end_rest_when_due(now, id);
         }
         self.free_retired_peers();
     }
@@ -414,9 +434,11 @@ impl Speaker {
         let Some(peer) = self.peers.by_id_mut(id) else { return };
         peer.end_of_rib = false;
         let up_secs = Self::up_secs(peer, now);
+        peer.watch.session_ended(up_secs);
         peer.up_since = None;
         peer.last_error_at = Some(now);
         self.events.session_down(peer, reason, up_secs, routes);
+        self.rest_if_flapping(now, id);
     }
 
     /// Ends every session with Cease/administrative shutdown and these words; rows and devices stay (SIGTERM), whatever

@@ -57,6 +57,8 @@ impl Speaker {
             self.config.vxlan = vxlan;
         }
 
+        self.rib.set_max_attribute_octets(u64::from(self.config.limits.attribute_octets_per_neighbor));
+
         for who in neighbors_removed {
             changes.push(format!("neighbor {who} removed"));
             self.remove_neighbor(now, who);
@@ -87,6 +89,7 @@ impl Speaker {
             }
             self.add_vnis(now, vnis_added);
         }
+        self.limits_changed(now);
         self.wish_devices();
         if neighbors_changed {
             self.actions.push_back(Action::NeighborsChanged);
@@ -191,6 +194,7 @@ impl Speaker {
         };
         let (id, enabled) = (peer.id, peer.neighbor.enabled);
         if let Some(peer) = self.peers.by_id_mut(id) {
+            peer.watch.forgive();
             peer.session.stop(now, cease::ADMIN_RESET, "reset by the operator");
         }
         self.drain_session(now, id);

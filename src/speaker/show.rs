@@ -174,6 +174,9 @@ impl Speaker {
             messages_out: counts(&stats.sent),
             established_count: stats.established,
             dropped_count: stats.dropped,
+            attribute_octets: self.rib.peer_attribute_octets(peer.id),
+            update_mistakes: peer.update_mistakes,
+            rest_secs: peer.watch.rests_until().map(|at| at.since(now).as_secs()),
             last_error: peer.session.last_error().map(ToString::to_string),
             last_error_secs: peer.last_error_at.map(|at| now.secs_since(at)),
         }

@@ -5,7 +5,7 @@ use crate::base::Time;
 use crate::control::Event;
 use crate::session::{Direction, SessionEvent};
 
-use super::{Action, ConnId, Speaker};
+use super::{Action, ConnId, Speaker, limits};
 use crate::fib::message::KernelCommand;
 
 /// Destinations decided, or walked over by a long job, before the rim gets a say again. About 10 ms of work.
@@ -29,28 +29,27 @@ impl Speaker {
         loop {
             let Self { peers, rib, events, config, .. } = self;
             let Some(peer) = peers.by_id_mut(id) else { return };
-            let mut reset = None;
+            let (mut reset, mut too_much) = (None, None);
             match peer.session.poll_event(now) {
                 None => return,
                 Some(SessionEvent::Update(body)) => {
                     let outcome = crate::wire::update::UpdateView::parse(body).and_then(|view| rib.handle_update(now, id, &view));
                     match outcome {
                         Ok(outcome) => {
-                            peer.note_update(&outcome);
-                            if !outcome.mistakes.is_empty() {
-                                events.update_mistakes(peer.address, &outcome.mistakes);
+                            if !outcome.mistakes.is_empty() || outcome.nlri_errors > 0 {
+                                limits::tell_mistakes(events, now, (peer.address, &mut peer.watch), &outcome, body);
                             }
+                            peer.note_update(&outcome);
                             if outcome.end_of_rib {
                                 let routes = u64::from(rib.peer_routes(id));
                                 events.push(Event::EndOfRib { neighbor: peer.address, routes });
                             }
-                            if outcome.over_max_routes {
-                                let limit = peer.neighbor.max_routes.unwrap_or(config.limits.routes_per_neighbor);
-                                events.push(Event::MaxRoutes { neighbor: peer.address, limit });
-                                reset = Some(peer.over_max_routes(config.limits.routes_per_neighbor));
-                            }
+                            too_much = limits::judge(events, &config.limits, peer, rib.peer_routes(id), &outcome);
                         }
-                        Err(notification) => reset = Some(notification),
+                        Err(notification) => {
+                            limits::tell_fatal_mistake(events, now, (peer.address, &mut peer.watch), &notification, body);
+                            reset = Some(notification);
+                        }
                     }
                 }
                 Some(SessionEvent::RouteRefresh(refresh)) => {
@@ -77,6 +76,9 @@ impl Speaker {
                 && let Some(peer) = self.peers.by_id_mut(id)
             {
                 peer.session.handle_error(now, notification);
+            }
+            if let Some(too_much) = too_much {
+                self.close_and_rest(now, id, too_much);
             }
         }
     }
