@@ -3,6 +3,7 @@
 use crate::harness::ensure;
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Fabric, Family, Host};
+use crate::harness::hostile::Hostile;
 use crate::harness::stays_true;
 use crate::interop::frr::{Frr, Neighbor, Role};
 
@@ -104,6 +105,22 @@ fn ttl_security_with_frr() {
     let _frr = Frr::start(&b, Role::Spine, 65002, &[theirs]);
     let first = Evpnd::start(&a, &hypervisor(&a, 65001, &b, "asn = 65002\nttl-security = 1\n"));
     first.expect_established(b.v4());
+}
+
+/// Whoever connects in a neighbour's name from farther away gets not one octet: the kernel's own check begins after the handshake,
+/// and our OPEN went out before it.
+#[test]
+fn ttl_security_says_nothing_to_who_is_too_far() {
+    let fabric = Fabric::new();
+    let (a, b) = (fabric.host(1), fabric.host(2));
+    let first = Evpnd::start(&a, &hypervisor(&a, 65001, &b, "asn = 65002\nttl-security = 1\npassive = true\n"));
+    // Linux sends with TTL 64.
+    let mut far = Hostile::connect(&b, std::net::SocketAddr::new(a.v4(), 179)).expect("the handshake is the kernel's");
+    assert!(far.is_closed_within(10));
+    assert!(far.types().is_empty(), "it is told nothing");
+    let counters = first.json(&["show", "status"])["counters"].clone();
+    assert_eq!(counters["speaker_ttl_security_refused"], 1, "{counters}");
+    first.expect_no_difference();
 }
 
 /// An eBGP neighbour that sends with TTL 1 could be anywhere on the link of somebody else: its packets are dropped.

@@ -22,6 +22,10 @@ use super::logging;
 
 /// Events kept for one monitor that does not read; older ones are dropped and counted to it.
 const MONITOR_BACKLOG: usize = 4096;
+/// A client that asks for nothing is closed after so long, so that forgotten ones do not use up the places. Monitors stay.
+const IDLE_LIMIT: Duration = Duration::from_secs(300);
+/// A request must be whole so long after it began.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// A client that does not take its reply is dropped after so long.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -121,7 +125,7 @@ pub fn serve(shared: Shared, socket: ControlSocket) -> JoinHandle<()> {
             };
             let limit = shared.peek(|core, _| core.speaker.config().limits.control_connections);
             if open.get() >= limit {
-                shared.peek(|core, _| core.speaker.count("control_connections_refused"));
+                refuse(&shared, &stream, limit);
                 continue;
             }
             open.set(open.get() + 1);
@@ -135,17 +139,52 @@ pub fn serve(shared: Shared, socket: ControlSocket) -> JoinHandle<()> {
     })
 }
 
+/// Turns a client away that is one too many, with a reason where its socket takes it at once.
+fn refuse(shared: &Shared, stream: &UnixStream, limit: u32) {
+    if shared.peek(|core, _| core.speaker.count("control_connections_refused")) {
+        tracing::warn!("a client of the control socket was turned away: {limit} are connected ([limits] control-connections)");
+    }
+    let message = format!("{limit} clients are connected already ([limits] control-connections): try again later");
+    if let Ok(mut line) = serde_json::to_vec(&Reply::Refused { message }) {
+        line.push(b'\n');
+        let _ = stream.try_write(&line);
+    }
+}
+
+/// Reads one line into `line`. `None` where the client is done with, or too slow for us to wait.
+async fn read_request(shared: &Shared, read: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> std::io::Result<Option<()>> {
+    let too_slow = |what: &'static str| {
+        if shared.peek(|core, _| core.speaker.count(what)) {
+            tracing::debug!("a client of the control socket was closed: {what}");
+        }
+        Ok(None)
+    };
+    match tokio::time::timeout(IDLE_LIMIT, read.fill_buf()).await {
+        Ok(octets) => {
+            if octets?.is_empty() {
+                return Ok(None);
+            }
+        }
+        Err(_) => return too_slow("control_idle_closed"),
+    }
+    let mut limited = read.take(MAX_REQUEST_LEN as u64 + 1);
+    match tokio::time::timeout(REQUEST_LIMIT, limited.read_until(b'\n', line)).await {
+        Ok(count) => Ok((count? > 0).then_some(())),
+        Err(_) => too_slow("control_slow_closed"),
+    }
+}
+
 async fn client(shared: &Shared, stream: UnixStream) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
     loop {
         line.clear();
-        let count = (&mut read).take(MAX_REQUEST_LEN as u64 + 1).read_until(b'\n', &mut line).await?;
-        if count == 0 {
+        if read_request(shared, &mut read, &mut line).await?.is_none() {
             return Ok(());
         }
         if line.len() > MAX_REQUEST_LEN {
+            shared.peek(|core, _| core.speaker.count("control_requests_too_long"));
             let message = format!("a request has at most {MAX_REQUEST_LEN} octets in one line");
             return send(&mut write, &Reply::Refused { message }).await;
         }

@@ -1,6 +1,6 @@
 //! The listening sockets: who may connect is the speaker's decision, whose key a SYN must carry is set here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +36,8 @@ impl Listener {
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 512;
+/// Connections turned away with words at a time; more are dropped without.
+const FAREWELLS: usize = 64;
 /// After `accept` failed (no file descriptors left), so long until the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -136,6 +138,7 @@ pub fn serve(shared: &Shared, listeners: Vec<Listener>) {
 }
 
 async fn accept_all(shared: Shared, listener: Rc<Listener>) {
+    let farewells = Rc::new(Cell::new(0));
     loop {
         let (stream, remote) = match listener.socket.accept().await {
             Ok(accepted) => accepted,
@@ -146,6 +149,18 @@ async fn accept_all(shared: Shared, listener: Rc<Listener>) {
             }
         };
         let Ok(local) = stream.local_addr() else { continue };
+        // Before the speaker hears of it: it may be somebody who only says to be that neighbor.
+        let too_far = shared.peek(|core, _| {
+            let neighbor = core.speaker.neighbor_at(remote.ip().to_canonical());
+            neighbor.is_some_and(|neighbor| security::came_too_far(stream.as_fd(), neighbor))
+        });
+        if too_far {
+            shared.with(|core, _| {
+                core.speaker.count("ttl_security_refused");
+                core.speaker.handle_refused(remote.ip().to_canonical(), "it is farther away than its ttl-security allows");
+            });
+            continue;
+        }
         let accepted = shared.with(|core, now| {
             let (conn, transport) = core.speaker.handle_incoming(now, local, remote)?;
             let signal = Rc::new(Signal::default());
@@ -155,7 +170,16 @@ async fn accept_all(shared: Shared, listener: Rc<Listener>) {
         let (conn, transport, signal) = match accepted {
             Ok(accepted) => accepted,
             Err(last_octets) => {
-                shared.spawn(connection::turn_away(stream, last_octets));
+                if farewells.get() >= FAREWELLS {
+                    shared.peek(|core, _| core.speaker.count("connections_dropped_without_words"));
+                    continue;
+                }
+                farewells.set(farewells.get() + 1);
+                let farewells = Rc::clone(&farewells);
+                shared.spawn(async move {
+                    connection::turn_away(stream, last_octets).await;
+                    farewells.set(farewells.get() - 1);
+                });
                 continue;
             }
         };

@@ -26,6 +26,10 @@ const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
 const IP_MINTTL: libc::c_int = 21;
 /// `IPV6_MINHOPCOUNT` of linux/in6.h.
 const IPV6_MINHOPCOUNT: libc::c_int = 73;
+/// `TCP_SAVE_SYN` of linux/tcp.h (kernel ≥ 4.3).
+const TCP_SAVE_SYN: libc::c_int = 27;
+/// `TCP_SAVED_SYN`.
+const TCP_SAVED_SYN: libc::c_int = 28;
 /// Class selector 6, internetwork control (RFC 4271 Appendix E, RFC 4594 §3.1).
 const TOS_INTERNETWORK_CONTROL: u32 = 0xc0;
 
@@ -55,6 +59,35 @@ pub fn prepare_accepted(fd: BorrowedFd<'_>, transport: &Transport) -> io::Result
     set_hops(fd, transport)
 }
 
+/// The least TTL of what comes from a neighbor that is at most so many hops away (RFC 5082 §3).
+fn least_ttl(hops: u8) -> u8 {
+    u8::MAX - hops.saturating_sub(1).min(254)
+}
+
+/// Whether the first packet of an accepted connection came from farther away than the neighbor may be. The kernel's own check
+/// begins only once it is set on the connection: by then the handshake is over, and our OPEN would go to whoever it was. `false`
+/// too where the kernel kept no headers (SYN cookies): what follows is checked all the same.
+pub fn came_too_far(fd: BorrowedFd<'_>, neighbor: &Neighbor) -> bool {
+    let Some(hops) = neighbor.ttl_security else { return false };
+    let mut headers = [0_u8; 512];
+    let mut len = headers.len() as libc::socklen_t;
+    // SAFETY: the pointers are those of `headers` and `len`, which live through the call.
+    let outcome =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, TCP_SAVED_SYN, headers.as_mut_ptr().cast(), &raw mut len) };
+    let headers = headers.get(..len as usize).filter(|_| outcome == 0).unwrap_or_default();
+    ttl_of(headers).is_some_and(|ttl| ttl < least_ttl(hops))
+}
+
+/// The TTL or hop limit in an IP header.
+fn ttl_of(header: &[u8]) -> Option<u8> {
+    let place = match header.first()? >> 4 {
+        4 => 8,
+        6 => 7,
+        _ => return None,
+    };
+    header.get(place).copied()
+}
+
 /// TTL and its check: `ttl-security` sends 255 and takes only what comes from at most so many hops (RFC 5082 §3); an
 /// external peer is one hop away unless `multihop` says otherwise.
 fn set_hops(fd: BorrowedFd<'_>, transport: &Transport) -> io::Result<()> {
@@ -74,7 +107,7 @@ fn set_hops(fd: BorrowedFd<'_>, transport: &Transport) -> io::Result<()> {
         let _ = socket.set_tclass_v6(TOS_INTERNETWORK_CONTROL);
     }
     if let Some(hops) = transport.neighbor.ttl_security {
-        let least = libc::c_int::from(u8::MAX - hops.saturating_sub(1).min(254));
+        let least = libc::c_int::from(least_ttl(hops));
         let (level, option) = if is_ipv4 { (libc::IPPROTO_IP, IP_MINTTL) } else { (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT) };
         set_option(fd, level, option, &least)?;
     }
@@ -87,9 +120,11 @@ fn set_md5(fd: BorrowedFd<'_>, peer: IpAddr, neighbor: &Neighbor, keys: &Keys) -
     set_key(fd, IpNet::from(peer), &keys.key(neighbor.who, password)?)
 }
 
-/// A listener must answer with TTL 255 where some peer checks it (RFC 5082 §3 rule 1).
+/// Where some peer checks it a listener must answer with TTL 255 (RFC 5082 §3 rule 1), and keep the headers of each SYN.
 pub fn set_listener_ttl(fd: BorrowedFd<'_>, domain: Domain) -> io::Result<()> {
     let socket = SockRef::from(&fd);
+    let on: libc::c_int = 1;
+    set_option(fd, libc::IPPROTO_TCP, TCP_SAVE_SYN, &on)?;
     if domain == Domain::IPV4 { socket.set_ttl_v4(255) } else { socket.set_unicast_hops_v6(255) }
 }
 
@@ -173,5 +208,18 @@ mod tests {
     #[test]
     fn the_key_structure_has_the_kernels_layout() {
         assert_eq!(std::mem::size_of::<TcpMd5Sig>(), 128 + 1 + 1 + 2 + 4 + 80);
+    }
+
+    #[test]
+    fn the_ttl_is_where_each_family_has_it() {
+        let mut v4 = [0; 40];
+        (v4[0], v4[8]) = (0x45, 254);
+        let mut v6 = [0; 60];
+        (v6[0], v6[7]) = (0x60, 64);
+        assert_eq!(
+            [ttl_of(&v4), ttl_of(&v6), ttl_of(&[]), ttl_of(&[0x45; 8]), ttl_of(&[0; 20])],
+            [Some(254), Some(64), None, None, None]
+        );
+        assert_eq!([1, 2, 254, 255].map(least_ttl), [255, 254, 2, 1]);
     }
 }
