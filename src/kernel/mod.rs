@@ -24,6 +24,8 @@ mod environment;
 mod fdb;
 mod filter;
 mod follow;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod links;
 mod manage;
 mod preflight;
