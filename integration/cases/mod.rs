@@ -3,6 +3,7 @@
 mod adoption;
 mod beside_frr;
 mod harness_itself;
+mod hostile;
 mod ipv6;
 mod life;
 mod local_macs;

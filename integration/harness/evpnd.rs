@@ -74,6 +74,13 @@ impl Config {
         self
     }
 
+    /// Whole sections at the end.
+    pub fn text_after(mut self, text: &str) -> Self {
+        self.tables.push('\n');
+        self.tables.push_str(text);
+        self
+    }
+
     fn text(&self, host: &Host) -> String {
         let directory = host.directory.display();
         format!(
