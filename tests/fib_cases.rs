@@ -33,7 +33,7 @@ fn ready() -> Fib {
     fib
 }
 fn done(id: u64, errors: &[(u32, i32)]) -> BatchDone {
-    BatchDone { id, errors: errors.to_vec(), fatal: None }
+    BatchDone { id, errors: errors.to_vec(), ..BatchDone::default() }
 }
 /// Cuts one batch and acknowledges it.
 fn step(fib: &mut Fib, now: Time) -> Vec<Op> {
@@ -190,7 +190,10 @@ fn a_batch_that_could_not_be_sent_is_retried_whole() {
     fib.set_flood(secs(1), vni(100), to("10.0.0.2"));
     let batch = fib.poll_batch(secs(1)).unwrap();
     assert_eq!(batch.ops[0].kind, OpKind::AppendFlood, "flood lists go first");
-    fib.handle_batch_done(secs(1), &BatchDone { id: batch.id, errors: vec![], fatal: Some("no socket".into()) });
+    fib.handle_batch_done(
+        secs(1),
+        &BatchDone { id: batch.id, errors: vec![], fatal: Some("no socket".into()), ..BatchDone::default() },
+    );
     assert_eq!(fib.failed_count(), 2);
     fib.handle_timeout(secs(2));
     assert_eq!(step(&mut fib, secs(2)).len(), 2);

@@ -59,7 +59,7 @@ impl Kernel {
             let flood = (MacAddr::ZERO, Some(op.remote));
             let unicast = (op.mac, None);
             match op.kind {
-                OpKind::ReplaceUnicast => {
+                OpKind::ReplaceUnicast | OpKind::EnsureUnicast => {
                     self.local.retain(|mac| *mac != op.mac);
                     self.put(unicast, op.remote, true);
                 }
@@ -70,7 +70,7 @@ impl Kernel {
                 OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood => {}
             }
         }
-        BatchDone { id: batch.id, errors, fatal: None }
+        BatchDone { id: batch.id, errors, ..BatchDone::default() }
     }
     fn dump(&self) -> Vec<KernelRow> {
         self.rows.iter().map(|(key, value)| kernel_row(key, *value)).collect()

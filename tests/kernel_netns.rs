@@ -229,13 +229,60 @@ fn a_device_removed_behind_our_back_is_made_again() {
         sh("bridge link set dev vxlan100 learning on");
         room.listen(500);
         assert!(link("vxlan100").contains(" learning off"));
-        // Set down by somebody: that is meant, and told.
+        // Set down by somebody: a device of ours goes up again, and it is told.
+        for name in ["vxlan100", "br100"] {
+            room.listen(100);
+            sh(&format!("ip link set {name} down"));
+            let what = room.wait("a device that is mended", |event| match event {
+                KernelEvent::DeviceMended { what, .. } if what.contains("set up") => Some(what.clone()),
+                _ => None,
+            });
+            assert_eq!(what, format!("{name} set up"));
+            assert!(link(name).contains("UP"), "{}", link(name));
+        }
+        sh("ip link set vxlan100 nomaster");
+        let what = room.wait("a device that is mended", |event| match event {
+            KernelEvent::DeviceMended { what, .. } if what.contains("put into br100") => Some(what.clone()),
+            _ => None,
+        });
+        assert!(what.contains("learning off"), "{what}");
+    });
+}
+
+#[test]
+fn somebody_elses_device_that_was_set_down_stays_so_and_is_warned_of() {
+    in_namespace(|| {
+        sh("ip link add br100 type bridge; ip link set br100 up");
+        sh("ip link add vxlan100 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning");
+        sh("ip link set vxlan100 master br100 up");
+        let mut room = Room::new();
+        room.want(&[spec(100)]);
+        assert!(room.ready(100).up);
         sh("ip link set vxlan100 down");
         let warned = room.wait("a warning", |event| match event {
             KernelEvent::Device(DeviceState::Ready(ready)) if !ready.up => Some(ready.warnings.clone()),
             _ => None,
         });
         assert_eq!(warned, ["vxlan100 is down: ip link set vxlan100 up"]);
+    });
+}
+
+/// Without a notification (none is read here until the question comes): the audit's own look.
+#[test]
+fn the_audit_looks_at_devices_by_itself() {
+    in_namespace(|| {
+        let mut room = Room::new();
+        room.want(&[spec(100)]);
+        room.ready(100);
+        // What changes on a device that is down is notified to nobody.
+        sh("ip link set vxlan100 down; bridge link set dev vxlan100 learning on neigh_suppress off; ip link set vxlan100 up");
+        room.handle.send(KernelCommand::CheckDevices);
+        let flags = || link("vxlan100");
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !(flags().contains(" learning off") && flags().contains("neigh_suppress on")) {
+            assert!(std::time::Instant::now() < end, "{}", flags());
+            room.listen(20);
+        }
     });
 }
 

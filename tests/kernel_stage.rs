@@ -160,7 +160,7 @@ impl Room {
     }
 
     pub fn rows(&mut self, number: u32) -> Vec<KernelRow> {
-        self.handle.send(KernelCommand::Dump { token: 9, vni: vni(number) });
+        self.handle.send(KernelCommand::Dump { token: 9, vni: vni(number), at_most: usize::MAX });
         self.wait("rows", |event| match event {
             KernelEvent::Rows { token: 9, rows, .. } => Some(rows.clone().unwrap()),
             _ => None,

@@ -29,7 +29,7 @@ pub const ROUTER: SectionKeys = SectionKeys {
 pub const VXLAN: SectionKeys = SectionKeys {
     name: "vxlan",
     repeated: false,
-    keys: &["port", "device", "bridge", "mtu"],
+    keys: &["port", "device", "bridge", "mtu", "audit-interval"],
     fixed: &[("adopt", "\"declared\"")],
     later: &["adopt-vnis", "ignore-devices"],
 };

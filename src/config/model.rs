@@ -61,6 +61,8 @@ pub struct Vxlan {
     pub bridge: String,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
+    /// Every how many seconds all that stands in the kernel is compared with what should; 0: never.
+    pub audit_interval_secs: u32,
 }
 
 /// `[control]`: the control socket.

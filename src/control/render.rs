@@ -336,6 +336,9 @@ fn vni_in_detail(vni: &VniView) -> String {
     line("VTEPs", vni.vteps.to_string());
     line("MACs", format!("{} local, {} remote", vni.local_macs, vni.remote_macs));
     line("kernel rows", row_counts(&vni.rows));
+    if vni.healed > 0 {
+        line("put back", format!("{} rows that somebody else had deleted or changed", vni.healed));
+    }
     for warning in &vni.warnings {
         line("warning", warning.clone());
     }

@@ -263,6 +263,8 @@ pub struct VniView {
     pub remote_macs: u64,
     /// Its kernel rows.
     pub rows: RowCounts,
+    /// Rows put back that somebody else had deleted or changed.
+    pub healed: u64,
     /// What works but not as it should, one sentence each.
     pub warnings: Vec<String>,
 }

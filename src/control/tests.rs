@@ -79,6 +79,7 @@ fn vni_view() -> VniView {
         local_macs: 3,
         remote_macs: 4,
         rows: RowCounts { wanted: 6, in_sync: 4, dirty: 1, in_flight: 0, failed: 1 },
+        healed: 0,
         warnings: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@
 //! was written over ours it is put back.
 
 use super::batch::{old_stamp, stamp};
+use super::fights::Cause;
 use super::message::KernelRow;
 use super::row::{NONE, Row, flag};
 use super::table::Fib;
@@ -45,11 +46,27 @@ impl Fib {
         self.for_device(slot, Self::touch);
     }
 
+    /// The same for a device with so many rows that listing them would take seconds (a dump is quadratic): each wanted row
+    /// is read before it is written, and what nobody wants is found by the listing that [`Fib::unlisted`] asks for after
+    /// the sweep ([`Fib::handle_rows`]).
+    pub fn device_ready_unlisted(&mut self, now: Time, vni: Vni, ifindex: u32, local_is_ipv6: Option<bool>) {
+        self.device_ready(now, vni, ifindex, local_is_ipv6, Vec::new());
+        if let Some(&slot) = self.by_vni.get(&vni) {
+            self.devices[slot as usize].unlisted = true;
+        }
+    }
+
+    /// Devices whose leftovers are not known yet.
+    pub fn unlisted(&self) -> Vec<Vni> {
+        self.by_vni.iter().filter(|(_, slot)| self.devices[**slot as usize].unlisted).map(|(&vni, _)| vni).collect()
+    }
+
     /// The device of a VNI is gone, and its rows with it. What is wanted stays so and is written when it is back.
     pub fn device_gone(&mut self, vni: Vni) {
         let Some(&slot) = self.by_vni.get(&vni) else { return };
         let device = &mut self.devices[slot as usize];
         device.ifindex = None;
+        device.unlisted = false;
         device.epoch = device.epoch.wrapping_add(1);
         // One row more, so that forgetting the last does not give the slot away under our hands.
         device.rows += 1;
@@ -98,7 +115,7 @@ impl Fib {
             let row = self.rows.row_mut(id);
             row.flags |= flag::FORCE;
             row.stamp = old_stamp(now);
-            self.touch(id);
+            self.put_back(id, Cause::Healing);
             return false;
         }
         if row.has(flag::FOREIGN) {
@@ -152,7 +169,7 @@ impl Fib {
             let row = self.rows.row_mut(id);
             row.flags |= flag::FORCE;
             row.stamp = old_stamp(now);
-            self.touch(id);
+            self.put_back(id, Cause::Healing);
             return false;
         }
         if goal != NONE && !kernel.ext_learned && !equals(self, goal) {
@@ -164,11 +181,11 @@ impl Fib {
 
     /// The kernel differs, or did when the event was made: writes the row again, or when it is wanted. Never takes a write
     /// back, because the event may be older than what we know. True where the row was in sync.
-    fn force(&mut self, id: u32) -> bool {
+    pub(super) fn force(&mut self, id: u32) -> bool {
         let row = self.rows.row_mut(id);
         let healed = row.goal() != NONE && !row.needs_write();
         row.flags |= flag::FORCE;
-        self.touch(id);
+        self.put_back(id, Cause::Healing);
         self.stats.healed += u64::from(healed);
         healed
     }
@@ -212,6 +229,8 @@ impl Fib {
     /// may be older than our last writes: it makes rows dirty and never clean. How many rows differed.
     fn reconcile(&mut self, slot: u16, rows: &[KernelRow], fresh: bool) -> usize {
         let vni = self.devices[slot as usize].vni;
+        // Before the sweep a listing says only what may be confirmed yet.
+        let leftovers = self.swept && std::mem::take(&mut self.devices[slot as usize].unlisted);
         let mut differences = 0;
         for kernel in rows {
             let known = self.find(vni, kernel);
@@ -220,6 +239,7 @@ impl Fib {
                 // to a place where the MAC may be no more: it waits for the sweep like any, and then its half goes alone.
                 if known.is_none() {
                     let unknown = if self.swept { 0 } else { flag::UNCONFIRMED };
+                    self.stats.swept += u64::from(leftovers);
                     self.insert_found(slot, kernel, unknown | flag::SELF_ONLY | flag::BRIDGE_LOCAL | flag::SEEN);
                 }
                 continue;
@@ -235,7 +255,9 @@ impl Fib {
                 (true, true) => 0,
             };
             self.stats.adopted += u64::from(kernel.ext_learned);
-            differences += usize::from(kernel.ext_learned);
+            let leftover = leftovers && kernel.ext_learned;
+            self.stats.swept += u64::from(leftover);
+            differences += usize::from(kernel.ext_learned && !leftover);
             self.insert_found(slot, kernel, flags | flag::SEEN);
         }
         self.for_device(slot, |fib, id| {

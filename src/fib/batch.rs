@@ -75,6 +75,9 @@ impl Fib {
             return;
         };
         let (epoch, is_ipv6) = (device.epoch, device.is_ipv6);
+        // Of a row that nobody has listed and nobody has spoken of, nothing is known but that it may stand.
+        let unread = device.unlisted && row.installed == NONE && !row.has(flag::FORCE | flag::UNSURE | flag::DELETE_FIRST);
+        let write = if unread { OpKind::EnsureUnicast } else { OpKind::ReplaceUnicast };
         let flood = row.has(flag::FLOOD);
         let mut goal = row.goal();
         if let (Some(remote), Some(is_ipv6)) = (self.remote(goal), is_ipv6)
@@ -105,7 +108,7 @@ impl Fib {
                     push(OpKind::DeleteUnicast { self_only: false }, standing, prelude);
                 }
                 self.remotes.retain(InternId(goal));
-                push(if flood { OpKind::AppendFlood } else { OpKind::ReplaceUnicast }, remote, flight);
+                push(if flood { OpKind::AppendFlood } else { write }, remote, flight);
             }
         }
         let row = self.rows.row_mut(id);
@@ -123,7 +126,8 @@ impl Fib {
             return;
         };
         self.stats.in_flight -= flights.len() as u64;
-        if done.errors.is_empty() && done.fatal.is_none() {
+        self.stats.confirmed += u64::from(done.stood);
+        if done.errors.is_empty() && done.fatal.is_none() && done.theirs.is_empty() {
             for flight in flights {
                 self.land(now, flight, 0);
             }
@@ -135,8 +139,11 @@ impl Fib {
                 *slot = errno;
             }
         }
-        for (flight, errno) in flights.into_iter().zip(errnos) {
-            self.land(now, flight, errno);
+        for (index, (flight, errno)) in flights.into_iter().zip(errnos).enumerate() {
+            match done.theirs.iter().find(|(theirs, _)| *theirs as usize == index) {
+                Some(&(_, remote)) => self.leave_to_operator(flight, remote),
+                None => self.land(now, flight, errno),
+            }
         }
     }
 
@@ -194,6 +201,21 @@ impl Fib {
                 self.renew(id);
             }
         }
+    }
+
+    /// The row was not written, because the operator's own stands there.
+    fn leave_to_operator(&mut self, flight: Flight, remote: Remote) {
+        if flight.target != NONE {
+            self.release(flight.target);
+        }
+        let row = self.rows.row_mut(flight.row);
+        row.flags &= !(flag::IN_FLIGHT | flag::ECHOED);
+        if self.devices[row.device as usize].epoch == flight.epoch {
+            row.flags |= flag::FOREIGN;
+            let theirs = self.remotes.acquire(remote).0;
+            self.set_installed(flight.row, theirs);
+        }
+        self.renew(flight.row);
     }
 
     /// Notes a failed write and when it is tried again. `unsure`: the first half of the write may have been done.

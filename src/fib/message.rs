@@ -21,6 +21,9 @@ pub struct Remote {
 pub enum OpKind {
     /// Adds or replaces the one row of a MAC, in the VXLAN FDB and the bridge FDB (SELF+MASTER+EXT_LEARNED).
     ReplaceUnicast,
+    /// The same, unless the row stands there just so: then nothing is written. It is read first, which costs as much as
+    /// half a write; worth it where thousands of rows of an earlier run may stand that nobody has listed.
+    EnsureUnicast,
     /// Deletes the row of a MAC, by MAC alone (a delete that names another destination deletes nothing).
     DeleteUnicast {
         /// Only in the VXLAN FDB: the bridge's entry belongs to a local port now.
@@ -63,6 +66,11 @@ pub struct BatchDone {
     pub errors: Vec<(u32, i32)>,
     /// The whole batch could not be sent: why, in words. Nothing is known of any of its ops.
     pub fatal: Option<String>,
+    /// How many rows of [`OpKind::EnsureUnicast`] stood already.
+    pub stood: u32,
+    /// Ops of [`OpKind::EnsureUnicast`] that were not done because the operator's row (without EXT_LEARNED) stands there:
+    /// index, and where that row leads.
+    pub theirs: Vec<(u32, Remote)>,
 }
 
 /// A row of the VXLAN FDB as the kernel shows it.
@@ -79,6 +87,17 @@ pub struct KernelRow {
     /// The bridge's half stands beside it, or nobody looked. Without it (a local port took it over) no frame of this host
     /// uses the row but those that the bridge floods.
     pub bridged: bool,
+}
+
+/// What stands for one MAC in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedRow {
+    /// Which VNI.
+    pub vni: Vni,
+    /// Which MAC.
+    pub mac: MacAddr,
+    /// Its row, with whether the bridge's half stands; `None`: the VXLAN device has none.
+    pub row: Option<KernelRow>,
 }
 
 /// A MAC heard on, or set at, a local bridge port.
@@ -103,12 +122,16 @@ pub enum KernelCommand {
     Devices(Vec<DeviceSpec>),
     /// Write rows.
     Write(Batch),
-    /// Read the whole FDB of one VNI's VXLAN device; answered by [`KernelEvent::Rows`].
+    /// Read the whole FDB of one VNI's VXLAN device; answered by [`KernelEvent::Rows`], after the local MACs of a device
+    /// that became ready before.
     Dump {
         /// Comes back in the answer.
         token: u64,
         /// Which.
         vni: Vni,
+        /// The listing is given up where there are more rows than about so many: it is quadratic. Then the answer is
+        /// [`KernelEvent::TooManyRows`].
+        at_most: usize,
     },
     /// Read what the kernel has for one MAC; answered by [`KernelEvent::Row`].
     GetRow {
@@ -125,6 +148,15 @@ pub enum KernelCommand {
         /// Which.
         vnis: Vec<Vni>,
     },
+    /// Read these rows one by one, both halves; answered by [`KernelEvent::Checked`].
+    Check {
+        /// Comes back in the answer.
+        token: u64,
+        /// Which.
+        rows: Vec<(Vni, MacAddr)>,
+    },
+    /// Read the interfaces again and mend what is not as it was wanted, without waiting for a notification.
+    CheckDevices,
     /// Dump the local MACs again; answered by [`KernelEvent::LocalMacs`] for each VNI.
     ResyncLocal,
     /// End.
@@ -183,6 +215,28 @@ pub enum KernelEvent {
         vni: Vni,
         /// Every row, or why it could not be read.
         rows: Result<Vec<KernelRow>, String>,
+    },
+    /// The answer to [`KernelCommand::Dump`] where there are more rows than it would read.
+    TooManyRows {
+        /// That of the command.
+        token: u64,
+        /// Which VNI.
+        vni: Vni,
+    },
+    /// The answer to [`KernelCommand::Check`].
+    Checked {
+        /// That of the command.
+        token: u64,
+        /// What stands. A row whose MAC is at a local port is not in it (the port's MAC was told by
+        /// [`KernelEvent::LocalMac`]), nor is one that the kernel would not say anything of.
+        rows: Vec<CheckedRow>,
+    },
+    /// A device that worked had been changed, and was mended.
+    DeviceMended {
+        /// Which VNI.
+        vni: Vni,
+        /// What was done, in words.
+        what: String,
     },
     /// The answer to [`KernelCommand::GetRow`].
     Row {

@@ -1,12 +1,15 @@
 //! Floor 2: what the kernel should hold, entry by entry, and whether it does. Knows no BGP and no netlink.
 //!
 //! Read `message` first: it is the language between this room's owner and the kernel. Then `table`: wishes and the states
-//! of a row; `batch`: writes and their results; `adopt`: what the kernel says by itself; `view`: for people.
+//! of a row; `batch`: writes and their results; `adopt`: what the kernel says by itself; `audit`: what it says when asked; `fights`:
+//! rows that somebody undoes again and again; `view`: for people.
 
 mod adopt;
+mod audit;
 mod batch;
 mod counts;
 pub mod device;
+mod fights;
 pub mod message;
 mod row;
 mod table;
@@ -14,6 +17,6 @@ mod view;
 
 pub use counts::RowCounts;
 pub use device::{DeviceSpec, DeviceState, ReadyDevice};
-pub use message::{Batch, BatchDone, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, Remote};
+pub use message::{Batch, BatchDone, CheckedRow, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, Remote};
 pub use table::{Fib, FibLimits};
 pub use view::{FibStats, RowDifference, RowView, Status, errno_words};

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::fights::{Cause, Fights};
 use super::message::Remote;
 use super::row::{NONE, Queue, Row, Rows, flag};
 use super::view::FibStats;
@@ -47,6 +48,7 @@ pub struct Fib {
     pub(super) next_batch: u64,
     pub(super) retries: BTreeMap<u32, Retry>,
     pub(super) due: BTreeSet<(Time, u32)>,
+    pub(super) fights: Fights,
     pub(super) swept: bool,
     pub(super) now: Time,
     pub(super) stats: FibStats,
@@ -64,6 +66,11 @@ pub(super) struct Device {
     pub rows: usize,
     /// Moves on when the device goes: results of older batches say nothing any more.
     pub epoch: u32,
+    /// Rows of an earlier run may stand in it that nobody has listed: they are read one by one as they are wanted.
+    pub unlisted: bool,
+    /// Rows that were put back since `healed_since`.
+    pub healed: u32,
+    pub healed_since: Time,
 }
 
 /// One op of a batch that is under way.
@@ -107,6 +114,7 @@ impl Fib {
             next_batch: 1,
             retries: BTreeMap::new(),
             due: BTreeSet::new(),
+            fights: Fights::default(),
             swept: false,
             now: Time::ZERO,
             stats: FibStats::default(),
@@ -211,7 +219,7 @@ impl Fib {
         if !self.rows.row(id).has(flag::UNWANTED) {
             self.rows.row_mut(id).flags |= flag::FORCE;
             self.stats.reasserted += 1;
-            self.touch(id);
+            self.put_back(id, Cause::Reassert);
         }
     }
 
@@ -272,6 +280,7 @@ impl Fib {
     fn forget(&mut self, id: u32) {
         let row = *self.rows.row(id);
         self.rows.remove(id);
+        self.fights.forget(id);
         if row.wanted != NONE {
             self.release(row.wanted);
         }
@@ -337,10 +346,20 @@ impl Fib {
                 let device = &mut self.devices[slot];
                 device.vni = vni;
                 device.is_ipv6 = None;
+                device.unlisted = false;
                 slot
             }
             None if self.devices.len() < usize::from(u16::MAX) => {
-                self.devices.push(Device { vni, ifindex: None, is_ipv6: None, rows: 0, epoch: 0 });
+                self.devices.push(Device {
+                    vni,
+                    ifindex: None,
+                    is_ipv6: None,
+                    rows: 0,
+                    epoch: 0,
+                    unlisted: false,
+                    healed: 0,
+                    healed_since: Time::ZERO,
+                });
                 self.devices.len() - 1
             }
             None => {

@@ -35,6 +35,12 @@ pub struct FibStats {
     pub swept: u64,
     /// Rows written again on request.
     pub reasserted: u64,
+    /// Rows that somebody undid more than three times in two minutes.
+    pub fights: u64,
+    /// Times such a row was not put back at once.
+    pub put_off: u64,
+    /// Rows read one by one for an audit.
+    pub checked: u64,
     /// Batches cut.
     pub batches: u64,
     /// Results of batches that are not under way.
@@ -77,6 +83,9 @@ impl fmt::Display for Status {
             Self::InSync => f.write_str("in sync"),
             Self::Dirty => f.write_str("to be written"),
             Self::InFlight => f.write_str("being written"),
+            Self::Failed { errno: 0, .. } => {
+                f.write_str("undone again and again by another program or a local port: not put back at once any more")
+            }
             Self::Failed { errno, attempts: 1, .. } => write!(f, "failed: {}", errno_words(*errno)),
             Self::Failed { errno, attempts, .. } => write!(f, "failed {attempts} times: {}", errno_words(*errno)),
             Self::Unconfirmed => f.write_str("found at start, not confirmed yet"),
@@ -150,7 +159,13 @@ impl Fib {
                     known.entry(id).or_insert(row);
                 }
                 None if row.ext_learned => {
-                    let state = "not ours to our knowledge; removed at the next audit".to_owned();
+                    let unread = slot.is_some_and(|slot| self.devices[slot as usize].unlisted);
+                    let state = if unread {
+                        "found at start, not confirmed yet"
+                    } else {
+                        "not ours to our knowledge; removed at the next audit"
+                    };
+                    let state = state.to_owned();
                     differences.push(RowDifference { vni, mac: row.mac, wanted: None, found: Some(row.remote), state });
                 }
                 None => {}

@@ -5,6 +5,7 @@
 //! the steps, `manage` decides when.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
@@ -68,6 +69,28 @@ impl Step {
     }
 }
 
+impl fmt::Display for Step {
+    /// What was done, in the past tense: "vxlan100 put into br100".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let on_off = |on: bool| if on { "on" } else { "off" };
+        match self {
+            Self::MakeVxlan(spec) => write!(f, "{} made again", spec.device),
+            Self::MakeBridge { name } => write!(f, "bridge {name} made again"),
+            Self::Quiet { name } => write!(f, "IPv6 turned off on {name}"),
+            Self::Enslave { name, bridge } => write!(f, "{name} put into {bridge}"),
+            Self::SetPort { name, flags } => {
+                let (learning, suppress) = (on_off(flags.learning), on_off(flags.neighbor_suppression));
+                write!(f, "port {name} set to learning {learning}, neigh_suppress {suppress}")
+            }
+            Self::SetLearning { name, on } => write!(f, "learning of {name} turned {}", on_off(*on)),
+            Self::SetLocal { name, local } => write!(f, "local address of {name} set to {local}"),
+            Self::SetMtu { name, mtu } => write!(f, "MTU of {name} set to {mtu}"),
+            Self::Up { name } => write!(f, "{name} set up"),
+            Self::Delete { name } => write!(f, "{name} removed"),
+        }
+    }
+}
+
 /// Why a device cannot be used, and what would mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -97,8 +120,6 @@ pub(super) enum Verdict {
 pub(super) struct Circumstances {
     /// Soft steps that failed, and the kernel's words.
     pub failed: BTreeMap<Soft, String>,
-    /// The device was ready before: whoever set it down meant it.
-    pub was_ready: bool,
     /// A device without a bridge has been so for a while.
     pub settled: bool,
 }
@@ -298,7 +319,7 @@ fn adopt(
         soft(Step::SetPort { name: name.clone(), flags: port_flags(spec) });
     }
     for (made, up, name) in [(link.made, link.up, &link.name), (bridge.made, bridge.up, &bridge.name)] {
-        if made && !up && !known.was_ready {
+        if made && !up {
             steps.push(Step::Up { name: name.clone() });
         }
     }

@@ -29,6 +29,8 @@ pub(super) enum Job {
         token: u64,
         /// Which.
         vni: Vni,
+        /// Given up where there are more.
+        at_most: usize,
     },
 }
 
@@ -52,6 +54,13 @@ pub(super) enum Finished {
         vni: Vni,
         /// In order, each once; or why not.
         rows: Result<Vec<KernelRow>, String>,
+    },
+    /// More rows than wanted: given up.
+    TooMany {
+        /// For the answer.
+        token: u64,
+        /// Which.
+        vni: Vni,
     },
 }
 
@@ -169,7 +178,23 @@ impl Dumper {
                 _ => {}
             }
         }
-        None
+        self.give_up()
+    }
+
+    /// Ends a listing that has become longer than wanted. A dump ends with its socket only.
+    fn give_up(&mut self) -> Option<Finished> {
+        let current = self.current.as_ref()?;
+        let Job::Rows { token, vni, at_most } = current.job else { return None };
+        if current.rows.len().max(current.bridged.len()) <= at_most {
+            return None;
+        }
+        match Socket::open() {
+            Ok(socket) => self.socket = socket,
+            // Then it is read to its end.
+            Err(_) => return None,
+        }
+        self.current = None;
+        Some(Finished::TooMany { token, vni })
     }
 
     /// Asks the kernel for the interface at the head; without one the job is finished.
@@ -229,7 +254,7 @@ impl Current {
     fn finish(mut self) -> Finished {
         match self.job {
             Job::Stations { vni } => Finished::Stations { vni, found: self.stations, error: self.error },
-            Job::Rows { token, vni } => {
+            Job::Rows { token, vni, .. } => {
                 if let Some(error) = self.error {
                     return Finished::Rows { token, vni, rows: Err(error) };
                 }

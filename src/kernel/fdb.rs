@@ -177,7 +177,9 @@ pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, flags: i32, sequence: u32) {
     const BOTH: u8 = libc::NTF_SELF | libc::NTF_MASTER;
     let (new, del) = (libc::RTM_NEWNEIGH, libc::RTM_DELNEIGH);
     let (kind, extra, state, neighbor_flags) = match op.kind {
-        OpKind::ReplaceUnicast => (new, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, UNICAST_STATE, BOTH | libc::NTF_EXT_LEARNED),
+        OpKind::ReplaceUnicast | OpKind::EnsureUnicast => {
+            (new, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, UNICAST_STATE, BOTH | libc::NTF_EXT_LEARNED)
+        }
         OpKind::AppendFlood => (new, libc::NLM_F_CREATE | libc::NLM_F_APPEND, FLOOD_STATE, OWN | libc::NTF_EXT_LEARNED),
         OpKind::DeleteUnicast { self_only: false } => (del, 0, 0, BOTH),
         OpKind::DeleteUnicast { self_only: true } | OpKind::DeleteFlood => (del, 0, 0, OWN),

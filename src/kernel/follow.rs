@@ -1,6 +1,8 @@
 //! What the thread does with notifications: MACs that come, move and go at local ports, rows that others touched,
 //! interfaces that change; and what it does when notifications were lost.
 
+use std::collections::BTreeSet;
+
 use super::codec::{self, Message};
 use super::dumper::{Finished, Job};
 use super::fdb::Entry;
@@ -92,7 +94,7 @@ impl Worker {
         }
     }
 
-    fn handle_entry(&mut self, new: bool, entry: &Entry) {
+    pub(super) fn handle_entry(&mut self, new: bool, entry: &Entry) {
         let key = (entry.ifindex, entry.mac);
         if entry.is_self() {
             if !new && self.seen.half == Some(key) {
@@ -234,7 +236,7 @@ impl Worker {
     /// Gives the bridge's half of a row its mark back, without which it would age out and its frames be flooded: once a
     /// port heard a MAC that netlink wrote, a later write moves the entry and leaves it unmarked
     /// (`br_fdb_external_learn_add` looks at BR_FDB_ADDED_BY_USER, which stays). Deleted and written anew it has it.
-    fn mark_again(&mut self, ifindex: u32, mac: MacAddr) {
+    pub(super) fn mark_again(&mut self, ifindex: u32, mac: MacAddr) {
         let learns = |vni: &Vni| self.managed.get(vni).is_none_or(|managed| managed.spec.learning);
         if self.devices.get(&ifindex).is_none_or(learns) {
             return;
@@ -272,6 +274,24 @@ impl Worker {
         self.resync_stations();
     }
 
+    /// Reads the table of interfaces again, and looks at what is not as it was told: for the audit.
+    pub(super) fn check_links(&mut self) {
+        let mut bodies = Vec::new();
+        let result = ask_links(&mut self.requests, |kind, body| bodies.push((kind, body.to_vec())));
+        if let Err(said) = result {
+            tracing::warn!(error = said.text, "the interfaces of this host cannot be read for the audit");
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        for (kind, body) in bodies {
+            seen.extend(codec::u32_at(&body, 4));
+            let change = self.links.handle(kind, &body);
+            self.handle_change(&change);
+        }
+        let change = self.links.retain(&seen);
+        self.handle_change(&change);
+    }
+
     /// Has the local MACs of every VNI read again.
     pub(super) fn resync_stations(&mut self) {
         for vni in self.devices.values() {
@@ -292,7 +312,7 @@ impl Worker {
                     }
                     self.dumper.begin(job, ports)
                 }
-                Job::Rows { token, vni } => match self.ready_device(vni).map(|ready| ready.ifindex) {
+                Job::Rows { token, vni, .. } => match self.ready_device(vni).map(|ready| ready.ifindex) {
                     Some(ifindex) => self.dumper.begin(job, [ifindex].into()),
                     None => Some(Finished::Rows { token, vni, rows: Err(format!("VNI {vni} has no device that is ready")) }),
                 },
@@ -305,6 +325,7 @@ impl Worker {
     pub(super) fn finished(&mut self, finished: Option<Finished>) {
         match finished {
             Some(Finished::Rows { token, vni, rows }) => self.out.push(KernelEvent::Rows { token, vni, rows }),
+            Some(Finished::TooMany { token, vni }) => self.out.push(KernelEvent::TooManyRows { token, vni }),
             Some(Finished::Stations { vni, found, error }) if self.ready_device(vni).is_some() => {
                 if let Some(error) = &error {
                     tracing::warn!(%vni, error, "the local MACs could not all be read: those known before are kept");
@@ -325,12 +346,18 @@ impl Worker {
 /// # Errors
 /// What the kernel said.
 pub(super) fn read_links(requests: &mut Requests, links: &mut Links) -> Result<(), KernelSaid> {
+    ask_links(requests, |kind, body| {
+        links.handle(kind, body);
+    })
+}
+
+fn ask_links(requests: &mut Requests, mut each: impl FnMut(u16, &[u8])) -> Result<(), KernelSaid> {
     let body = |out: &mut Vec<u8>| {
         codec::ifinfo(out, 0, 0, 0, 0);
         codec::attribute(out, libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes());
     };
     requests.dump(libc::RTM_GETLINK, body, |message| {
-        links.handle(message.kind, message.body);
+        each(message.kind, message.body);
         None::<()>
     })?;
     Ok(())

@@ -134,6 +134,16 @@ impl Links {
         change
     }
 
+    /// Forgets every interface that is not in `seen`.
+    pub(super) fn retain(&mut self, seen: &BTreeSet<u32>) -> Change {
+        let mut change = Change::default();
+        let gone: Vec<u32> = self.by_index.keys().filter(|ifindex| !seen.contains(ifindex)).copied().collect();
+        for ifindex in gone {
+            self.remove(ifindex, &mut change);
+        }
+        change
+    }
+
     /// The interface of this number.
     pub(super) fn link(&self, ifindex: u32) -> Option<&Link> {
         self.by_index.get(&ifindex)

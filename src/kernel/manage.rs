@@ -33,6 +33,8 @@ pub(super) struct Managed {
     known: Circumstances,
     /// The list of devices was just given: nobody is in the middle of setting this one up.
     fresh: bool,
+    /// It worked once, as it is wanted now: what is to be done about it from then on, somebody brought about.
+    worked: bool,
     bare_since: Option<Instant>,
     last_steps: Vec<Step>,
     last_work: Option<Instant>,
@@ -48,6 +50,7 @@ impl Managed {
             stations: Stations::default(),
             known: Circumstances::default(),
             fresh: true,
+            worked: false,
             bare_since: None,
             last_steps: Vec::new(),
             last_work: None,
@@ -87,6 +90,7 @@ impl Worker {
                 self.names.entry(name.clone()).or_default().insert(vni);
             }
             let managed = self.managed.entry(vni).or_insert_with(|| Managed::new(spec.clone()));
+            managed.worked &= managed.spec == spec;
             managed.spec = spec;
             managed.fresh = true;
             managed.known.failed.clear();
@@ -101,6 +105,10 @@ impl Worker {
     pub(super) fn settle(&mut self) {
         if std::mem::take(&mut self.resync) {
             self.read_everything();
+            self.recheck = false;
+        }
+        if std::mem::take(&mut self.recheck) {
+            self.check_links();
         }
         let now = now();
         let due: Vec<Vni> = self.later.iter().filter(|(_, at)| **at <= now).map(|(vni, _)| *vni).collect();
@@ -165,6 +173,10 @@ impl Worker {
                     return false;
                 }
                 let outcome = setup::carry_out(&mut self.requests, &self.links, &steps);
+                if managed.worked && outcome.refusal.is_none() {
+                    let what: Vec<String> = steps.iter().map(ToString::to_string).collect();
+                    self.out.push(KernelEvent::DeviceMended { vni, what: what.join(", ") });
+                }
                 managed.known.failed.extend(outcome.failed);
                 // Something vanished meanwhile: its notification waits, and the next verdict will know. Once.
                 let excused = outcome.vanished && managed.repeats == 0;
@@ -201,7 +213,7 @@ impl Worker {
             return;
         }
         managed.told = Some(state.clone());
-        managed.known.was_ready = true;
+        managed.worked = true;
         self.out.push(KernelEvent::Device(state));
         if !was_ready {
             self.devices.insert(ready.ifindex, vni);

@@ -12,12 +12,13 @@
 //! | `stations` | the MACs behind local ports (pure) |
 //! | `socket`, `filter`, `request` | the sockets, and the filter on events |
 //! | `environment`, `preflight` | what must be so before anything is made |
-//! | `writer`, `dumper`, `setup` | batches, long dumps, the steps of `devices` |
-//! | `worker`, `follow`, `manage` | the thread: its loop, what it does with events, what it does about devices |
+//! | `writer`, `reader`, `dumper`, `setup` | batches, known rows one by one, long dumps, the steps of `devices` |
+//! | `worker`, `follow`, `confirm`, `manage` | the thread: its loop, what it does with events, with rows that may stand, about devices |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
 mod codec;
+mod confirm;
 mod devices;
 mod dumper;
 mod environment;
@@ -29,6 +30,7 @@ pub mod fuzz;
 mod links;
 mod manage;
 mod preflight;
+mod reader;
 mod request;
 mod setup;
 mod socket;

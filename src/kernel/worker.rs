@@ -16,6 +16,7 @@ use super::dumper::{Dumper, Job};
 use super::follow::Seen;
 use super::links::Links;
 use super::manage::Managed;
+use super::reader::Reader;
 use super::request::Requests;
 use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
@@ -37,6 +38,7 @@ pub(super) struct Worker {
     pub(super) requests: Requests,
     pub(super) dumper: Dumper,
     pub(super) burst: Burst,
+    pub(super) reader: Reader,
     pub(super) links: Links,
     /// The wanted devices.
     pub(super) managed: BTreeMap<Vni, Managed>,
@@ -58,6 +60,8 @@ pub(super) struct Worker {
     pub(super) lost: u64,
     /// Everything is to be read again, when no notification waits.
     pub(super) resync: bool,
+    /// The interfaces are to be read again, when no notification waits.
+    pub(super) recheck: bool,
     /// What was seen in one slice of notifications and waits for its end.
     pub(super) seen: Seen,
 }
@@ -117,6 +121,7 @@ impl Worker {
             requests: Requests::open()?,
             dumper: Dumper::open()?,
             burst: Burst::default(),
+            reader: Reader::open()?,
             links: Links::default(),
             managed: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -128,6 +133,7 @@ impl Worker {
             out: Vec::new(),
             lost: 0,
             resync: true,
+            recheck: false,
             seen: Seen::default(),
         })
     }
@@ -159,7 +165,7 @@ impl Worker {
             }
             self.begin_jobs();
             self.hand_over();
-            more |= !paused && (!drained || !self.dirty.is_empty() || self.resync);
+            more |= !paused && (!drained || !self.dirty.is_empty() || self.resync || self.recheck);
             readable = match self.wait(more, paused) {
                 Ok(readable) => readable,
                 Err(error) => {
@@ -174,11 +180,11 @@ impl Worker {
         match command {
             KernelCommand::Devices(specs) => self.want(specs),
             KernelCommand::Write(batch) => {
-                let done = self.writer.write(&batch, &mut self.requests);
+                let done = self.write(&batch);
                 // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also
                 // where the write failed, perhaps half-way: the core takes the MAC for remote, so whatever a port hears of it
                 // next is news.
-                for op in batch.ops.iter().filter(|op| op.kind == OpKind::ReplaceUnicast) {
+                for op in batch.ops.iter().filter(|op| matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast)) {
                     if let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni)) {
                         managed.stations.gone(op.mac);
                     }
@@ -186,11 +192,13 @@ impl Worker {
                 self.out.push(KernelEvent::BatchDone(done));
                 self.hand_over();
             }
-            KernelCommand::Dump { token, vni } => self.dumper.push(Job::Rows { token, vni }),
+            KernelCommand::Dump { token, vni, at_most } => self.dumper.push(Job::Rows { token, vni, at_most }),
             KernelCommand::GetRow { token, vni, mac } => {
                 let row = self.row(vni, mac);
                 self.out.push(KernelEvent::Row { token, row });
             }
+            KernelCommand::Check { token, rows } => self.check(token, &rows),
+            KernelCommand::CheckDevices => self.recheck = true,
             KernelCommand::Remove { vnis } => self.remove(vnis),
             KernelCommand::ResyncLocal => self.resync_stations(),
             KernelCommand::Stop => {}

@@ -27,6 +27,8 @@ pub struct VniState {
     pub device: Option<DeviceState>,
     /// Its existing rows are being read; the device counts as ready when they are known.
     pub(super) adopting: bool,
+    /// Rows put back so far.
+    pub healed: u64,
 }
 
 /// The pause before rows that could not be read are read again.
@@ -76,7 +78,7 @@ impl Speaker {
                     state.config = config;
                 }
                 None => {
-                    let state = VniState { run_time: false, rd, device: None, adopting: false, config };
+                    let state = VniState { run_time: false, rd, device: None, adopting: false, healed: 0, config };
                     self.vnis.insert(state.config.vni, state);
                 }
             }
@@ -153,18 +155,21 @@ impl Speaker {
             KernelEvent::LocalMacs { vni, macs } => self.evpn.handle_local_macs(now, &mut self.rib, &mut self.fib, vni, &macs),
             KernelEvent::RowGone { vni, row } => {
                 if self.fib.handle_row_gone(now, vni, &row) {
-                    self.note_healed(vni, 1);
+                    self.note_healed(now, vni, 1);
                 }
             }
             KernelEvent::RowChanged { vni, row } => {
                 if self.fib.handle_row_changed(now, vni, &row) {
-                    self.note_healed(vni, 1);
+                    self.note_healed(now, vni, 1);
                 }
             }
             KernelEvent::Device(DeviceState::Ready(device)) => self.device_ready(now, device),
             KernelEvent::Device(DeviceState::Unusable { vni, reason, remedy }) => self.device_unusable(now, vni, reason, remedy),
             KernelEvent::DeviceGone { vni, reason } => self.device_gone(now, vni, &reason),
             KernelEvent::Rows { token, vni, rows } => self.rows_read(now, token, vni, rows),
+            KernelEvent::TooManyRows { token, vni } => self.too_many_rows(now, token, vni),
+            KernelEvent::Checked { token, rows } => self.rows_checked(now, token, &rows),
+            KernelEvent::DeviceMended { vni, what } => self.note_mended(now, vni, &what),
             KernelEvent::Row { token, row } => self.row_read(now, token, row),
             KernelEvent::Overflow { lost } => {
                 self.overflows = lost;
@@ -178,11 +183,6 @@ impl Speaker {
             KernelEvent::Removed { vnis, kept } => self.devices_removed(&vnis, &kept),
             KernelEvent::Fatal(why) => self.kernel_fault = Some(why),
         }
-    }
-
-    fn note_healed(&mut self, vni: Vni, rows: u64) {
-        self.healed += rows;
-        self.events.push(Event::RowsHealed { vni, rows });
     }
 
     /// Tells of rows that the kernel refused for the first time; what goes on failing is in `evpnctl diff`.
@@ -232,16 +232,24 @@ impl Speaker {
         }
     }
 
-    /// The rows of a device that became ready are known: from now on it is written to, and the VNI is announced.
-    pub(super) fn device_adopted(&mut self, now: Time, vni: Vni, rows: Vec<KernelRow>) {
+    /// The rows of a device that became ready are known (or are too many to be listed, or cannot be: each is then read before
+    /// it is written): from now on it is written to, and the VNI is announced.
+    pub(super) fn device_adopted(&mut self, now: Time, vni: Vni, rows: Option<Vec<KernelRow>>) {
         let Some(state) = self.vnis.get_mut(&vni) else { return };
         let Some(DeviceState::Ready(device)) = &state.device else { return };
         let (ifindex, local) = (device.ifindex, device.local);
         state.adopting = false;
-        self.fib.device_ready(now, vni, ifindex, local.as_ref().map(IpAddr::is_ipv6), rows);
+        let is_ipv6 = local.as_ref().map(IpAddr::is_ipv6);
+        match rows {
+            Some(rows) => self.fib.device_ready(now, vni, ifindex, is_ipv6, rows),
+            None => self.fib.device_ready_unlisted(now, vni, ifindex, is_ipv6),
+        }
         self.evpn.device_up(now, &mut self.rib, vni);
         if self.sweep_at.is_none() {
             self.fib.sweep(now);
+            if self.fib.unlisted().contains(&vni) {
+                self.ask_rows(vni, Token::Leftovers);
+            }
         }
     }
 
@@ -305,11 +313,26 @@ impl Speaker {
         self.sweep_at = None;
         let before = self.fib.stats().swept;
         self.fib.sweep(now);
-        let swept = self.fib.stats().swept - before;
+        self.note_swept(self.fib.stats().swept - before, why);
+        // Now that everybody has said what he has, what stands in large devices and is wanted by nobody can be told by listing
+        // them: slow, but beside everything else.
+        for vni in self.fib.unlisted() {
+            self.ask_rows(vni, Token::Leftovers);
+        }
+    }
+
+    fn note_swept(&mut self, swept: u64, why: &str) {
         if swept > 0 {
             self.events
                 .note(Level::Info, format!("{swept} rows of an earlier run are removed: no route confirmed them, and {why}"));
         }
+    }
+
+    pub(super) fn leftovers_read(&mut self, now: Time, vni: Vni, rows: &[KernelRow]) {
+        let before = self.fib.stats().swept;
+        let differences = self.fib.handle_rows(now, vni, rows) as u64;
+        self.note_swept(self.fib.stats().swept - before, &format!("VNI {vni} was listed after that"));
+        self.note_healed(now, vni, differences);
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Read `turn.rs` for the walk of a route, `peers.rs` for sessions, `kernel.rs` for devices and rows, then `show.rs`.
 
+mod audit;
 mod drain;
 mod events;
 mod kernel;
@@ -105,7 +106,8 @@ pub struct Speaker {
     /// VNIs that left, whose rows are still being deleted.
     removing: BTreeSet<Vni>,
     overflows: u64,
-    healed: u64,
+    healing: audit::Healing,
+    audit: audit::Audit,
     failures_told: u64,
     /// The table's long walks have more to do.
     work_left: bool,
@@ -156,7 +158,8 @@ impl Speaker {
             unread: BTreeMap::new(),
             removing: BTreeSet::new(),
             overflows: 0,
-            healed: 0,
+            healing: audit::Healing::default(),
+            audit: audit::Audit::default(),
             failures_told: 0,
             work_left: false,
             kernel_fault: None,
@@ -211,6 +214,7 @@ impl Speaker {
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));
         consider(self.unread.values().min().map(|&at| (at, "rows to read again")));
+        consider(self.audit_timeout());
         consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
         next
     }
@@ -225,6 +229,7 @@ impl Speaker {
             self.sweep(now, "the restart timer ran out");
         }
         self.read_rows_again(now);
+        self.audit_timer(now);
         self.settle(now);
     }
 

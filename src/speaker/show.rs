@@ -92,7 +92,7 @@ impl Speaker {
             all.extend(counters.into_iter().map(|(name, count)| (format!("{room}_{name}"), count)));
         }
         all.insert("kernel_overflows".to_owned(), self.overflows);
-        all.insert("fib_healed_rows".to_owned(), self.healed);
+        all.insert("fib_healed_rows".to_owned(), self.healing.rows);
         all
     }
 
@@ -232,6 +232,7 @@ impl Speaker {
             local_macs: local_macs as u64,
             remote_macs: remote_macs as u64,
             rows: rows.get(&vni).map(row_counts).unwrap_or_default(),
+            healed: state.healed,
             warnings: ready.map(|device| device.warnings.clone()).unwrap_or_default(),
         }
     }

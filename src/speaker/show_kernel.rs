@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::{MacAddr, Time, Vni};
 use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
 use crate::evpn::{MacExplanation, Place};
-use crate::fib::message::{KernelCommand, KernelRow, Remote};
+use crate::fib::message::{CheckedRow, KernelCommand, KernelRow, Remote};
 use crate::fib::{RowView, Status};
 
 use super::{Action, RequestId, Speaker};
@@ -17,11 +17,19 @@ pub(super) enum Token {
     Adopt,
     /// Notifications were lost, or it is time to look.
     Audit,
+    /// All have said what they have: what of an earlier run was wanted by nobody?
+    Leftovers,
+    /// Some rows, one by one, for the audit.
+    Check,
     /// `evpnctl diff`.
     Diff(RequestId),
     /// `evpnctl explain`.
     Explain(RequestId),
 }
+
+/// A device with more rows than this is not listed before it is written to: up to here that takes some 10 ms, ten times as many
+/// rows take a second.
+const LISTED_AT_MOST: usize = 8192;
 
 /// Questions to the kernel that are under way, and the requests that wait for them.
 #[derive(Debug, Default)]
@@ -51,30 +59,61 @@ impl Waiting {
 }
 
 impl Speaker {
-    pub(super) fn ask_rows(&mut self, vni: Vni, why: Token) {
+    pub(super) fn ask_rows(&mut self, vni: Vni, why: Token) -> u64 {
         let token = self.requests.token(why);
-        self.actions.push_back(Action::Kernel(KernelCommand::Dump { token, vni }));
+        let at_most = if why == Token::Adopt { LISTED_AT_MOST } else { usize::MAX };
+        self.actions.push_back(Action::Kernel(KernelCommand::Dump { token, vni, at_most }));
+        token
+    }
+
+    /// Asks for rows one by one.
+    pub(super) fn ask_checked(&mut self, rows: Vec<(Vni, MacAddr)>) -> u64 {
+        let token = self.requests.token(Token::Check);
+        self.actions.push_back(Action::Kernel(KernelCommand::Check { token, rows }));
+        token
+    }
+
+    /// The answer.
+    pub(super) fn rows_checked(&mut self, now: Time, token: u64, rows: &[CheckedRow]) {
+        if self.requests.tokens.remove(&token) != Some(Token::Check) {
+            return;
+        }
+        for checked in rows {
+            if self.fib.handle_checked(now, checked.vni, checked.mac, checked.row.as_ref()) {
+                self.note_healed(now, checked.vni, 1);
+            }
+        }
+        self.audit_goes_on(now, token);
+    }
+
+    /// A device that became ready holds too many rows to be listed first.
+    pub(super) fn too_many_rows(&mut self, now: Time, token: u64, vni: Vni) {
+        if self.requests.tokens.remove(&token) == Some(Token::Adopt) {
+            self.device_adopted(now, vni, None);
+        }
     }
 
     /// The kernel's rows of one VNI, for whoever asked.
     pub(super) fn rows_read(&mut self, now: Time, token: u64, vni: Vni, rows: Result<Vec<KernelRow>, String>) {
         let Some(why) = self.requests.tokens.remove(&token) else { return };
         match (why, rows) {
-            (Token::Adopt, Ok(rows)) => self.device_adopted(now, vni, rows),
+            (Token::Adopt, Ok(rows)) => self.device_adopted(now, vni, Some(rows)),
             (Token::Adopt, Err(error)) => {
                 self.rows_unread(now, vni, &error);
-                self.device_adopted(now, vni, Vec::new());
+                self.device_adopted(now, vni, None);
             }
             (Token::Audit, Ok(rows)) => {
                 let differences = self.fib.handle_rows(now, vni, &rows) as u64;
-                if differences > 0 {
-                    self.healed += differences;
-                    self.events.push(crate::control::Event::RowsHealed { vni, rows: differences });
-                }
+                self.note_healed(now, vni, differences);
+                self.audit_goes_on(now, token);
             }
-            (Token::Audit, Err(error)) => self.rows_unread(now, vni, &error),
+            (Token::Leftovers, Ok(rows)) => self.leftovers_read(now, vni, &rows),
+            (Token::Audit | Token::Leftovers, Err(error)) => {
+                self.rows_unread(now, vni, &error);
+                self.audit_goes_on(now, token);
+            }
             (Token::Diff(id), rows) => self.continue_diff(id, vni, rows),
-            (Token::Explain(_), _) => {}
+            (Token::Explain(_) | Token::Check, _) => {}
         }
     }
 

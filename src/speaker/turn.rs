@@ -102,6 +102,7 @@ impl Speaker {
         self.take_evpn_events();
         // Before the batches are cut: what it wants gone must not wait for the next turn, which may be a keepalive away.
         self.sweep_when_confirmed(now);
+        self.tell_fights(now);
         while let Some(batch) = self.fib.poll_batch(now) {
             self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
         }

@@ -277,7 +277,7 @@ impl Stage {
                 };
                 self.speaker.handle_kernel(self.now, KernelEvent::Device(DeviceState::Ready(device)));
             }
-            KernelCommand::Dump { token, vni } => {
+            KernelCommand::Dump { token, vni, .. } => {
                 self.speaker.handle_kernel(self.now, KernelEvent::Rows { token, vni, rows: Ok(Vec::new()) });
             }
             KernelCommand::Write(batch) => {

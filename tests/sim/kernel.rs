@@ -209,12 +209,12 @@ impl Kernel {
         const EAFNOSUPPORT: i32 = 97;
         let Some(vni) = self.vni_of(op.ifindex) else { return (Err(ENODEV), None) };
         let remote = op.remote;
-        let adds = matches!(op.kind, OpKind::ReplaceUnicast | OpKind::AppendFlood);
+        let adds = matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast | OpKind::AppendFlood);
         if adds && remote.ip.is_ipv6() != self.is_ipv6 {
             return (Err(EAFNOSUPPORT), None);
         }
         match op.kind {
-            OpKind::ReplaceUnicast => {
+            OpKind::ReplaceUnicast | OpKind::EnsureUnicast => {
                 self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
                 let Some(vxlan) = self.vxlans.get_mut(&vni) else { return (Err(ENODEV), None) };
                 // Over an entry without EXT_LEARNED the flags stay as they were.
@@ -251,6 +251,24 @@ impl Kernel {
             .collect();
         let rows = vxlan.rows.values().map(|row| KernelRow { bridged: !row.ext_learned || bridged.contains(&row.mac), ..*row });
         Some(vxlan.flood.values().copied().chain(rows).collect())
+    }
+
+    /// What stands for the MAC of a write, as `dump` would show it.
+    pub fn standing(&self, op: &Op) -> Option<KernelRow> {
+        let vni = self.vni_of(op.ifindex)?;
+        let row = self.vxlans.get(&vni)?.rows.get(&op.mac)?;
+        let bridged = self.bridges.get(&vni).and_then(|bridge| bridge.get(&op.mac)) == Some(&Place::Tunnel);
+        Some(KernelRow { bridged: !row.ext_learned || bridged, ..*row })
+    }
+
+    /// What stands for a MAC; `None` where a local port has it.
+    pub fn read(&self, vni: Vni, mac: MacAddr) -> Option<Option<KernelRow>> {
+        let place = self.bridges.get(&vni).and_then(|bridge| bridge.get(&mac));
+        if matches!(place, Some(Place::Port(..))) {
+            return None;
+        }
+        let row = self.vxlans.get(&vni).and_then(|vxlan| vxlan.rows.get(&mac));
+        Some(row.map(|row| KernelRow { bridged: !row.ext_learned || place.is_some(), ..*row }))
     }
 
     /// The stations at local ports, with whether they are static.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use evpnd::base::{MacAddr, Random, Vni};
-use evpnd::fib::{BatchDone, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, OpKind, ReadyDevice};
+use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, OpKind, ReadyDevice};
 
 use super::kernel::{Kernel, Note, Written};
 
@@ -24,6 +24,7 @@ struct Managed {
 enum Job {
     Stations(Vni),
     Rows(u64, Vni),
+    TooMany(u64, Vni),
 }
 
 /// A dump under way: what it saw, once it saw it.
@@ -132,15 +133,28 @@ impl Room {
                     batch.ops.len()
                 };
                 // What we made remote, or tried to, is no station to the core any more.
-                for op in batch.ops.iter().filter(|op| op.kind == OpKind::ReplaceUnicast) {
+                for op in batch.ops.iter().filter(|op| matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast)) {
                     if let Some(managed) = self.managed.values_mut().find(|managed| managed.told == Some(op.ifindex)) {
                         managed.gone(op.mac);
                     }
                 }
                 for (index, op) in batch.ops.iter().enumerate().take(until) {
+                    if op.kind == OpKind::EnsureUnicast {
+                        match kernel.standing(op) {
+                            Some(row) if row.ext_learned && row.bridged && row.remote == op.remote => {
+                                done.stood += 1;
+                                continue;
+                            }
+                            Some(row) if !row.ext_learned => {
+                                done.theirs.push((index as u32, row.remote));
+                                continue;
+                            }
+                            _ => {}
+                        }
+                    }
                     if kernel.refuse_percent > 0 && random.below(100) < kernel.refuse_percent {
                         let errno = [12, 105, 16, 28][random.below(4) as usize];
-                        if op.kind == OpKind::ReplaceUnicast && random.below(2) == 0 {
+                        if matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast) && random.below(2) == 0 {
                             kernel.write_half(op);
                         }
                         done.errors.push((index as u32, errno));
@@ -158,7 +172,14 @@ impl Room {
                 }
                 self.events.push_back(KernelEvent::BatchDone(done));
             }
-            KernelCommand::Dump { token, vni } => self.jobs.push_back(Job::Rows(token, vni)),
+            KernelCommand::Dump { token, vni, at_most } => {
+                // Some devices are too large to be listed first.
+                if at_most < usize::MAX && random.below(2) == 0 {
+                    self.jobs.push_back(Job::TooMany(token, vni));
+                } else {
+                    self.jobs.push_back(Job::Rows(token, vni));
+                }
+            }
             KernelCommand::GetRow { token, vni, mac } => {
                 let row = kernel.vxlans.get(&vni).and_then(|vxlan| vxlan.rows.get(&mac)).map(|row| format!("{row:?}"));
                 self.events.push_back(KernelEvent::Row { token, row });
@@ -173,6 +194,13 @@ impl Room {
                 self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
             }
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
+            KernelCommand::Check { token, rows } => {
+                let checked =
+                    rows.into_iter().filter_map(|(vni, mac)| Some(CheckedRow { vni, mac, row: kernel.read(vni, mac)? }));
+                let rows = checked.collect();
+                self.events.push_back(KernelEvent::Checked { token, rows });
+            }
+            KernelCommand::CheckDevices => self.dirty.extend(self.managed.keys()),
             KernelCommand::Stop => self.stopped = true,
         }
     }
@@ -221,7 +249,7 @@ impl Room {
         match self.running.take() {
             None => {
                 let Some(job) = self.jobs.pop_front() else { return };
-                let (Job::Stations(vni) | Job::Rows(_, vni)) = job;
+                let (Job::Stations(vni) | Job::Rows(_, vni) | Job::TooMany(_, vni)) = job;
                 let managed = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some());
                 match (job, managed) {
                     (Job::Stations(_), Some(managed)) => {
@@ -229,8 +257,9 @@ impl Room {
                         self.running = Some(Running::Stations(vni, None));
                     }
                     (Job::Stations(_), None) => {}
+                    (Job::TooMany(token, _), Some(_)) => self.events.push_back(KernelEvent::TooManyRows { token, vni }),
                     (Job::Rows(token, _), Some(_)) => self.running = Some(Running::Rows(token, vni, None)),
-                    (Job::Rows(token, _), None) => {
+                    (Job::Rows(token, _) | Job::TooMany(token, _), None) => {
                         let rows = Err(format!("VNI {vni} has no device that is ready"));
                         self.events.push_back(KernelEvent::Rows { token, vni, rows });
                     }

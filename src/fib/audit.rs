@@ -1,0 +1,84 @@
+//! The periodic audit: which rows to look at next, and what the kernel said of them. Read `speaker/audit` for the pace.
+//!
+//! Small devices are listed whole, which finds also what is there and should not be. A large one cannot be (a dump is
+//! quadratic): its rows are read one by one, and its flood list, which cannot be read so, is written again, which changes
+//! nothing and tells nobody where it stands.
+
+use super::message::KernelRow;
+use super::row::{NONE, flag};
+use super::table::{Device, Fib};
+use crate::base::{MacAddr, Time, Vni};
+
+/// A device with at most so many rows is listed for an audit (3 ms).
+const LISTED_AT_MOST: usize = 4096;
+
+fn is_large(device: &Device) -> bool {
+    device.ifindex.is_some() && device.rows > LISTED_AT_MOST
+}
+
+impl Fib {
+    /// Devices that an audit lists, and how many rows the others have.
+    pub fn audit_plan(&self) -> (Vec<Vni>, usize) {
+        let devices = || self.by_vni.iter().map(|(&vni, &slot)| (vni, &self.devices[slot as usize]));
+        let listed = devices().filter(|(_, device)| device.ifindex.is_some() && device.rows <= LISTED_AT_MOST);
+        let rows = devices().filter(|(_, device)| is_large(device)).map(|(_, device)| device.rows).sum();
+        (listed.map(|(vni, _)| vni).collect(), rows)
+    }
+
+    /// The next rows of large devices to be read from the kernel: those believed to stand, from row `cursor` on, at most
+    /// `limit`. The cursor moves; an empty answer is the end of the table.
+    pub fn audit_slice(&mut self, now: Time, cursor: &mut u32, limit: usize) -> Vec<(Vni, MacAddr)> {
+        self.now = now;
+        let mut slice = Vec::new();
+        // Not endless over a table whose rows are nearly all of small devices.
+        let until = self.rows.end().min(cursor.saturating_add(64 * 1024));
+        while slice.len() < limit && *cursor < until {
+            let id = *cursor;
+            *cursor += 1;
+            let row = *self.rows.row(id);
+            if row.has(flag::FREE) {
+                continue;
+            }
+            let device = &self.devices[row.device as usize];
+            let settled = !row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED | flag::FOREIGN | flag::UNCONFIRMED);
+            if !settled || row.goal() == NONE || row.needs_write() || !is_large(device) {
+                continue;
+            }
+            if row.has(flag::FLOOD) {
+                self.rows.row_mut(id).flags |= flag::FORCE;
+                self.touch(id);
+                continue;
+            }
+            slice.push((device.vni, row.mac));
+        }
+        slice
+    }
+
+    /// Whether `cursor` has passed the last row.
+    pub fn audit_ended(&self, cursor: u32) -> bool {
+        cursor >= self.rows.end()
+    }
+
+    /// What the kernel has for a row of [`Fib::audit_slice`]; `None`: nothing. True where it was not as it should be, and is
+    /// put back.
+    pub fn handle_checked(&mut self, now: Time, vni: Vni, mac: MacAddr, stands: Option<&KernelRow>) -> bool {
+        self.now = now;
+        self.stats.checked += 1;
+        let Some(id) = self.by_vni.get(&vni).and_then(|&slot| self.rows.find_unicast(slot, mac)) else { return false };
+        let row = *self.rows.row(id);
+        let under_way = row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED | flag::FOREIGN | flag::UNCONFIRMED);
+        if under_way || row.needs_write() || row.goal() == NONE {
+            // It was changed since: a result or an event will tell.
+            return false;
+        }
+        let goal = self.remote(row.goal());
+        match stands.filter(|stands| stands.bridged) {
+            Some(stands) if Some(stands.remote) == goal => return false,
+            // A write with EXT_LEARNED over an entry written by netlink changes neither state nor flags.
+            Some(stands) if !stands.ext_learned => self.rows.row_mut(id).flags |= flag::DELETE_FIRST,
+            _ => {}
+        }
+        self.stats.differences += 1;
+        self.force(id)
+    }
+}

@@ -1,0 +1,136 @@
+//! Who undoes our writes again and again: another control plane, or a tenant that claims a MAC which may not move.
+//!
+//! The first few times a row is put back at once; then ever more rarely, so that neither can make us write without end.
+//! Memory is bounded: a fight that no longer happens is forgotten, and of more fights than [`TRACKED`] at once the device is
+//! what is slowed down.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::row::flag;
+use super::table::{Fib, Retry};
+use crate::base::{MacAddr, Time, Vni};
+
+/// Rows that are watched one by one.
+const TRACKED: usize = 4096;
+/// How often a row is put back at once.
+const AT_ONCE: u32 = 3;
+/// The first wait after that; each further one doubles it.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest wait of a row that somebody else changes.
+const LONGEST: Duration = Duration::from_secs(30);
+/// The longest wait of a row that a tenant takes for its port: until then it takes the frames of another.
+const LONGEST_REASSERT: Duration = Duration::from_secs(1);
+/// A row that was left alone for so long begins anew.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
+/// Fights that are told by name until somebody asks.
+const TOLD: usize = 8;
+
+/// Why a row is written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It was deleted or changed behind our back.
+    Healing,
+    /// A port heard a MAC that may not move.
+    Reassert,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fight {
+    times: u32,
+    last: Time,
+}
+
+/// The rows that were put back lately.
+#[derive(Debug, Default)]
+pub(super) struct Fights {
+    rows: BTreeMap<u32, Fight>,
+    told: Vec<(Vni, MacAddr)>,
+    untold: u64,
+    /// When everything forgotten was last taken out of a full table.
+    cleared: Time,
+}
+
+impl Fights {
+    /// One more time: how long to wait before the row is put back, and how often it happened.
+    fn note(&mut self, id: u32, now: Time, longest: Duration) -> (Duration, u32) {
+        if self.rows.len() >= TRACKED && !self.rows.contains_key(&id) {
+            // Not more often than once in a second: with very many fights the walk would be the work.
+            if now.since(self.cleared) >= Duration::from_secs(1) {
+                self.cleared = now;
+                self.rows.retain(|_, fight| now.since(fight.last) < FORGOTTEN_AFTER);
+            }
+            if self.rows.len() >= TRACKED {
+                return (Duration::ZERO, 1);
+            }
+        }
+        let fight = self.rows.entry(id).or_insert(Fight { times: 0, last: now });
+        let forgotten = now.since(fight.last) >= FORGOTTEN_AFTER;
+        fight.times = if forgotten { 1 } else { fight.times.saturating_add(1) };
+        fight.last = now;
+        let wait = match fight.times.checked_sub(AT_ONCE + 1) {
+            None => Duration::ZERO,
+            Some(more) => FIRST_WAIT.saturating_mul(1 << more.min(16)).min(longest),
+        };
+        (wait, fight.times)
+    }
+
+    /// The row is no more.
+    pub fn forget(&mut self, id: u32) {
+        if !self.rows.is_empty() {
+            self.rows.remove(&id);
+        }
+    }
+}
+
+impl Fib {
+    /// Queues a row that is to be written again (its `FORCE` is set): now, or, where it is undone again and again, later.
+    pub(super) fn put_back(&mut self, id: u32, cause: Cause) {
+        let row = *self.rows.row(id);
+        if row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED) {
+            return;
+        }
+        let longest = if cause == Cause::Reassert { LONGEST_REASSERT } else { LONGEST };
+        let (mut wait, times) = self.fights.note(id, self.now, longest);
+        wait = wait.max(self.device_wait(row.device));
+        if wait.is_zero() || !row.needs_write() {
+            self.touch(id);
+            return;
+        }
+        let vni = self.devices[row.device as usize].vni;
+        if times == AT_ONCE + 1 {
+            self.stats.fights += 1;
+            if self.fights.told.len() < TOLD {
+                self.fights.told.push((vni, row.mac));
+            } else {
+                self.fights.untold += 1;
+            }
+        }
+        if self.devices[row.device as usize].ifindex.is_none() {
+            return;
+        }
+        self.stats.put_off += 1;
+        let at = self.now + wait;
+        self.retries.insert(id, Retry { errno: 0, attempts: times, at });
+        self.due.insert((at, id));
+        self.rows.row_mut(id).flags |= flag::FAILED;
+    }
+
+    /// How long a whole device waits: where many more rows were put back within a minute than it has, everything but the
+    /// first time each is somebody at work on all of it.
+    fn device_wait(&mut self, slot: u16) -> Duration {
+        let now = self.now;
+        let device = &mut self.devices[slot as usize];
+        if now.since(device.healed_since) >= Duration::from_secs(60) {
+            device.healed_since = now;
+            device.healed = 0;
+        }
+        device.healed = device.healed.saturating_add(1);
+        if (device.healed as usize) < 1024 + 4 * device.rows { Duration::ZERO } else { Duration::from_secs(5) }
+    }
+
+    /// Rows over which a fight began since this was asked last: some by name, and how many more.
+    pub fn take_fights(&mut self) -> (Vec<(Vni, MacAddr)>, u64) {
+        (std::mem::take(&mut self.fights.told), std::mem::take(&mut self.fights.untold))
+    }
+}
