@@ -73,12 +73,12 @@ pub struct Hostile {
 }
 
 impl Hostile {
-    /// Connects from `host`; what is said later waits at most 2 s for room.
+    /// Connects from `host`; what is said later waits at most 30 s for room.
     pub fn connect(host: &Host, server: SocketAddr) -> io::Result<Self> {
         let stream = in_namespace(host.namespace.name(), move || TcpStream::connect_timeout(&server, patience(5)))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_millis(20)))?;
-        stream.set_write_timeout(Some(Duration::from_secs(2)))?;
+        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
         Ok(Self { stream, heard: Vec::new() })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use evpnd::base::{BgpIdentifier, MacAddr, Time, Vni};
 use evpnd::control::{Event, NeighborView, Reply, Request, Status};
-use evpnd::fib::{BatchDone, DeviceState, KernelCommand, KernelEvent, ReadyDevice, Remote};
+use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, OpKind, ReadyDevice, Remote};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 use evpnd::wire::attribute::Attributes;
 use evpnd::wire::capability::Capability;
@@ -278,21 +278,42 @@ impl Stage {
                 self.speaker.handle_kernel(self.now, KernelEvent::Device(DeviceState::Ready(device)));
             }
             KernelCommand::Dump { token, vni, .. } => {
-                self.speaker.handle_kernel(self.now, KernelEvent::Rows { token, vni, rows: Ok(Vec::new()) });
+                let rows =
+                    if vni.get() == VNI { self.rows.keys().filter_map(|mac| self.row(*mac)).collect() } else { Vec::new() };
+                self.speaker.handle_kernel(self.now, KernelEvent::Rows { token, vni, rows: Ok(rows) });
+            }
+            KernelCommand::Check { token, rows } => {
+                let rows = rows.into_iter().map(|(vni, mac)| CheckedRow { vni, mac, row: self.row(mac) }).collect();
+                self.speaker.handle_kernel(self.now, KernelEvent::Checked { token, rows });
+            }
+            KernelCommand::GetRow { token, .. } => {
+                self.speaker.handle_kernel(self.now, KernelEvent::Row { token, row: None });
             }
             KernelCommand::Write(batch) => {
+                let mut done = BatchDone { id: batch.id, ..BatchDone::default() };
                 for op in &batch.ops {
+                    let stands = self.rows.get(&op.mac) == Some(&op.remote);
+                    if op.kind == OpKind::EnsureUnicast && stands {
+                        done.stood += 1;
+                        continue;
+                    }
                     self.healthy_writes += u32::from(op.mac.0[..2] == [2, 2]);
                     match op.kind {
-                        evpnd::fib::OpKind::ReplaceUnicast => drop(self.rows.insert(op.mac, op.remote)),
-                        evpnd::fib::OpKind::DeleteUnicast { .. } => drop(self.rows.remove(&op.mac)),
+                        OpKind::ReplaceUnicast | OpKind::EnsureUnicast => drop(self.rows.insert(op.mac, op.remote)),
+                        OpKind::DeleteUnicast { .. } => drop(self.rows.remove(&op.mac)),
                         _ => {}
                     }
                 }
-                self.speaker.handle_kernel(self.now, KernelEvent::BatchDone(BatchDone { id: batch.id, ..BatchDone::default() }));
+                self.speaker.handle_kernel(self.now, KernelEvent::BatchDone(done));
             }
             _ => {}
         }
+    }
+
+    /// What the kernel has for one MAC.
+    fn row(&self, mac: MacAddr) -> Option<KernelRow> {
+        let remote = *self.rows.get(&mac)?;
+        Some(KernelRow { mac, remote, ext_learned: true, permanent: false, bridged: true })
     }
 
     pub fn ask(&mut self, request: Request) -> Reply {

@@ -23,7 +23,10 @@ fuzz_target!(|data: &[u8]| {
     while let [act, argument, ref after @ ..] = *rest {
         rest = after;
         match act % 8 {
-            0 => drop(stage.hostile_says(take(&mut rest, usize::from(argument)))),
+            0 => {
+                let octets = take(&mut rest, usize::from(argument));
+                stage.hostile_says(octets);
+            }
             1 => {
                 let body = take(&mut rest, usize::from(argument));
                 stage.hostile_says(&message(act >> 3, body));
@@ -34,11 +37,17 @@ fuzz_target!(|data: &[u8]| {
                 let body = take(&mut rest, len);
                 stage.hostile_says(&message(2, body));
             }
-            4 => drop(stage.hostile_comes_up(argument & 1 != 0)),
+            4 => {
+                stage.hostile_comes_up(argument & 1 != 0);
+            }
             5 => stage.pass(Duration::from_millis(u64::from(argument) * 500)),
             6 if argument & 1 == 0 => stage.hostile_closes(),
-            6 => drop(stage.hostile_connects()),
-            _ if argument & 1 == 0 => drop(stage.hostile_reads(usize::from(argument) * 64)),
+            6 => {
+                stage.hostile_connects();
+            }
+            _ if argument & 1 == 0 => {
+                stage.hostile_reads(usize::from(argument) * 64);
+            }
             _ => stage.clear_hostile(),
         }
     }
