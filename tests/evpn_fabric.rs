@@ -50,6 +50,7 @@ impl Host {
                 max_routes: None,
                 context,
                 extended_message: false,
+                long_lived: false,
             };
             rib.add_peer(PeerId(other as u16), peer);
             rib.join_export(PeerId(other as u16));

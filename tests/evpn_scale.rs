@@ -51,6 +51,7 @@ fn load(count: u32) -> (usize, usize) {
         max_routes: None,
         context: CONTEXT,
         extended_message: false,
+        long_lived: false,
     };
     rib.add_peer(PeerId(1), peer);
     let vtep = Some(IpAddr::from([10, 0, 0, 1]));

@@ -83,7 +83,8 @@ impl Daemon {
             daemon.kernel(KernelEvent::Rows { token, vni: self::vni(), rows: Ok(rows) });
         }
         let mac = LocalMac { vni: self::vni(), mac: MAC, port: 3, port_name: "tap3".to_owned(), is_static: false };
-        there.kernel(KernelEvent::LocalMac(mac));
+        here.kernel(KernelEvent::LocalMacs { vni: self::vni(), macs: Vec::new() });
+        there.kernel(KernelEvent::LocalMacs { vni: self::vni(), macs: vec![mac] });
         exchange(&mut here, ours, &mut there, theirs);
         (here, there, [ours, theirs])
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use evpnd::base::{MacAddr, Time};
-use evpnd::rib::{PeerId, PeerKind, Rib};
+use evpnd::rib::{PeerId, PeerKind, Rib, Stale};
 use evpnd::wire::attribute::Attributes;
 use evpnd::wire::esi::Esi;
 use evpnd::wire::evpn::{EvpnRoute, Imet, MacIp};
@@ -112,7 +112,7 @@ fn a_million() {
     let again = load(&mut lab.rib, 1, &updates);
     println!("the same again: {:.3} µs each, {again} changes", begin.elapsed().as_secs_f64() * 1e6 / changes);
     let begin = Instant::now();
-    lab.rib.peer_down(PeerId(1), false);
+    lab.rib.peer_down(PeerId(1), Stale::Drop);
     let (mut gone, mut longest) = (0, 0.0_f64);
     loop {
         let slice = Instant::now();

@@ -380,3 +380,116 @@ fn a_second_restart_drops_what_the_first_one_kept() {
     lab.settle();
     assert_eq!((lab.best(&mac_ip(1)), lab.best(&mac_ip(2))), (None, Some(1)));
 }
+
+#[test]
+fn a_second_restart_with_the_n_bit_keeps_what_the_first_one_kept() {
+    let mut lab = Lab::with(&[NonClient]);
+    lab.announce(1, &attributes(1), &[mac_ip(1), mac_ip(2)]);
+    lab.settle();
+    for _ in 0..3 {
+        lab.down_again(1);
+        lab.settle();
+        lab.up(1, peer(NonClient, 1));
+        lab.announce(1, &attributes(1), &[mac_ip(2)]);
+        lab.settle();
+    }
+    assert_eq!((lab.best(&mac_ip(1)), lab.best(&mac_ip(2))), (Some(1), Some(1)));
+    assert_eq!((lab.rib.peer_routes(PeerId(1)), lab.rib.stale_routes(PeerId(1))), (2, 1));
+    assert_eq!(lab.rib.sweep_stale(PeerId(1)), 1);
+    lab.settle();
+    assert_eq!((lab.best(&mac_ip(1)), lab.best(&mac_ip(2))), (None, Some(1)));
+    assert_eq!(lab.rib.stats().stale_swept, 1);
+}
+
+/// A peer that falls hundreds of times without confirming: the numbers of its sessions come round, and no dead path lives.
+#[test]
+fn sessions_without_end_do_not_bring_a_dead_path_back() {
+    let mut lab = Lab::with(&[NonClient]);
+    lab.announce(1, &attributes(1), &[mac_ip(1)]);
+    lab.settle();
+    for _ in 0..600 {
+        lab.down_again(1);
+        lab.up(1, peer(NonClient, 1));
+    }
+    lab.settle();
+    assert_eq!(lab.best(&mac_ip(1)), None, "given up after a hundred");
+    assert_eq!(lab.rib.peer_routes(PeerId(1)), 0);
+}
+
+const LLGR_STALE: u32 = 0xffff_0006;
+const NO_LLGR: u32 = 0xffff_0007;
+const NO_EXPORT: u32 = 0xffff_ff01;
+
+/// RFC 9494 §4.2, §4.3, §4.6: after the restart time.
+#[test]
+fn a_long_lived_stale_path_is_marked_and_told_to_those_who_know_what_that_is() {
+    let mut lab = Lab::new(config());
+    lab.up(1, peer(Client, 1));
+    lab.up(2, RibPeer { long_lived: true, ..peer(Client, 2) });
+    lab.up(3, peer(Client, 3));
+    lab.up(4, peer(External, 4));
+    lab.up(5, RibPeer { long_lived: true, ..peer(External, 5) });
+    let reluctant = Attributes { communities: vec![NO_LLGR], ..attributes(1) };
+    lab.announce(1, &attributes(1), &[mac_ip(1)]);
+    lab.announce(1, &reluctant, &[mac_ip(2)]);
+    lab.settle();
+    lab.down(1, true);
+    lab.settle();
+    assert_eq!(lab.heard[&4].routes.len(), 2, "in the restart time nobody hears of it");
+    lab.rib.begin_long_lived(PeerId(1));
+    lab.settle();
+    let heard = |lab: &Lab, n: u16| lab.heard[&n].routes.get(&RouteKey::of(&mac_ip(1))).map(|(attributes, _)| attributes.clone());
+    assert_eq!(heard(&lab, 2).unwrap().communities, [LLGR_STALE]);
+    assert_eq!(heard(&lab, 2).unwrap().local_pref, Some(100));
+    assert_eq!(heard(&lab, 5).unwrap().communities, [LLGR_STALE]);
+    let marked = heard(&lab, 3).unwrap();
+    assert_eq!((marked.communities, marked.local_pref), (vec![LLGR_STALE, NO_EXPORT], Some(0)), "RFC 9494 §4.6");
+    assert_eq!(heard(&lab, 4), None, "an external peer without the capability");
+    assert_eq!(lab.best(&mac_ip(2)), None, "NO_LLGR");
+    assert_eq!((lab.rib.stats().long_lived_stale, lab.rib.stats().no_llgr), (1, 1));
+    assert_eq!(lab.rib.stale_routes(PeerId(1)), 1);
+    // It is back: announced again, the mark goes everywhere.
+    lab.up(1, peer(Client, 1));
+    lab.announce(1, &attributes(1), &[mac_ip(1)]);
+    lab.rib.sweep_stale(PeerId(1));
+    lab.settle();
+    for n in [2, 3, 4, 5] {
+        assert_eq!(heard(&lab, n).unwrap().communities, [] as [u32; 0], "peer {n}");
+    }
+}
+
+#[test]
+fn what_is_long_lived_stale_and_not_announced_again_goes() {
+    let mut lab = Lab::with(&[Client, Client]);
+    lab.announce(1, &attributes(1), &[mac_ip(1), mac_ip(2)]);
+    lab.settle();
+    lab.down(1, true);
+    lab.rib.begin_long_lived(PeerId(1));
+    lab.settle();
+    lab.up(1, peer(Client, 1));
+    lab.announce(1, &attributes(1), &[mac_ip(2)]);
+    lab.settle();
+    assert_eq!(lab.rib.sweep_stale(PeerId(1)), 1);
+    lab.settle();
+    assert_eq!(lab.heard[&2].keys(), [RouteKey::of(&mac_ip(2))]);
+    assert_eq!(lab.rib.memory().attribute_blocks, 1, "no block is left behind");
+}
+
+#[test]
+fn end_of_rib_waits_until_all_is_known_and_holds_back_no_route() {
+    let mut lab = Lab::new(config());
+    lab.rib.hold_end_of_rib(true);
+    lab.up(1, peer(Client, 1));
+    lab.up(2, peer(Client, 2));
+    lab.announce(1, &attributes(1), &[mac_ip(1)]);
+    lab.settle();
+    assert_eq!((lab.heard[&2].routes.len(), lab.heard[&2].end_of_rib), (1, 0));
+    assert!(!lab.rib.has_pending(PeerId(2)), "nothing that could be sent waits");
+    lab.announce(1, &attributes(1), &[mac_ip(2)]);
+    lab.rib.hold_end_of_rib(false);
+    lab.settle();
+    assert_eq!((lab.heard[&2].routes.len(), lab.heard[&2].end_of_rib), (2, 1));
+    lab.up(3, peer(Client, 3));
+    lab.settle();
+    assert_eq!(lab.heard[&3].end_of_rib, 1);
+}

@@ -46,17 +46,24 @@ fn step_1_our_own_route_wins_whatever_the_others_say() {
 }
 
 #[test]
-fn step_2_of_a_move_heard_through_two_reflectors_the_newer_wins() {
-    let older = with_mobility(Attributes { local_pref: Some(1000), ..attributes(1) }, false, 4);
-    let newer = with_mobility(attributes(2), false, 5);
-    assert_eq!(decide([NonClient; 2], [older, newer]), lost("2: lower MAC mobility sequence (4 < 5)"));
-    let sticky = with_mobility(attributes(2), true, 0);
-    let dynamic = with_mobility(attributes(1), false, 7);
-    assert_eq!(decide([NonClient; 2], [dynamic, sticky]), lost("2: the other is sticky"));
+fn step_2_what_is_stale_for_long_is_the_last_resort() {
+    let stale = Attributes { communities: vec![0xffff_0006], local_pref: Some(200), ..attributes(1) };
+    let stale = with_mobility(stale, true, 9);
+    assert_eq!(decide([NonClient; 2], [stale, attributes(1)]), lost("2: long-lived stale (LLGR_STALE)"));
 }
 
 #[test]
-fn step_2_is_for_mac_routes_only() {
+fn step_3_of_a_move_heard_through_two_reflectors_the_newer_wins() {
+    let older = with_mobility(Attributes { local_pref: Some(1000), ..attributes(1) }, false, 4);
+    let newer = with_mobility(attributes(2), false, 5);
+    assert_eq!(decide([NonClient; 2], [older, newer]), lost("3: lower MAC mobility sequence (4 < 5)"));
+    let sticky = with_mobility(attributes(2), true, 0);
+    let dynamic = with_mobility(attributes(1), false, 7);
+    assert_eq!(decide([NonClient; 2], [dynamic, sticky]), lost("3: the other is sticky"));
+}
+
+#[test]
+fn step_3_is_for_mac_routes_only() {
     let mut lab = Lab::with(&[NonClient, NonClient]);
     lab.announce(1, &attributes(1), &[imet(7)]);
     lab.announce(2, &with_mobility(attributes(1), false, 5), &[imet(7)]);
@@ -65,16 +72,17 @@ fn step_2_is_for_mac_routes_only() {
 }
 
 #[test]
-fn step_3_a_stale_path_is_the_last_choice() {
+fn step_11_a_stale_path_is_the_last_choice_among_equals() {
     let mut lab = Lab::with(&[NonClient, NonClient]);
-    lab.announce(1, &Attributes { local_pref: Some(200), ..attributes(1) }, &[mac_ip(1)]);
-    lab.announce(2, &attributes(1), &[mac_ip(1)]);
+    let same = Attributes { originator_id: Some(id(9)), ..attributes(1) };
+    lab.announce(1, &same, &[mac_ip(1)]);
+    lab.announce(2, &same, &[mac_ip(1)]);
     lab.changes();
     assert_eq!(lab.best(&mac_ip(1)), Some(1));
     lab.down(1, true);
     lab.settle();
     let dest = lab.find(&mac_ip(1)).unwrap();
-    assert_eq!(lab.rib.why_best(dest)[1].1, "3: stale: its peer restarts");
+    assert_eq!(lab.rib.why_best(dest)[1].1, "11: stale: its peer restarts");
     assert_eq!(lab.best(&mac_ip(1)), Some(2));
     lab.withdraw(2, &[mac_ip(1)]);
     lab.settle();
@@ -144,12 +152,12 @@ fn step_10_the_shorter_cluster_list() {
 }
 
 #[test]
-fn step_11_the_lower_peer_address() {
+fn step_12_the_lower_peer_address() {
     let same = Attributes { originator_id: Some(id(77)), ..attributes(1) };
     let mut lab = Lab::with(&[NonClient; 2]);
     lab.announce(2, &same, &[mac_ip(1)]);
     lab.announce(1, &same, &[mac_ip(1)]);
     let dest = lab.changes()[0];
     assert_eq!(lab.rib.why_best(dest)[0].0.peer, PeerId(1));
-    assert_eq!(lab.rib.why_best(dest)[1].1, "11: higher peer address (10.0.0.2 > 10.0.0.1)");
+    assert_eq!(lab.rib.why_best(dest)[1].1, "12: higher peer address (10.0.0.2 > 10.0.0.1)");
 }

@@ -62,7 +62,6 @@ impl Model {
                     i64::from(!local),
                     i64::from(!sticky),
                     -i64::from(sequence),
-                    i64::from(path.stale),
                     -i64::from(a.local_pref.unwrap_or(100)),
                     a.as_path.decision_len() as i64,
                     a.origin as i64,
@@ -81,7 +80,13 @@ impl Model {
             let rest = |peer: &u16| {
                 let id = if *peer == LOCAL { our_id() } else { self.peers[peer].identifier };
                 let a = &paths[peer].attributes;
-                (self.kind(*peer) != PeerKind::External, a.originator_id.unwrap_or(id), a.cluster_list.len(), *peer)
+                (
+                    self.kind(*peer) != PeerKind::External,
+                    a.originator_id.unwrap_or(id),
+                    a.cluster_list.len(),
+                    paths[peer].stale,
+                    *peer,
+                )
             };
             rest(a).cmp(&rest(b)).then(Ordering::Equal)
         })?;

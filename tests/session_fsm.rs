@@ -20,6 +20,7 @@ const OUTGOING: &str = "
                   | Idle              | Connect                | Active            | OpenSent                     | OpenConfirm                   | Established
 Start             | Connect: connect  | .                      | .                 | .                            | .                             | .
 Stop              | .                 | Idle: cancel           | Idle              | Idle: N6/2 close             | Idle: N6/2 close              | Idle: N6/2 close down
+Restart           | .                 | Idle: cancel           | Idle              | Idle: N6/2 close             | Idle: N6/2 close              | Idle: N6/2 close down
 RetryTimer        | .                 | Active: cancel refused | Connect: connect  | .                            | .                             | .
 HoldTimer         | .                 | .                      | .                 | Active: N4/0 close refused   | Active: N4/0 close refused    | Active: N4/0 close down
 KeepaliveTimer    | .                 | .                      | .                 | .                            | OpenConfirm: KEEPALIVE        | Established: KEEPALIVE
@@ -64,6 +65,7 @@ fn config(passive: bool) -> SessionConfig {
         connect_retry_secs: 5,
         host_name: None,
         graceful_restart: None,
+        long_lived_stale_secs: 0,
     }
 }
 
@@ -116,6 +118,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
     let name = |input: &Input| match input {
         Input::Start => "Start",
         Input::Stop { .. } => "Stop",
+        Input::Restart { .. } => "Restart",
         Input::RetryTimer => "RetryTimer",
         Input::HoldTimer => "HoldTimer",
         Input::KeepaliveTimer => "KeepaliveTimer",
@@ -145,6 +148,7 @@ fn inputs() -> Vec<(&'static str, Input)> {
     vec![
         Input::Start,
         Input::Stop { subcode: 2, text: "upgrade".to_owned() },
+        Input::Restart { text: "upgrade".to_owned() },
         Input::RetryTimer,
         Input::HoldTimer,
         Input::KeepaliveTimer,

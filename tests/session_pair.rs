@@ -68,6 +68,7 @@ fn config(n: u8) -> SessionConfig {
         connect_retry_secs: 5,
         host_name: Some(format!("hv{n}")),
         graceful_restart: None,
+        long_lived_stale_secs: 0,
     }
 }
 

@@ -62,6 +62,7 @@ fn config() -> SessionConfig {
         connect_retry_secs: 5,
         host_name: Some("hv1".to_owned()),
         graceful_restart: None,
+        long_lived_stale_secs: 0,
     }
 }
 

@@ -93,6 +93,7 @@ fn live(acts: &[Act], passive: bool, graceful: bool, seed: u64) -> Vec<String> {
         connect_retry_secs: 5,
         host_name: None,
         graceful_restart: graceful.then_some(restart),
+        long_lived_stale_secs: 0,
     };
     let mut session = Session::new(config, seed, Time::ZERO);
     let (mut now, mut log, mut wanted, mut up) = (Time::ZERO, Vec::new(), false, false);

@@ -46,6 +46,7 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> (bool, Vec<&'static str>) {
         ttl_security,
         multihop,
         route_reflector_client,
+        graceful_restart,
         max_routes,
         description,
         enabled,
@@ -61,6 +62,7 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> (bool, Vec<&'static str>) {
         ("ttl-security", *ttl_security != new.ttl_security, true),
         ("multihop", *multihop != new.multihop, true),
         ("route-reflector-client", *route_reflector_client != new.route_reflector_client, true),
+        ("graceful-restart", *graceful_restart != new.graceful_restart, true),
         ("max-routes", *max_routes != new.max_routes, false),
         ("description", *description != new.description, false),
         ("enabled", *enabled != new.enabled, true),
@@ -126,6 +128,11 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
     restart("the control socket's group", group(&old.control.group), group(&new.control.group));
     if old.vxlan.port != new.vxlan.port {
         found.applied.push(format!("devices that are made from now on use UDP port {}", new.vxlan.port));
+    }
+    if old.graceful_restart != new.graceful_restart {
+        found
+            .applied
+            .push("[graceful-restart] changed: what neighbors are told of it they hear when their sessions open next".to_owned());
     }
     if old.limits != new.limits {
         found.applied.push("[limits] changed".to_owned());

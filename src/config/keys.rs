@@ -56,6 +56,7 @@ pub const NEIGHBOR: SectionKeys = SectionKeys {
         "ttl-security",
         "multihop",
         "route-reflector-client",
+        "graceful-restart",
         "max-routes",
         "description",
         "enabled",
@@ -82,6 +83,15 @@ pub const VNI: SectionKeys = SectionKeys {
     later: &["group"],
 };
 
+/// `[graceful-restart]`.
+pub const GRACEFUL_RESTART: SectionKeys = SectionKeys {
+    name: "graceful-restart",
+    repeated: false,
+    keys: &["enabled", "restart-time", "stale-time", "long-lived-stale-time", "loss-hold-time"],
+    fixed: &[],
+    later: &[],
+};
+
 /// `[limits]`.
 pub const LIMITS: SectionKeys = SectionKeys {
     name: "limits",
@@ -100,10 +110,10 @@ pub const LIMITS: SectionKeys = SectionKeys {
 };
 
 /// Every section, in the order people write them.
-pub const SECTIONS: &[SectionKeys] = &[ROUTER, VXLAN, CONTROL, NEIGHBOR, VNI_DEFAULTS, VNI, LIMITS];
+pub const SECTIONS: &[SectionKeys] = &[ROUTER, VXLAN, CONTROL, NEIGHBOR, VNI_DEFAULTS, VNI, GRACEFUL_RESTART, LIMITS];
 
 /// Sections whose names are taken for later versions.
-pub const LATER_SECTIONS: &[&str] = &["metrics", "duplicate-detection", "graceful-restart"];
+pub const LATER_SECTIONS: &[&str] = &["metrics", "duplicate-detection"];
 
 impl SectionKeys {
     /// The section as its header is written.

@@ -6,13 +6,14 @@
 //! | `model` | what a configuration says, once it is checked |
 //! | `keys` | every section and key, as a list |
 //! | `parse` | the walk over the sections |
-//! | `router`, `neighbor`, `vni`, `names` | what the sections mean, their defaults and limits |
+//! | `router`, `neighbor`, `vni`, `graceful`, `names` | what the sections mean, their defaults and limits |
 //! | `reader` | typed access to TOML with mistakes noted |
 //! | `report` | mistakes for people: line, column, caret, remedy |
 //! | `secret` | passwords: a type that shows nothing, and what reports leave out |
 //! | `difference` | what a reload has to do |
 
 mod difference;
+mod graceful;
 pub mod keys;
 mod model;
 mod names;
@@ -27,6 +28,7 @@ mod tests;
 mod vni;
 
 pub use difference::difference;
+pub use graceful::GracefulRestart;
 pub use model::{
     Config, Control, Difference, ExportTarget, ImportTarget, Limits, Neighbor, NeighborAddress, NeighborChange, Password, Router,
     VniChange, VniConfig, VniDefaults, Vxlan,

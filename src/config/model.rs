@@ -12,6 +12,7 @@ use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
 use crate::wire::ext_community::RouteTarget;
 use crate::wire::rd::Rd;
 
+use super::graceful::GracefulRestart;
 use super::secret::Secret;
 
 /// A whole configuration.
@@ -29,6 +30,8 @@ pub struct Config {
     pub vnis: BTreeMap<Vni, VniConfig>,
     /// `[vni-defaults]`: what a VNI that is added at run time gets.
     pub vni_defaults: VniDefaults,
+    /// `[graceful-restart]`.
+    pub graceful_restart: GracefulRestart,
     /// `[limits]`.
     pub limits: Limits,
 }
@@ -108,6 +111,8 @@ pub struct Neighbor {
     pub multihop: Option<u8>,
     /// It is a client of ours (RFC 4456).
     pub route_reflector_client: bool,
+    /// Graceful restart is offered to it, where `[graceful-restart]` has it on.
+    pub graceful_restart: bool,
     /// The most routes it may announce, before its session is closed; `[limits] routes-per-neighbor` where none is given.
     pub max_routes: Option<u32>,
     /// For people.

@@ -99,6 +99,7 @@ pub(super) fn read(
         ttl_security,
         multihop,
         route_reflector_client: client.is_some_and(Spanned::into_inner),
+        graceful_restart: section.boolean("graceful-restart", mistakes).is_none_or(Spanned::into_inner),
         max_routes: section.integer("max-routes", 1..=u32::MAX, "a number of routes", mistakes).map(Spanned::into_inner),
         description: description(section, mistakes),
         enabled: section.boolean("enabled", mistakes).is_none_or(Spanned::into_inner),

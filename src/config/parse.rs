@@ -5,7 +5,10 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{CONTROL, LATER_SECTIONS, LIMITS, NEIGHBOR, ROUTER, SECTIONS, SectionKeys, VNI, VNI_DEFAULTS, VXLAN, nearest};
+use super::graceful;
+use super::keys::{
+    CONTROL, GRACEFUL_RESTART, LATER_SECTIONS, LIMITS, NEIGHBOR, ROUTER, SECTIONS, SectionKeys, VNI, VNI_DEFAULTS, VXLAN, nearest,
+};
 use super::model::Config;
 use super::neighbor;
 use super::reader::{Section, type_name};
@@ -52,6 +55,7 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
     };
     let vxlan = router::vxlan(one(root, &VXLAN, mistakes).as_ref(), mistakes);
     let control = router::control(one(root, &CONTROL, mistakes).as_ref(), mistakes);
+    let graceful_restart = graceful::read(one(root, &GRACEFUL_RESTART, mistakes).as_ref(), mistakes);
     let limits = router::limits(one(root, &LIMITS, mistakes).as_ref(), mistakes);
 
     let vtep = router.vtep.as_ref().map(|vtep| *vtep.get_ref());
@@ -76,7 +80,7 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
         );
     }
     let router = router.finish(&neighbors, &places, mistakes)?;
-    Some(Config { router, vxlan, control, neighbors, vnis: vnis.into_inner(), vni_defaults, limits })
+    Some(Config { router, vxlan, control, neighbors, vnis: vnis.into_inner(), vni_defaults, graceful_restart, limits })
 }
 
 fn unknown_section(key: &Spanned<std::borrow::Cow<'_, str>>, value: Range<usize>, mistakes: &mut Mistakes) {

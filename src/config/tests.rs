@@ -50,6 +50,7 @@ enabled = false
 [[neighbor]]
 listen-range = "10.0.0.0/24"
 route-reflector-client = true
+graceful-restart = false
 password-file = "/etc/evpnd/key"
 
 [[neighbor]]
@@ -75,6 +76,13 @@ learning = false
 [[vni]]
 ids = "100-102, 300"
 neighbor-suppression = true
+
+[graceful-restart]
+enabled = true
+restart-time = 4095
+stale-time = 600
+long-lived-stale-time = 16777215
+loss-hold-time = 0
 
 [limits]
 dynamic-neighbors = 10

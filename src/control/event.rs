@@ -90,8 +90,10 @@ pub enum Event {
         reason: String,
         /// How long it was up, in seconds.
         up_secs: u64,
-        /// How many of its routes go.
+        /// How many routes were here from it.
         routes: u64,
+        /// For how many seconds they are kept; `None`: they go.
+        kept_secs: Option<u64>,
     },
     /// A session did not come up: a wrong AS, no EVPN, refused by the other side.
     SessionRefused {
@@ -113,6 +115,33 @@ pub enum Event {
         neighbor: IpAddr,
         /// Paths held from it.
         routes: u64,
+    },
+    /// A neighbor whose routes were kept over the loss of its session is back and sent everything it has (End-of-RIB).
+    RoutesConfirmed {
+        /// The neighbor.
+        neighbor: IpAddr,
+        /// Paths held from it now.
+        routes: u64,
+        /// Kept ones that it did not announce again: they go.
+        swept: u64,
+    },
+    /// Routes that were kept over the loss of a session go.
+    RoutesSwept {
+        /// The neighbor.
+        neighbor: IpAddr,
+        /// How many.
+        routes: u64,
+        /// Why.
+        why: String,
+    },
+    /// The restart time of a neighbor is over, and its routes stay as the last resort (RFC 9494).
+    RoutesLongLived {
+        /// The neighbor.
+        neighbor: IpAddr,
+        /// How many.
+        routes: u64,
+        /// For how many seconds.
+        secs: u64,
     },
     /// An UPDATE had mistakes (RFC 7606). For each neighbor at most one in a while is told; all are counted.
     UpdateMistake {
@@ -301,6 +330,8 @@ impl Event {
             Self::SessionDown { .. }
             | Self::SessionRefused { .. }
             | Self::ConnectionRefused { .. }
+            | Self::RoutesSwept { .. }
+            | Self::RoutesLongLived { .. }
             | Self::UpdateMistake { .. }
             | Self::LimitNear { .. }
             | Self::NeighborRests { .. }
@@ -312,6 +343,7 @@ impl Event {
             | Self::Stopping { .. }
             | Self::SessionUp { .. }
             | Self::EndOfRib { .. }
+            | Self::RoutesConfirmed { .. }
             | Self::VniGone { .. }
             | Self::MacMoved { .. }
             | Self::VtepAppeared { .. }
@@ -366,13 +398,27 @@ impl fmt::Display for Event {
                     secs => write!(f, ", hold time {secs} s"),
                 }
             }
-            Self::SessionDown { neighbor, reason, up_secs, routes } => {
-                write!(f, "neighbor {neighbor} down after {up_secs} s, {}: {reason}", many(*routes, "route goes", "routes go"))
+            Self::SessionDown { neighbor, reason, up_secs, routes, kept_secs } => {
+                write!(f, "neighbor {neighbor} down after {up_secs} s, ")?;
+                match kept_secs {
+                    Some(secs) => write!(f, "{} kept for {secs} s: {reason}", many(*routes, "route is", "routes are")),
+                    None => write!(f, "{}: {reason}", many(*routes, "route goes", "routes go")),
+                }
             }
             Self::SessionRefused { neighbor, reason } => write!(f, "neighbor {neighbor} does not come up: {reason}"),
             Self::ConnectionRefused { address, reason } => write!(f, "connection from {address} refused: {reason}"),
             Self::EndOfRib { neighbor, routes } => {
                 write!(f, "neighbor {neighbor} has sent all it has: {}", many(*routes, "route", "routes"))
+            }
+            Self::RoutesConfirmed { neighbor, routes, swept } => {
+                write!(f, "neighbor {neighbor} is back and confirmed its routes: {routes} now, {swept} swept")
+            }
+            Self::RoutesSwept { neighbor, routes, why } => {
+                write!(f, "neighbor {neighbor}: swept {}: {why}", many(*routes, "kept route", "kept routes"))
+            }
+            Self::RoutesLongLived { neighbor, routes, secs } => {
+                let what = many(*routes, "route stays", "routes stay");
+                write!(f, "neighbor {neighbor} did not come back in time: {what} for {secs} s as the last resort (LLGR_STALE)")
             }
             Self::UpdateMistake { neighbor, what, routes, message } => {
                 write!(f, "neighbor {neighbor} sent a wrong UPDATE: {what}; with ")?;

@@ -264,6 +264,7 @@ fn neighbor_in_detail(neighbor: &NeighborView) -> String {
         "routes",
         format!("{} received{most}, {} advertised{complete}{waiting}", neighbor.routes_received, neighbor.routes_advertised),
     );
+    line("graceful restart", neighbor.graceful_restart.clone());
     line("received", messages(&neighbor.messages_in));
     line("sent", messages(&neighbor.messages_out));
     if neighbor.update_mistakes > 0 {

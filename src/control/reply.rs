@@ -202,6 +202,12 @@ pub struct NeighborView {
     pub pending: bool,
     /// Whether its End-of-RIB came since the session is up.
     pub end_of_rib: bool,
+    /// What was agreed of graceful restart, and what is kept over the loss of its session, in words.
+    pub graceful_restart: String,
+    /// Paths kept over the loss of its session that it did not confirm yet.
+    pub stale_routes: u64,
+    /// Seconds until they go at the latest; `None`: nothing is kept.
+    pub stale_secs: Option<u64>,
     /// Received messages.
     pub messages_in: MessageCounts,
     /// Sent messages.

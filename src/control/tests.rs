@@ -46,6 +46,9 @@ fn neighbor_view() -> NeighborView {
         routes_advertised: 12,
         pending: false,
         end_of_rib: true,
+        graceful_restart: "agreed, also over a NOTIFICATION, it asks for 120 s".to_owned(),
+        stale_routes: 0,
+        stale_secs: None,
         messages_in: MessageCounts { open: 1, update: 900, keepalive: 40, ..MessageCounts::default() },
         messages_out: MessageCounts::default(),
         established_count: 1,
@@ -251,12 +254,13 @@ fn an_event_is_flat_and_says_itself_in_words() {
             reason: "the peer shut the session down: \"maintenance\"".to_owned(),
             up_secs: 90,
             routes: 1,
+            kept_secs: None,
         },
     );
     assert_eq!(
         serde_json::to_value(Reply::Event(line.clone())).unwrap(),
         json!({"reply": "event", "unix_millis": 1500, "level": "warn", "event": "session_down", "neighbor": "10.0.0.254", "up_secs": 90,
-            "routes": 1, "reason": "the peer shut the session down: \"maintenance\"",
+            "routes": 1, "kept_secs": null, "reason": "the peer shut the session down: \"maintenance\"",
             "message": "neighbor 10.0.0.254 down after 90 s, 1 route goes: the peer shut the session down: \"maintenance\""})
     );
     assert_eq!(

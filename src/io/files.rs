@@ -30,11 +30,21 @@ pub fn read_with_keys(path: &Path, before: &Keys) -> anyhow::Result<(Config, Key
 
 const STATE_FILE: &str = "state.json";
 
-/// The kept state, empty where there is none. A broken file is set aside, not trusted. Makes the directory: later nothing
-/// outside of it may be made.
+/// The kept state, empty where there is none, and whether it is of this boot. Makes the directory: later nothing outside of
+/// it may be made.
 pub fn load_state(directory: &Path) -> KeptState {
     // Where it fails the first save will say so.
     let _ = std::fs::create_dir_all(directory);
+    let mut state = read_state(directory);
+    // Without the name of the boot nothing is known to have survived.
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    state.is_restart = !boot.is_empty() && state.boot == boot;
+    state.boot = boot;
+    state
+}
+
+/// A broken file is set aside, not trusted.
+fn read_state(directory: &Path) -> KeptState {
     let path = directory.join(STATE_FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

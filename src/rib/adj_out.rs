@@ -37,6 +37,7 @@ pub(super) struct GroupKey {
     pub(super) kind: PeerKind,
     pub(super) context: UpdateContext,
     pub(super) extended_message: bool,
+    pub(super) long_lived: bool,
 }
 
 #[derive(Debug)]
@@ -87,7 +88,8 @@ struct Cursor {
     at: u64,
     /// Everything up to this version was sent, in any walk of the session.
     heard: u64,
-    /// End-of-RIB is due at this version (RFC 4724 §2); `u64::MAX` while the table is still being entered into the log.
+    /// End-of-RIB is due at this version (RFC 4724 §2); `u64::MAX` while the table is still being entered into the log, or
+    /// while there is none for anybody.
     end_of_rib: Option<u64>,
     /// EoRR is due at this version (RFC 7313 §4).
     end_of_refresh: Option<u64>,
@@ -120,6 +122,8 @@ pub(super) struct AdjOut {
     active: Kinds,
     /// The walk that enters what a newly active kind may hear.
     exposing: Walk,
+    /// No End-of-RIB goes out yet.
+    end_of_rib_held: bool,
     /// Versions of entries that nobody may hear any more, in their order, with the destination.
     quiet: VecDeque<(u64, u32)>,
     /// The length of `quiet` at which it is swept for entries that no peer waits for.
@@ -137,10 +141,27 @@ impl AdjOut {
             cursors: BTreeMap::new(),
             active: 0,
             exposing: Walk::default(),
+            end_of_rib_held: false,
             quiet: VecDeque::new(),
             quiet_limit,
             cached_octets: 0,
             cached_chunks: 0,
+        }
+    }
+
+    /// The bit of a peer's kind.
+    fn bit_of(&self, cursor: &Cursor) -> Kinds {
+        let key = &self.groups[cursor.group].key;
+        export::bit(key.kind, key.long_lived)
+    }
+
+    /// Peers that wait for nothing but the end of the table get their End-of-RIB behind what there is now.
+    fn set_end_of_rib(&mut self) {
+        if self.exposing.is_over() && !self.end_of_rib_held {
+            let version = self.log.version();
+            for cursor in self.cursors.values_mut().filter(|cursor| cursor.end_of_rib == Some(u64::MAX)) {
+                cursor.end_of_rib = Some(version);
+            }
         }
     }
 
@@ -372,7 +393,7 @@ impl Rib {
     /// Who may hear a path, by the rules of `export`.
     fn audience(&self, path: &Path) -> Kinds {
         let source = self.peers.slot(path.peer).peer.kind;
-        self.attrs.block(path.attr).map_or(0, |block| export::may_hear(source, block.audience))
+        self.attrs.block(path.attr).map_or(0, |block| export::may_hear(source, block.audience, block.rank.long_lived_stale))
     }
 
     /// The best path of a destination is `best` now, and its source was `source` before.
@@ -394,17 +415,30 @@ impl Rib {
         self.leave_export(peer);
         let of = self.peers.slot(peer.0).peer;
         let out = &mut self.adj_out;
-        let group = out.group(GroupKey { kind: of.kind, context: of.context, extended_message: of.extended_message });
-        let bit = export::bit(of.kind);
+        let group = out.group(GroupKey {
+            kind: of.kind,
+            context: of.context,
+            extended_message: of.extended_message,
+            long_lived: of.long_lived,
+        });
+        let bit = export::bit(of.kind, of.long_lived);
         if out.active & bit == 0 {
             out.active |= bit;
             out.exposing.restart(self.table.dests.len());
         }
-        let end_of_rib = Some(if out.exposing.is_over() { out.log.version() } else { u64::MAX });
+        let complete = out.exposing.is_over() && !out.end_of_rib_held;
+        let end_of_rib = Some(if complete { out.log.version() } else { u64::MAX });
         out.wait(group, 0, u64::MAX, true);
         let cursor =
             Cursor { group, at: 0, heard: 0, end_of_rib, end_of_refresh: None, begin_of_refresh: false, refresh_later: None };
         out.cursors.insert(peer.0, cursor);
+    }
+
+    /// While `held`, no peer is told End-of-RIB: not all that will be announced is known yet (RFC 4724 §4.1). Those that
+    /// joined meanwhile get it afterwards.
+    pub fn hold_end_of_rib(&mut self, held: bool) {
+        self.adj_out.end_of_rib_held = held;
+        self.adj_out.set_end_of_rib();
     }
 
     /// The peer hears nothing more.
@@ -451,7 +485,7 @@ impl Rib {
         let Some(entry) = self.table.dest(dest.0).filter(|entry| entry.node != NONE) else { return false };
         let node = &self.adj_out.nodes[entry.node];
         let source = told(&self.table, &self.changes, dest.0).map(|path| path.peer);
-        let may = node.can & export::bit(self.adj_out.groups[cursor.group].key.kind) != 0;
+        let may = node.can & self.adj_out.bit_of(cursor) != 0;
         may && node.version <= cursor.heard && source.is_some_and(|source| source != peer.0)
     }
 
@@ -470,7 +504,7 @@ impl Rib {
                 let told = (0..self.table.dests.len()).filter(|&dest| self.is_advertised(DestId(dest), id)).count();
                 return (id, told as u64);
             }
-            let kind = export::bit(self.adj_out.groups[cursor.group].key.kind);
+            let kind = self.adj_out.bit_of(cursor);
             let heard = by_source.iter().filter(|((source, can), _)| *source != peer && can & kind != 0);
             (id, heard.map(|(_, count)| count).sum())
         };
@@ -527,13 +561,7 @@ impl Rib {
             let can = self.audience(&path);
             self.adj_out.change(&mut self.table, id, can, false);
         }
-        let out = &mut self.adj_out;
-        if out.exposing.is_over() {
-            let version = out.log.version();
-            for cursor in out.cursors.values_mut().filter(|cursor| cursor.end_of_rib == Some(u64::MAX)) {
-                cursor.end_of_rib = Some(version);
-            }
-        }
-        !out.exposing.is_over()
+        self.adj_out.set_end_of_rib();
+        !self.adj_out.exposing.is_over()
     }
 }

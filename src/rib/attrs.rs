@@ -39,17 +39,24 @@ pub(super) struct Rank {
     pub(super) neighbor_as: Option<Asn>,
     pub(super) originator: Option<u32>,
     pub(super) cluster_len: u32,
+    /// LLGR_STALE is there (RFC 9494 §4.3).
+    pub(super) long_lived_stale: bool,
 }
 
 /// LOCAL_PREF where a path has none: of our own, of an external peer, or of an internal one that left it out.
 pub(super) const DEFAULT_LOCAL_PREF: u32 = 100;
 
 /// RFC 1997: not to external peers.
-const NO_EXPORT: u32 = 0xffff_ff01;
+pub(super) const NO_EXPORT: u32 = 0xffff_ff01;
 /// RFC 1997: to nobody.
 const NO_ADVERTISE: u32 = 0xffff_ff02;
 /// RFC 1997: not to external peers; without confederations the same as NO_EXPORT.
 const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+
+/// RFC 9494 §4.1: the route is stale for long.
+pub(super) const LLGR_STALE: u32 = 0xffff_0006;
+/// RFC 9494 §4.1: the route does not outlive its restart time.
+const NO_LLGR: u32 = 0xffff_0007;
 
 /// Whom communities allow to hear a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +194,22 @@ impl AttrTable {
         }
     }
 
+    /// The block as it becomes when its path is stale for long, with one more user; `None` where it says NO_LLGR.
+    pub(super) fn acquire_long_lived(&mut self, id: u32) -> Option<u32> {
+        let block = self.block(id)?;
+        if block.attributes.communities.contains(&NO_LLGR) {
+            return None;
+        }
+        let mut attributes = block.attributes.clone();
+        attributes.communities.push(LLGR_STALE);
+        Some(self.acquire_local(&attributes))
+    }
+
+    /// Whether the block says LLGR_STALE.
+    pub(super) fn is_long_lived_stale(&self, id: u32) -> bool {
+        self.block(id).is_some_and(|block| block.rank.long_lived_stale)
+    }
+
     /// The block whose octets are in `scratch`, with one more user.
     fn known(&mut self) -> Option<u32> {
         let scratch = self.scratch.as_slice();
@@ -314,6 +337,7 @@ fn rank(attributes: &Attributes) -> Rank {
         neighbor_as: attributes.as_path.neighbor_as(),
         originator: attributes.originator_id.map(number),
         cluster_len: attributes.cluster_list.len() as u32,
+        long_lived_stale: attributes.communities.contains(&LLGR_STALE),
     }
 }
 

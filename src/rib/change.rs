@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::attrs::AttrTable;
 use super::decision::{self, Candidate};
-use super::peers::{Liveness, PeerId, Peers};
+use super::peers::{Liveness, PeerId, Peers, Stale};
 use super::slab::NONE;
 use super::table::{DestId, Path, Table};
 use super::{Rib, RibStats};
@@ -203,16 +203,26 @@ impl Rib {
         }
     }
 
-    /// The visit of the walk after sessions ended: dead paths go, paths kept as stale get their mark.
+    /// The visit of the walk after sessions ended: dead paths go, paths kept as stale get their mark, and where their peer is
+    /// away for long the community that says so.
     fn visit_ended(&mut self, id: u32) {
-        let (mut dead, mut unmarked) = (false, SmallVec::<[u16; 4]>::new());
+        let (mut dead, mut unmarked, mut long) = (false, SmallVec::<[u16; 4]>::new(), SmallVec::<[u16; 4]>::new());
         for path in self.table.paths(id) {
             match self.peers.liveness(path) {
                 Liveness::Live => {}
                 Liveness::Dead => dead = true,
-                Liveness::Stale if path.is_stale() => {}
-                Liveness::Stale => unmarked.push(path.peer),
+                Liveness::Stale => {
+                    if !path.is_stale() {
+                        unmarked.push(path.peer);
+                    }
+                    if self.peers.slot(path.peer).stale_long && !self.attrs.is_long_lived_stale(path.attr) {
+                        long.push(path.peer);
+                    }
+                }
             }
+        }
+        for peer in long {
+            self.make_long_lived(id, peer);
         }
         if dead || (!unmarked.is_empty() && self.table.has_rivals(id)) {
             self.touch(id);
@@ -227,10 +237,31 @@ impl Rib {
         }
     }
 
+    /// RFC 9494 §4.2: a stale path gets LLGR_STALE, and goes where its attributes say NO_LLGR.
+    fn make_long_lived(&mut self, id: u32, peer: u16) {
+        let Some(attr) = self.table.path_of(id, peer).map(|path| path.attr) else { return };
+        self.touch(id);
+        match self.attrs.acquire_long_lived(attr) {
+            Some(stale) => {
+                if let Some(path) = self.table.path_mut(id, peer) {
+                    path.attr = stale;
+                    self.attrs.release(attr);
+                    self.stats.long_lived_stale += 1;
+                }
+            }
+            None => {
+                if let Some(path) = self.table.remove_path(id, peer) {
+                    self.drop_path(&path);
+                    self.stats.no_llgr += 1;
+                }
+            }
+        }
+    }
+
     /// A peer left Established: it hears nothing more at once, and its paths go as [`work`](Self::work) is called.
-    /// With `keep_stale` they stay, marked and less preferred, until [`sweep_stale`](Self::sweep_stale) or until the peer
-    /// announces them again (RFC 4724 §4.2); those kept from an earlier restart go.
-    pub fn peer_down(&mut self, peer: PeerId, keep_stale: bool) {
+    /// Those that [`Stale`] keeps stay, marked and less preferred, until [`sweep_stale`](Self::sweep_stale) or until the peer
+    /// announces them again (RFC 4724 §4.2).
+    pub fn peer_down(&mut self, peer: PeerId, stale: Stale) {
         self.leave_export(peer);
         if !self.peers.is_up(peer) {
             return;
@@ -238,8 +269,15 @@ impl Rib {
         let slot = self.peers.slot_mut(peer.0);
         let had_paths = slot.routes > 0 || slot.stale_routes > 0;
         slot.up = false;
-        slot.stale = keep_stale.then_some(slot.session);
-        slot.stale_routes = if keep_stale { slot.routes } else { 0 };
+        // The numbers of sessions come round: only the last hundred of them can be told apart from dead ones.
+        let older = slot.stale_from.filter(|from| stale == Stale::KeepAll && slot.session.wrapping_sub(*from) < 100);
+        (slot.stale_from, slot.stale_routes) = match stale {
+            Stale::Drop => (None, 0),
+            Stale::Keep | Stale::KeepAll => {
+                (Some(older.unwrap_or(slot.session)), slot.routes + if older.is_some() { slot.stale_routes } else { 0 })
+            }
+        };
+        slot.stale_long = false;
         slot.routes = 0;
         slot.session = slot.session.wrapping_add(1);
         slot.ended = slot.ended.saturating_add(1);
@@ -253,14 +291,35 @@ impl Rib {
         }
     }
 
-    /// Paths kept for a peer that restarts, and not announced again, go as [`work`](Self::work) is called.
-    pub fn sweep_stale(&mut self, peer: PeerId) {
+    /// Paths kept for a peer that restarts, and not announced again, go as [`work`](Self::work) is called. How many.
+    pub fn sweep_stale(&mut self, peer: PeerId) -> u32 {
         let slot = self.peers.slot_mut(peer.0);
-        if peer == PeerId::LOCAL || slot.stale.take().is_none() {
+        if peer == PeerId::LOCAL || slot.stale_from.take().is_none() {
+            return 0;
+        }
+        slot.stale_long = false;
+        let swept = std::mem::take(&mut slot.stale_routes);
+        self.stats.stale_swept += u64::from(swept);
+        if swept > 0 {
+            self.ended_walk.restart(self.table.dests.len());
+        }
+        swept
+    }
+
+    /// The restart time of a peer is over and its stale paths stay as the last resort (RFC 9494 §4.2): they get their
+    /// community as [`work`](Self::work) is called.
+    pub fn begin_long_lived(&mut self, peer: PeerId) {
+        let slot = self.peers.slot_mut(peer.0);
+        if peer == PeerId::LOCAL || slot.stale_from.is_none() {
             return;
         }
-        slot.stale_routes = 0;
+        slot.stale_long = true;
         self.ended_walk.restart(self.table.dests.len());
+    }
+
+    /// How many paths are kept for a peer whose session ended.
+    pub fn stale_routes(&self, peer: PeerId) -> u32 {
+        self.peers.slot(peer.0).stale_routes
     }
 
     /// One visit; whether there are more.

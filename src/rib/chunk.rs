@@ -103,7 +103,7 @@ pub(super) fn encode(
     stop: u64,
     stats: &mut RibStats,
 ) -> Chunk {
-    let bit = export::bit(group.kind);
+    let bit = export::bit(group.kind, group.long_lived);
     let (mut announced, mut withdrawn) = (Vec::new(), Vec::new());
     let mut chunk = Chunk { end: stop, ..Chunk::default() };
     let mut last = 0;
@@ -168,7 +168,10 @@ fn announce(
     let Some(first) = run.first() else { return };
     let Some(block) = books.attrs.block(first.attr) else { return };
     let source = books.peers.slot(first.source);
-    let attributes = export::rewrite(&block.attributes, source, group.kind, books.config.asn, books.config.identifier);
+    let attributes = {
+        let (asn, cluster) = (books.config.asn, books.config.identifier);
+        export::rewrite(&block.attributes, source, group.kind, group.long_lived, asn, cluster)
+    };
     let room = max.saturating_sub(reach_overhead(&attributes, &group.context));
     nlri.clear();
     for path in run {

@@ -1,6 +1,6 @@
 //! Which of several paths to one destination is the best: numbered steps, each with its source.
 //!
-//! Read first: RFC 4271 §9.1.2.2, RFC 4456 §9, RFC 7432 §15. The steps before and after MED are total orders. MED is
+//! Read first: RFC 4271 §9.1.2.2, RFC 4456 §9, RFC 7432 §15, RFC 9494 §4.3. The steps before and after MED are total orders. MED is
 //! not, because it counts only among paths of one neighbouring AS; therefore all paths are looked at together, and the
 //! outcome does not depend on the order in which they came.
 
@@ -17,8 +17,8 @@ use super::table::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     Local = 1,
+    LongLived,
     Mobility,
-    Stale,
     LocalPref,
     AsPath,
     Origin,
@@ -26,6 +26,7 @@ pub(super) enum Step {
     External,
     RouterId,
     ClusterList,
+    Stale,
     Address,
 }
 
@@ -68,17 +69,16 @@ fn before_med(a: &Candidate, b: &Candidate) -> (Ordering, Step) {
     if order.is_ne() {
         return (order, Step::Local);
     }
-    // 2. MAC mobility, type 2 only (RFC 7432 §15, §15.2): sticky, then the higher sequence number. Before everything that
+    // 2. LLGR_STALE, last of all that others announce (RFC 9494 §4.3).
+    let order = a.rank.long_lived_stale.cmp(&b.rank.long_lived_stale);
+    if order.is_ne() {
+        return (order, Step::LongLived);
+    }
+    // 3. MAC mobility, type 2 only (RFC 7432 §15, §15.2): sticky, then the higher sequence number. Before everything that
     //    a policy may set: the same RD and MAC through two reflectors during a move are an older and a newer truth.
     let order = b.rank.sticky.cmp(&a.rank.sticky).then(b.rank.sequence.cmp(&a.rank.sequence));
     if order.is_ne() {
         return (order, Step::Mobility);
-    }
-    // 3. A path kept for a peer that restarts, last.
-    //    RFC 4724 §4.2 keeps stale paths in use. Ours: the same, but a live one is preferred, because it is confirmed.
-    let order = a.stale.cmp(&b.stale);
-    if order.is_ne() {
-        return (order, Step::Stale);
     }
     // 4. The higher LOCAL_PREF (RFC 4271 §9.1.2 "degree of preference"), 100 where there is none.
     let order = b.rank.local_pref.cmp(&a.rank.local_pref);
@@ -116,7 +116,14 @@ fn after_med(a: &Candidate, b: &Candidate) -> (Ordering, Step) {
     if order.is_ne() {
         return (order, Step::ClusterList);
     }
-    // 11. The lower peer address (RFC 4271 §9.1.2.2 g); the peer's number decides between sessions to one address.
+    // 11. A path kept for a peer that restarts, where all else is equal: a live one is confirmed.
+    //     RFC 4724 §4.2 makes no difference at all. Ours: no sooner than here, because two reflectors that each prefer the
+    //     other's live copy of what they hold as stale take their own back, and begin anew, for ever.
+    let order = a.stale.cmp(&b.stale);
+    if order.is_ne() {
+        return (order, Step::Stale);
+    }
+    // 12. The lower peer address (RFC 4271 §9.1.2.2 g); the peer's number decides between sessions to one address.
     (a.address.cmp(&b.address).then(a.peer.cmp(&b.peer)), Step::Address)
 }
 
@@ -163,6 +170,7 @@ impl fmt::Display for Reason<'_> {
         write!(f, "{}: ", self.step as u8)?;
         match self.step {
             Step::Local => write!(f, "not our own"),
+            Step::LongLived => write!(f, "long-lived stale (LLGR_STALE)"),
             Step::Mobility if a.sticky != b.sticky => write!(f, "the other is sticky"),
             Step::Mobility => write!(f, "lower MAC mobility sequence ({} < {})", a.sequence, b.sequence),
             Step::Stale => write!(f, "stale: its peer restarts"),

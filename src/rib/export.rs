@@ -1,8 +1,8 @@
 //! Who may hear a path, and what its attributes become on the way out. These rules are here and nowhere else.
 //!
-//! Read first: RFC 4271 §5 and §9.2, RFC 4456 §6 to §8, RFC 1997. `adj_out` applies them.
+//! Read first: RFC 4271 §5 and §9.2, RFC 4456 §6 to §8, RFC 1997, RFC 9494 §4.3 and §4.6. `adj_out` applies them.
 
-use super::attrs::{Audience, DEFAULT_LOCAL_PREF};
+use super::attrs::{Audience, DEFAULT_LOCAL_PREF, LLGR_STALE, NO_EXPORT};
 use super::peers::{PeerKind, PeerSlot};
 use crate::base::{Asn, BgpIdentifier};
 use crate::wire::attribute::Attributes;
@@ -13,32 +13,38 @@ pub(super) type Kinds = u8;
 const EXTERNAL: Kinds = 1;
 const CLIENT: Kinds = 2;
 const NON_CLIENT: Kinds = 4;
+/// The same kinds, of peers that sent the long-lived graceful restart capability.
+const LONG_LIVED: u8 = 3;
 
 /// The bit of a kind.
-pub(super) const fn bit(kind: PeerKind) -> Kinds {
-    match kind {
+pub(super) const fn bit(kind: PeerKind, long_lived: bool) -> Kinds {
+    let bit = match kind {
         PeerKind::External => EXTERNAL,
         PeerKind::Client => CLIENT,
         PeerKind::NonClient => NON_CLIENT,
         PeerKind::Local => 0,
-    }
+    };
+    if long_lived { bit << LONG_LIVED } else { bit }
 }
 
 /// The kinds of peers that may hear the best path from a source of this kind. The source itself never does.
-pub(super) const fn may_hear(source: PeerKind, audience: Audience) -> Kinds {
+pub(super) const fn may_hear(source: PeerKind, audience: Audience, long_lived_stale: bool) -> Kinds {
     let by_source = match source {
         // RFC 4271 §9.2, RFC 4456 §6: our own, external and clients' paths go to everybody.
         PeerKind::Local | PeerKind::External | PeerKind::Client => EXTERNAL | CLIENT | NON_CLIENT,
         // RFC 4456 §6: a non-client's go to clients; RFC 4271 §9.2: and to external peers.
         PeerKind::NonClient => EXTERNAL | CLIENT,
     };
-    match audience {
+    let kinds = match audience {
         Audience::Everybody => by_source,
         // RFC 1997: NO_EXPORT and NO_EXPORT_SUBCONFED.
         Audience::Internal => by_source & !EXTERNAL,
         // RFC 1997: NO_ADVERTISE.
         Audience::Nobody => 0,
-    }
+    };
+    // RFC 9494 §4.3: a long-lived stale path is for those who know what that is; §4.6: and for internal ones, marked.
+    let plain = if long_lived_stale { kinds & !EXTERNAL } else { kinds };
+    plain | kinds << LONG_LIVED
 }
 
 /// The attributes of a path from `source` as a peer of kind `target` hears them. The next hop stays what it is:
@@ -48,6 +54,7 @@ pub(super) fn rewrite(
     attributes: &Attributes,
     source: &PeerSlot,
     target: PeerKind,
+    long_lived: bool,
     asn: Asn,
     cluster: BgpIdentifier,
 ) -> Attributes {
@@ -76,6 +83,14 @@ pub(super) fn rewrite(
         // RFC 4456 §8: who brought it into the AS, where nobody said so yet, and our cluster in front.
         out.originator_id.get_or_insert(source.peer.identifier);
         out.cluster_list.insert(0, cluster);
+    }
+    if !long_lived && out.communities.contains(&LLGR_STALE) {
+        // RFC 9494 §4.6: who does not know LLGR_STALE would take it for any path. Ours: always on, because a withdrawal would
+        // take the row of a host that still forwards.
+        out.local_pref = Some(0);
+        if !out.communities.contains(&NO_EXPORT) {
+            out.communities.push(NO_EXPORT);
+        }
     }
     out
 }

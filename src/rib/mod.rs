@@ -33,7 +33,7 @@ mod view;
 
 pub use attrs::AttrId;
 pub use key::RouteKey;
-pub use peers::{PeerId, PeerKind, RibPeer};
+pub use peers::{PeerId, PeerKind, RibPeer, Stale};
 pub use receive::UpdateOutcome;
 pub use stats::RibStats;
 pub use table::DestId;
@@ -149,7 +149,7 @@ impl Rib {
         if id == PeerId::LOCAL {
             return;
         }
-        self.peer_down(id, false);
+        self.peer_down(id, Stale::Drop);
         let slot = self.peers.slot_mut(id.0);
         let other = (slot.peer.kind, slot.peer.asn, slot.peer.identifier) != (peer.kind, peer.asn, peer.identifier);
         (slot.peer, slot.up) = (peer, true);

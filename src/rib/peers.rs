@@ -48,6 +48,19 @@ pub struct RibPeer {
     pub context: UpdateContext,
     /// Messages to it may have 65535 octets (RFC 8654).
     pub extended_message: bool,
+    /// It sent the long-lived graceful restart capability: it may hear of long-lived stale routes (RFC 9494 §4.3).
+    pub long_lived: bool,
+}
+
+/// What becomes of a peer's paths when its session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// They go, and those kept from earlier sessions with them.
+    Drop,
+    /// They stay, marked and less preferred; those kept from earlier sessions go (RFC 4724 §4.2).
+    Keep,
+    /// They stay beside those kept from earlier sessions (RFC 8538 §4.1).
+    KeepAll,
 }
 
 /// Whether a path's session still runs.
@@ -67,8 +80,10 @@ pub(super) struct PeerSlot {
     pub(super) up: bool,
     /// The number of the session that runs, or of the next one.
     pub(super) session: u8,
-    /// The session whose paths are kept as stale.
-    pub(super) stale: Option<u8>,
+    /// The first of the sessions whose paths are kept as stale; the last is the one before `session`.
+    pub(super) stale_from: Option<u8>,
+    /// What is kept is long-lived stale (RFC 9494 §4.2): marked so as the walk comes by.
+    pub(super) stale_long: bool,
     /// Paths of the session that runs.
     pub(super) routes: u32,
     /// Paths kept as stale.
@@ -89,8 +104,19 @@ impl PeerSlot {
             max_routes: None,
             context: UpdateContext { four_octet_as: true, external: false },
             extended_message: false,
+            long_lived: false,
         };
-        Self { peer, up: false, session: 0, stale: None, routes: 0, stale_routes: 0, ended: 0, identity: 0 }
+        Self {
+            peer,
+            up: false,
+            session: 0,
+            stale_from: None,
+            stale_long: false,
+            routes: 0,
+            stale_routes: 0,
+            ended: 0,
+            identity: 0,
+        }
     }
 }
 
@@ -132,7 +158,7 @@ impl Peers {
         let slot = self.slot(path.peer);
         if slot.up && path.session == slot.session {
             Liveness::Live
-        } else if slot.stale == Some(path.session) {
+        } else if slot.stale_from.is_some_and(|from| path.session.wrapping_sub(from) < slot.session.wrapping_sub(from)) {
             Liveness::Stale
         } else {
             Liveness::Dead

@@ -35,6 +35,12 @@ pub struct RibStats {
     pub over_max_routes: u64,
     /// Routes that could not be sent to some group because their attributes do not fit its longest message.
     pub too_long_to_send: u64,
+    /// Paths kept over the loss of a session that went because nobody confirmed them.
+    pub stale_swept: u64,
+    /// Paths that became long-lived stale (RFC 9494).
+    pub long_lived_stale: u64,
+    /// Paths that would have, but asked for NO_LLGR and went.
+    pub no_llgr: u64,
     /// Attribute blocks found among the known, so that nothing was parsed.
     pub blocks_known: u64,
     /// Attribute blocks parsed.

@@ -28,6 +28,7 @@ use crate::wire::notification::{self, Notification, cease};
 use crate::wire::route_refresh::RouteRefresh;
 
 use super::event::DownReason;
+use super::graceful;
 use super::negotiate::{Negotiated, Refusal};
 use super::timers::{self, CONNECT_TIMEOUT, INCOMING_HOLD, LARGE_HOLD, STEADY, Timers};
 use super::{Direction, SessionConfig, State};
@@ -87,6 +88,11 @@ pub enum Input {
         /// Of Cease.
         subcode: u8,
         /// For the peer's operator (RFC 9003).
+        text: String,
+    },
+    /// 2: the daemon ends to come back (RFC 4724 §4.1).
+    Restart {
+        /// For the peer's operator.
         text: String,
     },
     /// 9: time to try again, or to give up trying.
@@ -284,6 +290,17 @@ impl Connection {
     pub fn step(self, input: Input, cx: &mut Context<'_>) -> Self {
         use Connection::{Active, Connect, Established, Idle, OpenConfirm, OpenSent};
         match (self, input) {
+            (Established { negotiated, .. }, Input::Restart { text }) => {
+                if let Some(notification) = graceful::parting(&text, &negotiated) {
+                    cx.say(Output::SendNotification(notification));
+                }
+                cx.say(Output::Close);
+                cx.say(Output::Down(DownReason::AdminStop(text)));
+                Idle
+            }
+            // Where no route was exchanged there is none to be kept.
+            (stay, Input::Restart { text }) => stay.step(Input::Stop { subcode: cease::ADMIN_SHUTDOWN, text }, cx),
+
             // ── Idle ────────────────────────────────────────────────────────────────────────────────────────────────
             (Idle, Input::Start) => cx.begin(),
             (Idle, Input::Connected) => {
@@ -463,8 +480,9 @@ impl Connection {
                 let send_hold = cx.send_hold(&negotiated);
                 Established { negotiated, hold, keepalive, send_hold, since }
             }
-            (Established { .. }, Input::Stop { subcode, text }) => {
-                cx.say(Output::SendNotification(Notification::cease(subcode, &text)));
+            (Established { negotiated, .. }, Input::Stop { subcode, text }) => {
+                let notification = graceful::spelt_out(Notification::cease(subcode, &text), &negotiated);
+                cx.say(Output::SendNotification(notification));
                 cx.say(Output::Close);
                 cx.say(Output::Down(DownReason::AdminStop(text)));
                 Idle
@@ -489,9 +507,12 @@ impl Connection {
                 cx.down(since, Some(notification.clone()), DownReason::Sent(notification))
             }
             (
-                Established { since, .. },
+                Established { negotiated, since, .. },
                 Input::Malformed(notification) | Input::Reset(notification) | Input::RouteRefresh(Err(notification)),
-            ) => cx.down(since, Some(notification.clone()), DownReason::Sent(notification)),
+            ) => {
+                let notification = graceful::spelt_out(notification, &negotiated);
+                cx.down(since, Some(notification.clone()), DownReason::Sent(notification))
+            }
             (Established { since, .. }, Input::Collision) => {
                 cx.down(since, Some(plain_cease(cease::COLLISION)), DownReason::Collision)
             }

@@ -3,7 +3,7 @@
 //!
 //! Read `fsm.rs` first: it is the state machine of one connection. A peer has two, one per direction, because both sides
 //! may connect at once; this file holds the two, decides between them (RFC 4271 §6.8) and cuts octets into messages.
-//! `negotiate.rs` judges OPENs, `timers.rs` knows durations, `buffer.rs` the octets, `event.rs` what the owner is told.
+//! `negotiate.rs` judges OPENs, `graceful.rs` says what is kept when a session ends, `timers.rs` knows durations, `buffer.rs` the octets, `event.rs` what the owner is told.
 //!
 //! The owner's part: after every `handle_*` call `poll_event` until it gives `None`; whenever a socket takes octets,
 //! `transmit` first and UPDATEs after it, and `handle_sent` once TCP took some; `handle_timeout` at `poll_timeout`.
@@ -11,6 +11,7 @@
 mod buffer;
 mod event;
 pub mod fsm;
+pub mod graceful;
 mod negotiate;
 mod stats;
 pub mod timers;
@@ -75,6 +76,8 @@ pub struct SessionConfig {
     pub host_name: Option<String>,
     /// For the graceful restart capability (RFC 4724).
     pub graceful_restart: Option<GracefulRestart>,
+    /// For the long-lived graceful restart capability (RFC 9494), in seconds: 24 bits; 0, or without the one above: none.
+    pub long_lived_stale_secs: u32,
 }
 
 /// The states of RFC 4271 §8.2.2.
@@ -181,6 +184,14 @@ impl Session {
         // The incoming one first, so that its end does not set the outgoing one off again.
         for direction in [Direction::Incoming, Direction::Outgoing] {
             self.step(now, direction, Input::Stop { subcode, text: text.to_owned() });
+        }
+    }
+
+    /// We end, and mean to be back: the peer is told in the way that leaves our routes where one was agreed on (RFC 4724,
+    /// RFC 8538), with Cease where none was.
+    pub fn stop_for_restart(&mut self, now: Time, text: &str) {
+        for direction in [Direction::Incoming, Direction::Outgoing] {
+            self.step(now, direction, Input::Restart { text: text.to_owned() });
         }
     }
 
@@ -319,8 +330,10 @@ impl Session {
     }
 
     /// What our next OPEN says of graceful restart: the R bit is true for a while only (RFC 4724 §4.1).
-    pub fn set_graceful_restart(&mut self, graceful_restart: Option<GracefulRestart>) {
+    /// `long_lived_stale_secs` as in the configuration.
+    pub fn set_graceful_restart(&mut self, graceful_restart: Option<GracefulRestart>, long_lived_stale_secs: u32) {
         self.config.graceful_restart = graceful_restart;
+        self.config.long_lived_stale_secs = long_lived_stale_secs;
     }
 
     /// The connection that is established, and what it runs on.

@@ -72,6 +72,12 @@ pub fn open(config: &SessionConfig) -> Open {
     ];
     if let Some(graceful_restart) = &config.graceful_restart {
         capabilities.push(Capability::GracefulRestart(graceful_restart.clone()));
+        if config.long_lived_stale_secs > 0 {
+            let families = graceful_restart.families.iter();
+            let secs = config.long_lived_stale_secs;
+            let families = families.map(|(afi, safi, kept)| (*afi, *safi, u8::from(*kept) << 7, secs)).collect();
+            capabilities.push(Capability::LongLivedGracefulRestart(families));
+        }
     }
     if let Some(host) = &config.host_name {
         capabilities.push(Capability::Fqdn { host: host.clone(), domain: String::new() });

@@ -115,6 +115,7 @@ impl Speaker {
             self.actions.push_back(Action::Reply(request, Box::new(Reply::Done { message })));
         }
         self.events.push(Event::Drained { what });
+        self.forget_run();
         self.actions.push_back(Action::Exit);
     }
 }

@@ -1,6 +1,7 @@
 //! The story of the daemon as events, for the log and for monitors. Bounded: what nobody reads is dropped and counted.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::base::Time;
 use crate::control::{Event, Level, Place};
@@ -54,8 +55,10 @@ impl Events {
         });
     }
 
-    pub(super) fn session_down(&mut self, peer: &Peer, reason: &DownReason, up_secs: u64, routes: u64) {
-        self.push(Event::SessionDown { neighbor: peer.address, reason: reason.to_string(), up_secs, routes });
+    /// `kept`: how long its routes stay.
+    pub(super) fn session_down(&mut self, peer: &Peer, reason: &DownReason, up_secs: u64, routes: u64, kept: Option<Duration>) {
+        let kept_secs = kept.map(|kept| kept.as_secs());
+        self.push(Event::SessionDown { neighbor: peer.address, reason: reason.to_string(), up_secs, routes, kept_secs });
     }
 
     /// A refusal is logged when it is another one than before: a retry every few seconds must not fill the log.

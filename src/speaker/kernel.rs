@@ -29,6 +29,8 @@ pub struct VniState {
     pub(super) adopting: bool,
     /// Rows put back so far.
     pub healed: u64,
+    /// The stations at its local ports were read.
+    pub(super) local_macs_known: bool,
 }
 
 /// The pause before rows that could not be read are read again.
@@ -78,7 +80,15 @@ impl Speaker {
                     state.config = config;
                 }
                 None => {
-                    let state = VniState { run_time: false, rd, device: None, adopting: false, healed: 0, config };
+                    let state = VniState {
+                        run_time: false,
+                        rd,
+                        device: None,
+                        adopting: false,
+                        healed: 0,
+                        local_macs_known: false,
+                        config,
+                    };
                     self.vnis.insert(state.config.vni, state);
                 }
             }
@@ -152,7 +162,12 @@ impl Speaker {
             KernelEvent::LocalMacGone { vni, mac } => {
                 self.evpn.handle_local_mac_gone(now, &mut self.rib, &mut self.fib, vni, mac)
             }
-            KernelEvent::LocalMacs { vni, macs } => self.evpn.handle_local_macs(now, &mut self.rib, &mut self.fib, vni, &macs),
+            KernelEvent::LocalMacs { vni, macs } => {
+                self.evpn.handle_local_macs(now, &mut self.rib, &mut self.fib, vni, &macs);
+                if let Some(state) = self.vnis.get_mut(&vni) {
+                    state.local_macs_known = true;
+                }
+            }
             KernelEvent::RowGone { vni, row } => {
                 if self.fib.handle_row_gone(now, vni, &row) {
                     self.note_healed(now, vni, 1);

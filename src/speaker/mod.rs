@@ -3,15 +3,18 @@
 //! The speaker is pure: it is told of octets, of the kernel's events, of requests and of the time, and gives back
 //! [`Action`]s. It owns no socket, clock or thread, so a fabric of speakers runs in simulated time.
 //!
-//! Read `turn.rs` for the walk of a route, `peers.rs` for sessions, `kernel.rs` for devices and rows, then `show.rs`.
+//! Read `turn.rs` for the walk of a route, `peers.rs` for sessions, `graceful.rs` and `restart.rs` for what
+//! outlives them, `kernel.rs` for devices and rows, then `show.rs`.
 
 mod audit;
 mod drain;
 mod events;
+mod graceful;
 mod kernel;
 mod limits;
 mod peers;
 mod reload;
+mod restart;
 mod show;
 mod show_kernel;
 mod show_routes;
@@ -79,6 +82,13 @@ pub enum Action {
 pub struct KeptState {
     /// The number in each VNI's route distinguisher (`router-id:number`), so that it is the same after a restart.
     pub rd_numbers: BTreeMap<Vni, u16>,
+    /// Neighbors whose routes were here, where we pass routes on: a restart waits for them before it says End-of-RIB.
+    pub neighbors: BTreeSet<IpAddr>,
+    /// The boot in which this was written, by the kernel's name for it; empty after a drain.
+    pub boot: String,
+    /// It was read in the boot in which it was written: rows and devices of the earlier run stand.
+    #[serde(skip)]
+    pub is_restart: bool,
 }
 
 /// A whole daemon: sessions, tables, instances and the wish-list for the kernel.
@@ -99,6 +109,7 @@ pub struct Speaker {
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     drain: Option<drain::Drain>,
+    restart: restart::Restart,
     /// [`Speaker::shutdown`] was called: the kernel is left as it is from then on.
     stopping: bool,
     /// VNIs whose rows could not be read, and when that is tried again.
@@ -114,10 +125,6 @@ pub struct Speaker {
     /// Why the kernel room cannot work, where it cannot.
     kernel_fault: Option<String>,
 }
-
-/// After a start, rows that no route confirmed wait so long for End-of-RIB from every peer (the default restart
-/// time of `interface.md`).
-const SWEEP_AFTER: std::time::Duration = std::time::Duration::from_secs(120);
 
 impl Speaker {
     /// A daemon with this configuration that has not begun: call [`Speaker::start`]. `host_name` is told to peers, `seed`
@@ -139,6 +146,7 @@ impl Speaker {
             limits: EvpnLimits { local_macs_per_vni: config.limits.local_macs_per_vni as usize, ..EvpnLimits::default() },
         });
         let fib = Fib::new(seed.next_u64());
+        let sweep_at = Some(now + config.graceful_restart.restart_time());
         Self {
             config,
             host_name,
@@ -152,8 +160,9 @@ impl Speaker {
             actions: VecDeque::new(),
             events: events::Events::default(),
             requests: show_kernel::Waiting::default(),
-            sweep_at: Some(now + SWEEP_AFTER),
+            sweep_at,
             drain: None,
+            restart: restart::Restart::default(),
             stopping: false,
             unread: BTreeMap::new(),
             removing: BTreeSet::new(),
@@ -169,6 +178,7 @@ impl Speaker {
 
     /// Begins: wishes for devices, instances, sessions.
     pub fn start(&mut self, now: Time) {
+        self.begin_restart(now);
         let vnis: Vec<_> = self.config.vnis.values().cloned().collect();
         self.add_vnis(now, vnis);
         for neighbor in self.config.neighbors.clone() {
@@ -210,11 +220,13 @@ impl Speaker {
         for peer in self.peers.iter() {
             consider(peer.session.poll_timeout());
             consider(peer.watch.rests_until().map(|at| (at, "a neighbor to let in again")));
+            consider(peer.helper.poll_timeout().map(|at| (at, "stale routes")));
         }
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));
         consider(self.unread.values().min().map(|&at| (at, "rows to read again")));
         consider(self.audit_timeout());
+        consider(self.restart.poll_timeout());
         consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
         next
     }

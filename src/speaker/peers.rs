@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::Time;
 use crate::config::{Neighbor, NeighborAddress};
 use crate::rib::{PeerId, PeerKind, RibPeer, UpdateOutcome};
+use crate::session::graceful::{Helper, Input, Terms};
 use crate::session::{Admission, Direction, DownReason, Negotiated, Session, SessionConfig};
-use crate::wire::notification;
 use crate::wire::update::UpdateContext;
 
 use super::limits::{Departed, Watch, hit};
@@ -44,6 +44,10 @@ pub struct Peer {
     pub last_error_at: Option<Time>,
     /// When the session came up; `None` while it is not Established.
     pub up_since: Option<Time>,
+    /// What the OPENs of its last session agreed on, for when that ends.
+    pub terms: Terms,
+    /// What is kept of its earlier sessions.
+    pub helper: Helper,
     /// Forget this peer once its connections are closed.
     pub(super) leaving: bool,
 }
@@ -89,6 +93,7 @@ impl Peer {
             max_routes: Some(self.neighbor.max_routes.unwrap_or(max_routes)),
             context: UpdateContext { four_octet_as: negotiated.four_octet_as, external: negotiated.external },
             extended_message: negotiated.extended_message,
+            long_lived: self.terms.long_lived_capable,
         }
     }
 }
@@ -190,6 +195,7 @@ impl Speaker {
 
     fn add_peer(&mut self, now: Time, address: IpAddr, neighbor: &Neighbor, dynamic: bool) -> Option<PeerId> {
         let id = self.peers.free_slot()?;
+        let (graceful_restart, long_lived_stale_secs) = self.graceful_capability(neighbor);
         let config = SessionConfig {
             local_asn: self.config.router.asn,
             local_identifier: self.config.router.router_id,
@@ -198,7 +204,8 @@ impl Speaker {
             hold_time_secs: neighbor.hold_time_secs,
             connect_retry_secs: neighbor.connect_retry_secs,
             host_name: self.host_name.clone(),
-            graceful_restart: None,
+            graceful_restart,
+            long_lived_stale_secs,
         };
         let session = Session::new(config, self.seed.next_u64(), now);
         let peer = Peer {
@@ -216,6 +223,8 @@ impl Speaker {
             last_refusal: None,
             last_error_at: None,
             up_since: None,
+            terms: Terms::default(),
+            helper: Helper::default(),
             leaving: false,
         };
         self.peers.slots[usize::from(id.0)] = Some(peer);
@@ -229,6 +238,8 @@ impl Speaker {
         peer.leaving = true;
         peer.session.stop(now, subcode, text);
         self.drain_session(now, id);
+        // What is kept of it though its session is down.
+        self.graceful_step(now, id, Input::Forget);
         self.forget_if_over(id);
     }
 
@@ -239,12 +250,12 @@ impl Speaker {
         }
     }
 
-    /// Forgets a peer that leaves, or that a range let in, when its last connection is gone.
+    /// Forgets a peer that leaves, or that a range let in, when its last connection is gone and nothing is kept of it.
     pub(super) fn forget_if_over(&mut self, id: PeerId) {
         let Some(peer) = self.peers.by_id(id) else { return };
-        // One that rests is remembered, so that it is turned away.
-        if (peer.leaving || (peer.dynamic && peer.watch.rests_until().is_none())) && peer.connections.iter().all(Option::is_none)
-        {
+        // One that rests is remembered, so that it is turned away; so is one whose routes are kept.
+        let may_go = peer.dynamic && peer.watch.rests_until().is_none() && !peer.helper.keeps();
+        if (peer.leaving || may_go) && peer.connections.iter().all(Option::is_none) {
             if let Some(peer) = self.peers.remove(id).filter(|peer| !peer.leaving) {
                 self.peers.departed.remember(peer.address, peer.watch);
             }
@@ -408,12 +419,17 @@ impl Speaker {
     pub(super) fn peers_timeout(&mut self, now: Time) {
         for id in self.peers.ids() {
             let Some(peer) = self.peers.by_id_mut(id) else { continue };
+            let kept_until = peer.helper.poll_timeout();
             if peer.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 peer.session.handle_timeout(now);
                 self.drain_session(now, id);
                 self.forget_if_over(id);
             }
             self.end_rest_when_due(now, id);
+            if kept_until.is_some_and(|at| at <= now) {
+                self.graceful_step(now, id, Input::Timer);
+                self.forget_if_over(id);
+            }
         }
         self.free_retired_peers();
     }
@@ -423,6 +439,8 @@ impl Speaker {
         peer.end_of_rib = false;
         peer.last_refusal = None;
         peer.up_since = Some(now);
+        self.graceful_return(now, id, negotiated);
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
         self.rib.add_peer(id, peer.negotiated_as_rib_peer(negotiated, self.config.limits.routes_per_neighbor));
         self.rib.join_export(id);
         self.events.session_up(peer, negotiated);
@@ -430,23 +448,29 @@ impl Speaker {
 
     pub(super) fn peer_down(&mut self, now: Time, id: PeerId, reason: &DownReason) {
         let routes = u64::from(self.rib.peer_routes(id));
-        self.rib.peer_down(id, false);
+        let kept = self.graceful_loss(now, id, reason);
         let Some(peer) = self.peers.by_id_mut(id) else { return };
         peer.end_of_rib = false;
         let up_secs = Self::up_secs(peer, now);
         peer.watch.session_ended(up_secs);
         peer.up_since = None;
         peer.last_error_at = Some(now);
-        self.events.session_down(peer, reason, up_secs, routes);
+        self.events.session_down(peer, reason, up_secs, routes, kept);
         self.rest_if_flapping(now, id);
     }
 
-    /// Ends every session with Cease/administrative shutdown and these words; rows and devices stay (SIGTERM), whatever
-    /// is asked or heard while the last octets are on their way.
+    /// Ends every session, so that peers keep our routes where graceful restart was agreed on and with Cease/administrative
+    /// shutdown and these words where not; rows and devices stay (SIGTERM), whatever is asked or heard while the last octets
+    /// are on their way.
     pub fn shutdown(&mut self, now: Time, text: &str) {
         self.stopping = true;
         for id in self.peers.ids() {
-            self.remove_peer(now, id, notification::cease::ADMIN_SHUTDOWN, text);
+            if let Some(peer) = self.peers.by_id_mut(id) {
+                peer.leaving = true;
+                peer.session.stop_for_restart(now, text);
+            }
+            self.drain_session(now, id);
+            self.forget_if_over(id);
         }
     }
 

@@ -50,6 +50,7 @@ impl Speaker {
         let router = self.config.router.clone();
         let (vxlan, control) = (self.config.vxlan.clone(), self.config.control.clone());
         let needs_restart = difference.needs_restart;
+        let graceful_changed = self.config.graceful_restart != config.graceful_restart;
         self.config = config;
         self.config.router = router;
         self.config.control = control;
@@ -58,7 +59,9 @@ impl Speaker {
         }
 
         self.rib.set_max_attribute_octets(u64::from(self.config.limits.attribute_octets_per_neighbor));
-
+        if graceful_changed {
+            self.renew_graceful_capabilities();
+        }
         for who in neighbors_removed {
             changes.push(format!("neighbor {who} removed"));
             self.remove_neighbor(now, who);

@@ -140,6 +140,7 @@ impl Speaker {
         let negotiated = peer.session.established().map(|(_, negotiated)| negotiated);
         let ends = peer.ends();
         let stats = peer.session.stats();
+        let (graceful_restart, stale_secs) = self.graceful_words(now, peer);
         let state = if peer.neighbor.enabled { state_name(peer.session.state()) } else { "disabled" };
         let counts = |counts: &crate::session::MessageCounts| MessageCounts {
             open: counts.open,
@@ -170,6 +171,9 @@ impl Speaker {
             routes_advertised: advertised.get(&peer.id).copied().unwrap_or_default(),
             pending: negotiated.is_some() && self.rib.has_pending(peer.id),
             end_of_rib: peer.end_of_rib,
+            graceful_restart,
+            stale_routes: u64::from(self.rib.stale_routes(peer.id)),
+            stale_secs,
             messages_in: counts(&stats.received),
             messages_out: counts(&stats.sent),
             established_count: stats.established,

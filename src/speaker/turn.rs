@@ -3,6 +3,7 @@
 
 use crate::base::Time;
 use crate::control::Event;
+use crate::session::graceful::Input;
 use crate::session::{Direction, SessionEvent};
 
 use super::{Action, ConnId, Speaker, limits};
@@ -29,7 +30,7 @@ impl Speaker {
         loop {
             let Self { peers, rib, events, config, .. } = self;
             let Some(peer) = peers.by_id_mut(id) else { return };
-            let (mut reset, mut too_much) = (None, None);
+            let (mut reset, mut too_much, mut end_of_rib) = (None, None, false);
             match peer.session.poll_event(now) {
                 None => return,
                 Some(SessionEvent::Update(body)) => {
@@ -40,6 +41,7 @@ impl Speaker {
                                 limits::tell_mistakes(events, now, (peer.address, &mut peer.watch), &outcome, body);
                             }
                             peer.note_update(&outcome);
+                            end_of_rib = outcome.end_of_rib;
                             if outcome.end_of_rib {
                                 let routes = u64::from(rib.peer_routes(id));
                                 events.push(Event::EndOfRib { neighbor: peer.address, routes });
@@ -71,6 +73,9 @@ impl Speaker {
                     peer.last_error_at = Some(now);
                     events.refused(peer, &text);
                 }
+            }
+            if end_of_rib {
+                self.graceful_step(now, id, Input::EndOfRib);
             }
             if let Some(notification) = reset
                 && let Some(peer) = self.peers.by_id_mut(id)
@@ -111,6 +116,7 @@ impl Speaker {
             self.actions.push_back(Action::Kernel(KernelCommand::ResyncLocal));
         }
         self.remove_devices_when_cleared();
+        self.continue_restart(now);
         self.continue_drain(now);
     }
 

@@ -109,6 +109,7 @@ impl Host {
             max_routes: None,
             context: CONTEXT,
             extended_message: false,
+            long_lived: false,
         };
         rib.add_peer(PeerId(1), peer);
         let config = EvpnConfig { asn: Asn(65000), router_id: id(5), vtep: Some(vtep(5)), seed: 1, limits };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use evpnd::base::{Asn, BgpIdentifier, MacAddr, Time};
-use evpnd::rib::{DestId, PeerId, PeerKind, Rib, RibConfig, RibPeer, RouteKey, UpdateOutcome};
+use evpnd::rib::{DestId, PeerId, PeerKind, Rib, RibConfig, RibPeer, RouteKey, Stale, UpdateOutcome};
 use evpnd::wire::as_path::AsPath;
 use evpnd::wire::attribute::Attributes;
 use evpnd::wire::esi::Esi;
@@ -45,6 +45,7 @@ pub fn peer(kind: PeerKind, n: u8) -> RibPeer {
         max_routes: None,
         context: context(kind),
         extended_message: false,
+        long_lived: false,
     }
 }
 
@@ -197,7 +198,13 @@ impl Lab {
     }
 
     pub fn down(&mut self, n: u16, keep_stale: bool) {
-        self.rib.peer_down(PeerId(n), keep_stale);
+        self.rib.peer_down(PeerId(n), if keep_stale { Stale::Keep } else { Stale::Drop });
+        self.heard.remove(&n);
+    }
+
+    /// As `down`, and what was stale before stays too.
+    pub fn down_again(&mut self, n: u16) {
+        self.rib.peer_down(PeerId(n), Stale::KeepAll);
         self.heard.remove(&n);
     }
 

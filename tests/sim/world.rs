@@ -320,7 +320,7 @@ impl World {
             Action::Reply(id, reply) => {
                 self.nodes[index].replies.insert(id, *reply);
             }
-            Action::Save(state) => self.nodes[index].kept = state,
+            Action::Save(state) => self.nodes[index].kept = evpnd::speaker::KeptState { is_restart: true, ..state },
             Action::NeighborsChanged => {}
             Action::ReadConfig(request) => self.reload(index, request),
             Action::Exit => {

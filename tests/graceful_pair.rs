@@ -1,0 +1,527 @@
+//! Whole daemons in virtual time that lose one another and come back: what stays in their tables and what goes, what they say
+//! as they part, and when they say End-of-RIB. No kernel but the answers that a test gives by hand.
+//! Read `src/session/graceful.rs`, then `src/speaker/graceful.rs` and `restart.rs`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use evpnd::base::{MacAddr, Time, Vni};
+use evpnd::control::{Event, NeighborView, Reply, Request};
+use evpnd::fib::{DeviceState, KernelCommand, KernelEvent, LocalMac, ReadyDevice};
+use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
+use evpnd::wire::header::{MAX_EXTENDED_MESSAGE_LEN, MessageType, frame};
+use evpnd::wire::notification::Notification;
+
+/// A daemon: its speaker while it runs, and what outlives it.
+struct Node {
+    config: String,
+    kept: KeptState,
+    speaker: Option<Speaker>,
+    /// Local MACs that its bridge has; told when its device is looked at.
+    macs: Vec<MacAddr>,
+    /// The kernel does not answer.
+    deaf: bool,
+    events: Vec<Event>,
+}
+
+/// Daemons on one link, by the last octet of their addresses.
+struct World {
+    now: Time,
+    nodes: BTreeMap<u8, Node>,
+    /// Ends of connections: (node, connection) to (node, connection).
+    wires: BTreeMap<(u8, ConnId), (u8, ConnId)>,
+    /// NOTIFICATIONs that went over the wire, by sender.
+    said: Vec<(u8, String)>,
+}
+
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+fn vni() -> Vni {
+    Vni::new(100).unwrap()
+}
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, n])
+}
+
+impl World {
+    fn new() -> Self {
+        Self { now: Time::from_secs(1), nodes: BTreeMap::new(), wires: BTreeMap::new(), said: Vec::new() }
+    }
+
+    /// A hypervisor with one machine behind it, and `more` in its file.
+    fn hypervisor(&mut self, last: u8, reflector: u8, more: &str) {
+        let config = format!(
+            "[router]\nasn = 65000\nvtep = \"{}\"\n[[neighbor]]\naddress = \"{}\"\nconnect-retry = 1\n[[vni]]\nid = 100\n{more}",
+            address(last),
+            address(reflector)
+        );
+        self.add(last, config, vec![mac(last)]);
+    }
+
+    fn reflector(&mut self, last: u8, more: &str) {
+        let config = format!(
+            "[router]\nasn = 65000\nrouter-id = \"{}\"\n[[neighbor]]\nlisten-range = \"10.0.0.0/24\"\nroute-reflector-client = true\n{more}",
+            address(last)
+        );
+        self.add(last, config, Vec::new());
+    }
+
+    fn add(&mut self, last: u8, config: String, macs: Vec<MacAddr>) {
+        let node = Node { config, kept: KeptState::default(), speaker: None, macs, deaf: false, events: Vec::new() };
+        self.nodes.insert(last, node);
+        self.start(last);
+    }
+
+    fn start(&mut self, last: u8) {
+        let node = self.nodes.get_mut(&last).unwrap();
+        let config = evpnd::config::parse("evpnd.toml", &node.config).unwrap_or_else(|error| panic!("{error}"));
+        let mut speaker = Speaker::new(config, node.kept.clone(), None, u64::from(last), self.now);
+        speaker.start(self.now);
+        node.speaker = Some(speaker);
+        self.pump();
+    }
+
+    /// The process is gone, without a word.
+    fn kill(&mut self, last: u8) {
+        self.nodes.get_mut(&last).unwrap().speaker = None;
+        let ends: Vec<_> = self.wires.keys().copied().filter(|(node, _)| *node == last).collect();
+        for end in ends {
+            self.cut(end, "the peer reset the connection");
+        }
+        self.pump();
+    }
+
+    /// SIGTERM.
+    fn stop(&mut self, last: u8) {
+        let now = self.now;
+        self.speaker(last).shutdown(now, "the daemon stops");
+        self.pump();
+        self.nodes.get_mut(&last).unwrap().speaker = None;
+    }
+
+    fn speaker(&mut self, last: u8) -> &mut Speaker {
+        self.nodes.get_mut(&last).unwrap().speaker.as_mut().unwrap()
+    }
+
+    /// Ends the connection that has this end; the other side hears of it.
+    fn cut(&mut self, end: (u8, ConnId), why: &str) {
+        let Some(other) = self.wires.remove(&end) else { return };
+        self.wires.remove(&other);
+        let now = self.now;
+        if let Some(speaker) = &mut self.nodes.get_mut(&other.0).unwrap().speaker {
+            speaker.handle_closed(now, other.1, why);
+        }
+    }
+
+    /// Carries out what everybody wants until nobody wants anything.
+    fn pump(&mut self) {
+        loop {
+            let mut busy = false;
+            for last in self.nodes.keys().copied().collect::<Vec<_>>() {
+                while let Some(action) = self.nodes.get_mut(&last).unwrap().speaker.as_mut().and_then(Speaker::poll_action) {
+                    self.carry_out(last, action);
+                    busy = true;
+                }
+                let node = self.nodes.get_mut(&last).unwrap();
+                while let Some(event) = node.speaker.as_mut().and_then(Speaker::poll_event) {
+                    node.events.push(event);
+                }
+                if let Some(speaker) = &mut node.speaker
+                    && speaker.has_work()
+                {
+                    speaker.handle_work(self.now);
+                    busy = true;
+                }
+            }
+            for (end, other) in self.wires.clone() {
+                let mut octets = Vec::new();
+                if let Some(speaker) = &mut self.nodes.get_mut(&end.0).unwrap().speaker {
+                    speaker.transmit(end.1, &mut octets, 65536);
+                }
+                busy |= !octets.is_empty();
+                self.deliver(end.0, other, &octets);
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, from: u8, to: (u8, ConnId), octets: &[u8]) {
+        let mut rest = octets;
+        while let Ok(Some(message)) = frame(rest, MAX_EXTENDED_MESSAGE_LEN) {
+            if message.message_type == MessageType::Notification {
+                self.said.push((from, Notification::parse(message.body).unwrap().to_string()));
+            }
+            rest = &rest[message.len..];
+        }
+        let now = self.now;
+        if !octets.is_empty()
+            && let Some(speaker) = &mut self.nodes.get_mut(&to.0).unwrap().speaker
+        {
+            speaker.handle_octets(now, to.1, octets);
+        }
+    }
+
+    fn carry_out(&mut self, last: u8, action: Action) {
+        let now = self.now;
+        match action {
+            Action::Connect(conn, transport) => {
+                let IpAddr::V4(remote) = transport.remote.ip() else { panic!() };
+                let other = remote.octets()[3];
+                let at = |last: u8| SocketAddr::from((address(last), 179));
+                let accepted = self
+                    .nodes
+                    .get_mut(&other)
+                    .and_then(|node| node.speaker.as_mut())
+                    .and_then(|speaker| speaker.handle_incoming(now, at(other), at(last)).ok());
+                match accepted {
+                    Some((theirs, _)) => {
+                        self.wires.insert((last, conn), (other, theirs));
+                        self.wires.insert((other, theirs), (last, conn));
+                        self.speaker(last).handle_connected(now, conn, at(last));
+                    }
+                    None => self.speaker(last).handle_connect_failed(now, conn, "nobody is there"),
+                }
+            }
+            Action::Close(conn, octets) => {
+                if let Some(other) = self.wires.get(&(last, conn)).copied() {
+                    self.deliver(last, other, &octets);
+                    self.cut((last, conn), "the peer closed the connection");
+                }
+            }
+            Action::Save(state) => {
+                self.nodes.get_mut(&last).unwrap().kept = KeptState { is_restart: true, boot: "this".to_owned(), ..state }
+            }
+            Action::Kernel(command) => self.kernel(last, command),
+            Action::Reply(..) | Action::NeighborsChanged | Action::ReadConfig(_) | Action::Exit => {}
+        }
+    }
+
+    fn kernel(&mut self, last: u8, command: KernelCommand) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&last).unwrap();
+        let (deaf, macs) = (node.deaf, node.macs.clone());
+        let Some(speaker) = node.speaker.as_mut().filter(|_| !deaf) else { return };
+        match command {
+            KernelCommand::Devices(specs) if !specs.is_empty() => {
+                let device = ReadyDevice {
+                    vni: vni(),
+                    ifindex: 7,
+                    device: "vxlan100".to_owned(),
+                    bridge_ifindex: 8,
+                    bridge: "br100".to_owned(),
+                    local: Some(address(last)),
+                    port: 4789,
+                    mtu: 1450,
+                    made_device: true,
+                    made_bridge: true,
+                    up: true,
+                    warnings: Vec::new(),
+                };
+                speaker.handle_kernel(now, KernelEvent::Device(DeviceState::Ready(device)));
+                let local =
+                    |mac: &MacAddr| LocalMac { vni: vni(), mac: *mac, port: 3, port_name: "tap3".to_owned(), is_static: false };
+                let macs = macs.iter().map(local).collect();
+                speaker.handle_kernel(now, KernelEvent::LocalMacs { vni: vni(), macs });
+            }
+            KernelCommand::Dump { token, vni, .. } => {
+                speaker.handle_kernel(now, KernelEvent::Rows { token, vni, rows: Ok(Vec::new()) });
+            }
+            KernelCommand::Write(batch) => {
+                let done = evpnd::fib::BatchDone { id: batch.id, ..Default::default() };
+                speaker.handle_kernel(now, KernelEvent::BatchDone(done));
+            }
+            _ => {}
+        }
+        speaker.handle_work(now);
+    }
+
+    /// Lets time pass.
+    fn pass(&mut self, secs: u64) {
+        let end = self.now + Duration::from_secs(secs);
+        self.pump();
+        loop {
+            let next = self.nodes.values().filter_map(|node| node.speaker.as_ref()?.poll_timeout()).map(|(at, _)| at).min();
+            match next.filter(|at| *at <= end) {
+                Some(at) => {
+                    self.now = self.now.max(at);
+                    for node in self.nodes.values_mut() {
+                        if let Some(speaker) = &mut node.speaker {
+                            speaker.handle_timeout(self.now);
+                        }
+                    }
+                    self.pump();
+                }
+                None => break,
+            }
+        }
+        self.now = end;
+    }
+
+    fn ask(&mut self, last: u8, request: Request) -> Reply {
+        let now = self.now;
+        self.speaker(last).handle_request(now, RequestId(1), request);
+        loop {
+            match self.speaker(last).poll_action() {
+                Some(Action::Reply(_, reply)) => return *reply,
+                Some(action) => self.carry_out(last, action),
+                None => panic!("no reply"),
+            }
+        }
+    }
+
+    fn neighbor(&mut self, last: u8, of: u8) -> Option<NeighborView> {
+        match self.ask(last, Request::ShowNeighbors { address: Some(address(of)), after: None, limit: None }) {
+            Reply::Neighbors(page) => page.items.into_iter().next(),
+            _ => None,
+        }
+    }
+
+    /// The MACs that a node has rows for.
+    fn remote_macs(&mut self, last: u8) -> Vec<MacAddr> {
+        match self.ask(last, Request::ShowMacs { vni: None, mac: None, after: None, limit: None }) {
+            Reply::Macs(page) => page.items.into_iter().filter(|mac| mac.vtep.is_some()).map(|mac| mac.mac).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// MACs that left a node's tables since the last call.
+    fn swept(&mut self, last: u8) -> Vec<(u64, String)> {
+        let node = self.nodes.get_mut(&last).unwrap();
+        let told = std::mem::take(&mut node.events);
+        told.into_iter()
+            .filter_map(|event| match event {
+                Event::RoutesSwept { routes, why, .. } => Some((routes, why)),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// Two hypervisors behind a reflector that know one another's machine.
+fn fabric(reflector: &str, hypervisors: &str) -> World {
+    let mut world = World::new();
+    world.reflector(254, reflector);
+    world.hypervisor(1, 254, hypervisors);
+    world.hypervisor(2, 254, hypervisors);
+    world.pass(5);
+    assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![mac(2)], vec![mac(1)]));
+    world.said.clear();
+    world
+}
+
+#[test]
+fn a_killed_hypervisor_is_stale_at_the_reflector_and_nobody_hears_of_it() {
+    let mut world = fabric("", "");
+    world.kill(1);
+    let view = world.neighbor(254, 1).expect("a dynamic neighbor is remembered while its routes are");
+    assert_eq!((view.state.as_str(), view.stale_routes, view.stale_secs), ("active", 2, Some(120)));
+    assert!(view.graceful_restart.contains("it restarts: 2 stale"), "{}", view.graceful_restart);
+    world.pass(100);
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    world.start(1);
+    world.pass(5);
+    let view = world.neighbor(254, 1).unwrap();
+    assert_eq!((view.state.as_str(), view.stale_routes, view.stale_secs), ("established", 0, None));
+    assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![mac(2)], vec![mac(1)]));
+}
+
+#[test]
+fn a_hypervisor_that_does_not_come_back_goes_after_its_restart_time() {
+    let mut world = fabric("", "[graceful-restart]\nrestart-time = 50\n");
+    world.kill(1);
+    world.pass(45);
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    world.pass(10);
+    assert_eq!(world.remote_macs(2), []);
+    assert_eq!(world.swept(254), [(2, "it did not come back within its restart time".to_owned())]);
+    assert!(world.neighbor(254, 1).is_none(), "a dynamic neighbor is forgotten with its routes");
+}
+
+/// What left while the daemon was down goes at its End-of-RIB, and not before: the bridge must have been looked at.
+#[test]
+fn end_of_rib_waits_for_the_bridge() {
+    let mut world = fabric("", "");
+    world.kill(1);
+    let node = world.nodes.get_mut(&1).unwrap();
+    (node.macs, node.deaf) = (vec![mac(11)], true);
+    world.start(1);
+    world.pass(20);
+    let view = world.neighbor(254, 1).unwrap();
+    assert_eq!((view.state.as_str(), view.end_of_rib, view.stale_routes), ("established", false, 2));
+    assert_eq!(world.remote_macs(2), [mac(1)], "nothing goes before the kernel was asked");
+    // The kernel answers at last.
+    world.nodes.get_mut(&1).unwrap().deaf = false;
+    let vtep = address(1);
+    let spec = evpnd::fib::DeviceSpec {
+        vni: vni(),
+        device: "vxlan100".to_owned(),
+        bridge: "br100".to_owned(),
+        local: vtep,
+        port: 4789,
+        mtu: None,
+        learning: false,
+        neighbor_suppression: true,
+    };
+    world.kernel(1, KernelCommand::Devices(vec![spec]));
+    world.pass(2);
+    assert!(world.neighbor(254, 1).unwrap().end_of_rib);
+    assert_eq!(world.remote_macs(2), [mac(11)]);
+}
+
+/// A kernel that never answers does not keep the fabric waiting for ever.
+#[test]
+fn end_of_rib_comes_after_the_restart_time_whatever_happens() {
+    let mut world = fabric("", "");
+    world.kill(1);
+    world.nodes.get_mut(&1).unwrap().deaf = true;
+    world.start(1);
+    world.pass(115);
+    assert!(!world.neighbor(254, 1).unwrap().end_of_rib);
+    world.pass(10);
+    assert!(world.neighbor(254, 1).unwrap().end_of_rib);
+    assert_eq!(world.remote_macs(2), []);
+}
+
+/// The reflector's first client is back before the second: it must not hear End-of-RIB before the second has spoken.
+#[test]
+fn a_restarted_reflector_says_end_of_rib_when_its_clients_have() {
+    let mut world = fabric("", "");
+    world.pass(3);
+    world.kill(254);
+    assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![mac(2)], vec![mac(1)]));
+    // The second client is cut off for a while.
+    let second = world.nodes.get_mut(&2).unwrap().speaker.take();
+    world.start(254);
+    world.pass(10);
+    let view = world.neighbor(1, 254).unwrap();
+    assert_eq!((view.state.as_str(), view.end_of_rib, view.stale_routes), ("established", false, 2));
+    world.nodes.get_mut(&2).unwrap().speaker = second;
+    world.pass(20);
+    for host in [1, 2] {
+        let view = world.neighbor(host, 254).unwrap();
+        assert_eq!((view.end_of_rib, view.stale_routes, view.stale_secs), (true, 0, None), "host {host}");
+    }
+    assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![mac(2)], vec![mac(1)]));
+    assert_eq!(world.swept(1), [], "nothing was swept");
+    // One that never comes back is waited for no longer than the restart time.
+    world.kill(2);
+    world.kill(254);
+    world.start(254);
+    world.pass(100);
+    assert!(!world.neighbor(1, 254).unwrap().end_of_rib);
+    world.pass(25);
+    assert!(world.neighbor(1, 254).unwrap().end_of_rib);
+    assert_eq!(world.remote_macs(1), []);
+}
+
+/// SIGTERM with the N bit: a NOTIFICATION, and the routes stay (RFC 8538).
+#[test]
+fn a_stop_leaves_the_routes_where_that_was_agreed_and_a_removal_does_not() {
+    let mut world = fabric("", "");
+    world.stop(1);
+    assert_eq!(world.said, [(1, "cease: administrative reset (6/4) \"the daemon stops\"".to_owned())]);
+    world.pass(10);
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    world.start(1);
+    world.pass(5);
+    // Leaving for good: a hard reset, and all is forgotten at once.
+    world.said.clear();
+    world.ask_drain(1);
+    world.pump();
+    let hard = "cease: hard reset (6/9), cease: administrative shutdown (6/2) \"drained\"";
+    assert_eq!(world.said.first(), Some(&(1, hard.to_owned())));
+    assert_eq!(world.remote_macs(2), []);
+    assert!(world.neighbor(254, 1).is_none_or(|view| view.stale_routes == 0));
+}
+
+#[test]
+fn without_graceful_restart_a_stop_is_a_good_bye_and_a_loss_is_held() {
+    let off = "[graceful-restart]\nenabled = false\nloss-hold-time = 30\n";
+    let mut world = fabric(off, off);
+    world.stop(1);
+    assert_eq!(world.said, [(1, "cease: administrative shutdown (6/2) \"the daemon stops\"".to_owned())]);
+    world.pass(1);
+    assert_eq!(world.remote_macs(2), [], "administrative shutdown ends it at once");
+    world.start(1);
+    world.pass(5);
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    world.kill(254);
+    world.pass(25);
+    assert_eq!(world.remote_macs(2), [mac(1)], "held");
+    world.pass(10);
+    assert_eq!(world.remote_macs(2), [], "and then gone");
+    assert_eq!(world.swept(2), [(2, "it did not come back within loss-hold-time".to_owned())]);
+}
+
+#[test]
+fn a_reflector_that_resets_a_session_by_hand_costs_no_route() {
+    let mut world = fabric("", "");
+    world.ask(254, Request::ClearNeighbor { address: address(1) });
+    world.pump();
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    assert_eq!(world.said.first().map(|(from, _)| *from), Some(254));
+    world.pass(10);
+    assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![mac(2)], vec![mac(1)]));
+    assert_eq!(world.neighbor(254, 1).unwrap().stale_secs, None);
+}
+
+/// RFC 9494: after the restart time the routes stay as the last resort, at the reflector and, marked, at its clients.
+#[test]
+fn long_lived_routes_stay_for_their_time_and_go() {
+    let long = "[graceful-restart]\nrestart-time = 20\nlong-lived-stale-time = 600\n";
+    let mut world = fabric(long, long);
+    world.kill(1);
+    world.pass(30);
+    let view = world.neighbor(254, 1).unwrap();
+    assert!(view.graceful_restart.contains("long-lived 600 s; it is away for long: 2 stale"), "{}", view.graceful_restart);
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    let filter =
+        Request::ShowRoutes { route_type: Some(2), vni: None, rd: None, neighbor: Some(address(254)), after: None, limit: None };
+    let Reply::Routes(page) = world.ask(2, filter.clone()) else { panic!() };
+    assert!(page.items[0].other.contains(&"community 65535:6".to_owned()), "LLGR_STALE: {:?}", page.items[0].other);
+    // It is back: the mark goes.
+    world.start(1);
+    world.pass(10);
+    let Reply::Routes(page) = world.ask(2, filter) else { panic!() };
+    assert_eq!((page.items.len(), page.items[0].other.len()), (1, 0));
+    world.kill(1);
+    world.pass(640);
+    assert_eq!(world.remote_macs(2), []);
+    let swept = world.swept(254);
+    assert_eq!(swept.last().map(|(_, why)| why.as_str()), Some("it did not come back within the long-lived stale time"));
+}
+
+/// Restarts on the heels of one another: with the N bit what is stale stays (RFC 8538 §4.1), and time bounds it.
+#[test]
+fn consecutive_restarts_lose_nothing() {
+    let mut world = fabric("", "");
+    for _ in 0..5 {
+        world.kill(1);
+        world.nodes.get_mut(&1).unwrap().deaf = true;
+        world.start(1);
+        world.pass(3);
+        assert_eq!(world.neighbor(254, 1).unwrap().state, "established");
+    }
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    world.kill(1);
+    world.nodes.get_mut(&1).unwrap().deaf = false;
+    world.start(1);
+    world.pass(5);
+    assert_eq!(world.remote_macs(2), [mac(1)]);
+    assert_eq!(world.neighbor(254, 1).unwrap().stale_routes, 0);
+}
+
+impl World {
+    /// `evpnctl drain`: its reply comes when it is done.
+    fn ask_drain(&mut self, last: u8) {
+        let now = self.now;
+        self.speaker(last).handle_request(now, RequestId(2), Request::Drain {});
+    }
+}
