@@ -81,6 +81,14 @@ impl Config {
         self
     }
 
+    /// A `[name]` section; none where there are no lines.
+    pub fn section(mut self, name: &str, lines: &str) -> Self {
+        if !lines.is_empty() {
+            let _ = write!(self.tables, "\n[{name}]\n{lines}\n");
+        }
+        self
+    }
+
     fn text(&self, host: &Host) -> String {
         let directory = host.directory.display();
         format!(

@@ -54,6 +54,15 @@ pub struct Frr<'a> {
 impl<'a> Frr<'a> {
     /// Starts the daemons. A hypervisor's devices must stand already (zebra finds them either way, but sooner so).
     pub fn start(host: &'a Host, role: Role, asn: u32, neighbors: &[Neighbor<'_>]) -> Self {
+        Self::start_with(host, role, asn, neighbors, &[])
+    }
+
+    /// The same with further lines in `router bgp`.
+    pub fn start_with(host: &'a Host, role: Role, asn: u32, neighbors: &[Neighbor<'_>], lines: &[&str]) -> Self {
+        // A daemon that was killed left its sockets behind.
+        for socket in ["bgpd.vty", "zebra.vty", "zserv.api"] {
+            let _ = std::fs::remove_file(host.path(socket));
+        }
         need(&[(BGPD, "frr"), (ZEBRA, "frr"), ("/usr/bin/vtysh", "frr")]);
         // The daemons change to the package's own user, and make pid files and sockets as it.
         let open = std::fs::Permissions::from_mode(0o777);
@@ -72,7 +81,7 @@ impl<'a> Frr<'a> {
             wait_until("zebra's socket", 10, || ensure(host.path("zserv.api").exists(), || "it is not there".to_owned()));
             zebra
         });
-        let config = write(host, "bgpd.conf", &configuration(host, role, asn, neighbors));
+        let config = write(host, "bgpd.conf", &configuration(host, role, asn, neighbors, lines));
         let mut words = arguments("bgpd", &config.display().to_string());
         if zebra.is_none() {
             words.push("-Z".to_owned());
@@ -88,7 +97,7 @@ impl<'a> Frr<'a> {
     }
 }
 
-fn configuration(host: &Host, role: Role, asn: u32, neighbors: &[Neighbor<'_>]) -> String {
+fn configuration(host: &Host, role: Role, asn: u32, neighbors: &[Neighbor<'_>], lines: &[&str]) -> String {
     let mut text = format!(
         "log stdout\n\
          router bgp {asn}\n \
@@ -98,6 +107,9 @@ fn configuration(host: &Host, role: Role, asn: u32, neighbors: &[Neighbor<'_>]) 
           timers bgp 3 9\n",
         host.v4()
     );
+    for line in lines {
+        let _ = writeln!(text, " {line}");
+    }
     let mut family = String::new();
     for Neighbor { address, asn, more } in neighbors {
         let _ = writeln!(text, " neighbor {address} remote-as {asn}\n neighbor {address} timers connect 1");
