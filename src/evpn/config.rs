@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
-use crate::wire::ext_community::RouteTarget;
+pub use crate::config::{ExportTarget, ImportTarget};
 use crate::wire::rd::Rd;
 
 /// What all instances share.
@@ -47,29 +47,6 @@ impl Default for EvpnLimits {
             events: 1 << 14,
         }
     }
-}
-
-/// Which route targets an instance imports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ImportTarget {
-    /// Any AS with our VNI, in the plain form and that of RFC 8365 §5.1.2.1.
-    Auto,
-    /// This one.
-    Exact(RouteTarget),
-    /// `*:number`: any administrator.
-    AnyAs {
-        /// The local administrator field.
-        number: u32,
-    },
-}
-
-/// Which route targets an instance's own routes carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ExportTarget {
-    /// The low 16 bits of our AS, and the VNI.
-    Auto,
-    /// This one.
-    Exact(RouteTarget),
 }
 
 /// One MAC-VRF with one broadcast domain: VLAN-based service (RFC 7432 §6.1).

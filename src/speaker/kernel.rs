@@ -353,21 +353,11 @@ impl Speaker {
 
 /// The instance of a VNI as the evpn room wants it.
 pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
-    use crate::{config, evpn};
-    let import = config.import.iter().map(|target| match *target {
-        config::ImportTarget::Auto => evpn::ImportTarget::Auto,
-        config::ImportTarget::Exact(target) => evpn::ImportTarget::Exact(target),
-        config::ImportTarget::AnyAs { number } => evpn::ImportTarget::AnyAs { number },
-    });
-    let export = config.export.iter().map(|target| match *target {
-        config::ExportTarget::Auto => evpn::ExportTarget::Auto,
-        config::ExportTarget::Exact(target) => evpn::ExportTarget::Exact(target),
-    });
     InstanceConfig {
         vni: config.vni,
         rd,
-        import: import.collect(),
-        export: export.collect(),
+        import: config.import.clone(),
+        export: config.export.clone(),
         static_macs: config.static_macs.clone(),
     }
 }
