@@ -493,3 +493,56 @@ fn end_of_rib_waits_until_all_is_known_and_holds_back_no_route() {
     lab.settle();
     assert_eq!(lab.heard[&3].end_of_rib, 1);
 }
+
+// ---- how many paths a destination may have ----
+
+#[test]
+fn of_more_paths_than_a_destination_may_have_the_best_stay_and_the_others_are_asked_for_when_there_is_room() {
+    let mut lab = Lab::new(RibConfig { max_paths: 2, ..config() });
+    for n in 1..=4 {
+        lab.up(n, peer(NonClient, n as u8));
+    }
+    let preferred = |pref| Attributes { local_pref: Some(pref), ..attributes(1) };
+    lab.announce(1, &preferred(100), &[mac_ip(1)]);
+    lab.announce(2, &preferred(90), &[mac_ip(1)]);
+    lab.announce(3, &preferred(80), &[mac_ip(1)]);
+    lab.changes();
+    assert_eq!((lab.best(&mac_ip(1)), lab.rib.stats().paths_over_limit), (Some(1), 1), "the third is the worst");
+    assert_eq!((lab.rib.take_first_refusal(), lab.rib.take_first_refusal()), (true, false));
+    lab.announce(4, &preferred(200), &[mac_ip(1)]);
+    lab.changes();
+    assert_eq!((lab.best(&mac_ip(1)), lab.rib.peer_routes(PeerId(2))), (Some(4), 0), "a better one puts out the worst");
+    assert!(!lab.rib.has_room_for_refused());
+    lab.announce(4, &preferred(300), &[mac_ip(1)]);
+    lab.withdraw(4, &[mac_ip(1)]);
+    assert!(lab.rib.has_room_for_refused());
+    assert_eq!(lab.rib.take_refused(), [PeerId(2), PeerId(3)]);
+    lab.announce(2, &preferred(90), &[mac_ip(1)]);
+    lab.changes();
+    assert_eq!((lab.best(&mac_ip(1)), lab.rib.peer_routes(PeerId(2)), lab.rib.has_room_for_refused()), (Some(1), 1, false));
+    lab.originate(&attributes(9), &mac_ip(1));
+    lab.changes();
+    assert_eq!(lab.best(&mac_ip(1)), Some(PeerId::LOCAL.0), "our own is never refused");
+}
+
+#[test]
+fn paths_of_a_session_that_ended_take_nobodys_room() {
+    let mut lab = Lab::new(RibConfig { max_paths: 2, ..config() });
+    for n in 1..=3 {
+        lab.up(n, peer(NonClient, n as u8));
+    }
+    lab.announce(1, &attributes(1), &[mac_ip(1)]);
+    lab.announce(2, &attributes(1), &[mac_ip(1)]);
+    lab.down(1, false);
+    lab.announce(3, &attributes(1), &[mac_ip(1)]);
+    assert_eq!((lab.rib.stats().paths_over_limit, lab.rib.peer_routes(PeerId(3))), (0, 1));
+}
+
+#[test]
+fn a_sequence_number_that_wrapped_is_newer_also_among_the_paths_of_a_route() {
+    let mut lab = Lab::with(&[NonClient, NonClient]);
+    lab.announce(1, &with_mobility(attributes(1), false, u32::MAX), &[mac_ip(1)]);
+    lab.announce(2, &with_mobility(attributes(1), false, 0), &[mac_ip(1)]);
+    lab.changes();
+    assert_eq!(lab.best(&mac_ip(1)), Some(2));
+}

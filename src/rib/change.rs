@@ -193,10 +193,11 @@ impl Rib {
     }
 
     /// Removes the paths of ended sessions, of a destination on the list of changes or just taken from it.
-    fn collect(&mut self, id: u32) {
+    pub(super) fn collect(&mut self, id: u32) {
         loop {
             let dead = self.table.paths(id).find(|path| self.peers.liveness(path) == Liveness::Dead);
             let Some(peer) = dead.map(|path| path.peer) else { return };
+            self.note_room(id);
             if let Some(path) = self.table.remove_path(id, peer) {
                 self.drop_path(&path);
             }

@@ -28,6 +28,7 @@ impl RibStats {
             ("unknown_types", self.unknown_types),
             ("other_families", self.other_families),
             ("table_full", self.table_full),
+            ("paths_over_limit", self.paths_over_limit),
             ("over_max_routes", self.over_max_routes),
             ("too_long_to_send", self.too_long_to_send),
             ("stale_swept", self.stale_swept),

@@ -12,6 +12,7 @@ use super::attrs::Rank;
 use super::key::number;
 use super::peers::{PeerKind, PeerSlot};
 use super::table::Path;
+use crate::base::compare_sequences;
 
 /// The steps, in their order and with the number shown by `explain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +63,13 @@ impl Candidate {
     }
 }
 
+impl Candidate {
+    /// Whose path it is.
+    pub(super) const fn peer(&self) -> u16 {
+        self.peer
+    }
+}
+
 /// The steps before MED. `Less` is better.
 fn before_med(a: &Candidate, b: &Candidate) -> (Ordering, Step) {
     // 1. Our own route. RFC 4271 §9.1.1 leaves its preference to us; nobody else speaks for our RD.
@@ -76,7 +84,8 @@ fn before_med(a: &Candidate, b: &Candidate) -> (Ordering, Step) {
     }
     // 3. MAC mobility, type 2 only (RFC 7432 §15, §15.2): sticky, then the higher sequence number. Before everything that
     //    a policy may set: the same RD and MAC through two reflectors during a move are an older and a newer truth.
-    let order = b.rank.sticky.cmp(&a.rank.sticky).then(b.rank.sequence.cmp(&a.rank.sequence));
+    //    Over the wrap: 0 follows 2^32 - 1.
+    let order = b.rank.sticky.cmp(&a.rank.sticky).then_with(|| compare_sequences(b.rank.sequence, a.rank.sequence));
     if order.is_ne() {
         return (order, Step::Mobility);
     }
@@ -137,6 +146,20 @@ pub(super) fn best(candidates: &[Candidate]) -> usize {
         .filter(|(_, a)| level(a) && !candidates.iter().any(|b| beaten_by_med(a, b) && level(b)))
         .min_by(|(_, a), (_, b)| after_med(a, b).0)
         .map_or(0, |(position, _)| position)
+}
+
+/// The worst candidate, MED apart: it is no order among all.
+pub(super) fn worst(candidates: &[Candidate]) -> Option<&Candidate> {
+    candidates.iter().max_by(|a, b| without_med(a, b))
+}
+
+/// Whether `a` is better than `b`, MED apart.
+pub(super) fn is_better(a: &Candidate, b: &Candidate) -> bool {
+    without_med(a, b).is_lt()
+}
+
+fn without_med(a: &Candidate, b: &Candidate) -> Ordering {
+    before_med(a, b).0.then_with(|| after_med(a, b).0)
 }
 
 /// In words, why the candidate at `position` is or is not the best.

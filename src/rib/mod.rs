@@ -8,6 +8,7 @@
 //! | `key`, `slab`, `table` | destinations and paths in few octets |
 //! | `peers` | what a peer is to us, and which of its paths are alive |
 //! | `decision` | the best of several, in numbered steps |
+//! | `room` | how many paths a destination may have |
 //! | `change` | what changed, decided once; walks after a session ended |
 //! | `export` | who may hear a path, and what its attributes become |
 //! | `log`, `adj_out`, `chunk` | the order of changes, each peer's place in it, and UPDATEs encoded once for equal peers |
@@ -26,6 +27,7 @@ mod key;
 mod log;
 mod peers;
 mod receive;
+mod room;
 mod slab;
 mod stats;
 mod table;
@@ -57,6 +59,8 @@ pub struct RibConfig {
     pub max_attribute_octets: u64,
     /// The most destinations; announcements beyond are not taken. Less than 2^24.
     pub max_destinations: u32,
+    /// The most paths of one destination, at least 2: the best are kept.
+    pub max_paths: u32,
     /// Octets of encoded UPDATEs kept for peers that have not taken them yet.
     pub export_cache_octets: usize,
     /// About the octets of NLRI that are encoded at a time. UPDATEs that share attributes are packed within these.
@@ -81,6 +85,7 @@ impl Default for RibConfig {
             max_attribute_len: 4096,
             max_attribute_octets: 256 << 20,
             max_destinations: 10_000_000,
+            max_paths: 64,
             export_cache_octets: 8 << 20,
             export_chunk_octets: 40 << 10,
             export_quiet: 1024,
@@ -113,6 +118,9 @@ pub struct Rib {
     changes: change::Changes,
     ended_walk: change::Walk,
     adj_out: adj_out::AdjOut,
+    refused: room::Refused,
+    /// A path was refused for the first time, and nobody was told yet.
+    refused_first: bool,
     stats: RibStats,
 }
 
@@ -128,6 +136,8 @@ impl Rib {
             changes: change::Changes::new(),
             ended_walk: change::Walk::default(),
             adj_out: adj_out::AdjOut::new(config.export_quiet),
+            refused: room::Refused::default(),
+            refused_first: false,
             stats: RibStats::default(),
         }
     }

@@ -243,6 +243,10 @@ impl Rib {
                 Liveness::Stale | Liveness::Dead => {}
             }
         }
+        if old.is_none() && found.is_some() && self.table.has_rivals(id) && !self.admit(id, &path) {
+            self.table.names.release_extra(extra);
+            return;
+        }
         self.touch(id);
         self.attrs.retain(attr);
         self.peers.count(&path);
@@ -258,6 +262,7 @@ impl Rib {
         if self.table.path_of(id, peer).is_none() {
             return;
         }
+        self.note_room(id);
         self.touch(id);
         if let Some(path) = self.table.remove_path(id, peer) {
             self.drop_path(&path);

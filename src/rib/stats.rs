@@ -31,6 +31,8 @@ pub struct RibStats {
     pub other_families: u64,
     /// Announcements that were not taken because the table was full.
     pub table_full: u64,
+    /// Paths beyond the limit of a destination: the new one was not taken, or a worse one went.
+    pub paths_over_limit: u64,
     /// UPDATEs after which the peer had more than its `max_routes`.
     pub over_max_routes: u64,
     /// Routes that could not be sent to some group because their attributes do not fit its longest message.
