@@ -19,7 +19,7 @@ fn a_mac_of_another_host_becomes_a_row_and_leaves_with_its_route() {
     assert_eq!(host.row(mac(1)), None);
     assert_eq!(
         host.events(),
-        ["VNI 100: 02:00:00:00:00:01 is at VTEP 10.0.0.2", "VNI 100: 02:00:00:00:00:01 is gone from VTEP 10.0.0.2"]
+        ["VNI 100: 02:00:00:00:00:01 is at VTEP 10.0.0.2 (sequence 0)", "VNI 100: 02:00:00:00:00:01 is gone from VTEP 10.0.0.2"]
     );
     assert_eq!(host.evpn.remote_mac_count(), 0);
 }
@@ -260,7 +260,7 @@ fn a_vtep_is_on_the_flood_list_once_and_leaves_with_its_last_type_3() {
     assert_eq!(host.flood(), vec![to(2).unwrap()]);
     host.withdraw(&second);
     assert_eq!(host.flood(), vec![]);
-    assert_eq!(host.events(), ["VNI 100: flooding to VTEP 10.0.0.2 too", "VNI 100: no longer flooding to VTEP 10.0.0.2"]);
+    assert_eq!(host.events(), ["VNI 100: VTEP 10.0.0.2 joined", "VNI 100: VTEP 10.0.0.2 left"]);
 }
 
 #[test]
@@ -322,7 +322,10 @@ fn a_local_mac_is_announced_with_all_it_needs_and_withdrawn_when_it_ages() {
     assert_eq!(host.announced(mac(1)), None);
     assert_eq!(
         host.events(),
-        ["VNI 100: 02:00:00:00:00:01 is at local port tap3", "VNI 100: 02:00:00:00:00:01 is gone from local port tap3"]
+        [
+            "VNI 100: 02:00:00:00:00:01 is at local port tap3 (sequence 0)",
+            "VNI 100: 02:00:00:00:00:01 is gone from local port tap3"
+        ]
     );
 }
 
@@ -368,7 +371,14 @@ fn a_full_set_of_local_macs_takes_away_what_is_not_in_it() {
 
 #[test]
 fn limits_hold_and_are_counted_and_told_once() {
-    let limits = EvpnLimits { remote_macs_per_vni: 2, local_macs_per_vni: 2, routes_per_mac: 2, flood_routes: 1, events: 4 };
+    let limits = EvpnLimits {
+        remote_macs_per_vni: 2,
+        local_macs_per_vni: 2,
+        local_macs_per_port: 9,
+        routes_per_mac: 2,
+        flood_routes: 1,
+        events: 4,
+    };
     let mut host = Host::with_limits(limits);
     for n in 1..=4 {
         host.announce(&type2(2, mac(n)));
@@ -433,7 +443,7 @@ fn explain_says_of_every_route_why_it_won_or_lost() {
     );
     assert!(told.candidates[0].chosen);
     assert_eq!(told.candidates[0].rib_decision.len(), 1);
-    assert_eq!(told.place, Some(Place::Remote(vtep(2))));
+    assert_eq!(told.place, Some(Place::Vtep(vtep(2))));
     assert_eq!(told.row.unwrap().status, Status::InSync);
     host.hear(mac(1));
     let told = host.evpn.explain(&host.rib, &host.fib, vni(100), mac(1));
@@ -456,5 +466,5 @@ fn macs_and_vteps_are_listed() {
     assert_eq!(vteps, [(vtep(2), 0, 1), (vtep(3), 1, 1)]);
     let view = host.evpn.instance(vni(100)).unwrap();
     assert_eq!((view.remote_macs, view.local_macs, view.vteps, view.ready), (2, 1, 1, true));
-    assert!(matches!(host.evpn.poll_event(), Some(EvpnEvent::MacLearned { .. })));
+    assert!(matches!(host.evpn.poll_event(), Some(Event::MacLearned { .. })));
 }

@@ -19,7 +19,7 @@ fn a_mac_heard_here_where_a_remote_route_stands_is_announced_with_the_next_seque
     assert_eq!(host.row(mac(1)), None);
     host.withdraw(&type2(2, mac(1)));
     assert_eq!(host.announced(mac(1)), Some((false, 5)));
-    assert!(host.events()[1].contains("moved from VTEP 10.0.0.2 to local port tap3, sequence 5"));
+    assert!(host.events()[1].contains("moved from VTEP 10.0.0.2 to local port tap3 (sequence 5)"));
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_remote_route_with_a_higher_sequence_takes_the_mac_and_ours_is_withdrawn() {
     host.hear(mac(1));
     host.announce(&type2(9, mac(1)).mobility(false, 1));
     assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(9)));
-    assert!(host.events()[1].contains("moved from local port tap3 to VTEP 10.0.0.9, sequence 1"));
+    assert!(host.events()[1].contains("moved from local port tap3 to VTEP 10.0.0.9 (sequence 1)"));
     host.hear(mac(1));
     assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((false, 2)), None), "the move back");
     assert_eq!(host.stats().moves, 2);
@@ -153,7 +153,7 @@ fn a_sticky_remote_mac_is_not_moved_by_a_dynamic_one_of_any_sequence() {
     host.announce(&type2(9, mac(1)).mobility(true, 0));
     host.announce(&type2(2, mac(1)).mobility(false, 100));
     assert_eq!((host.row(mac(1)), host.stats().sticky_violations), (to(9), 1));
-    assert!(host.events()[1].contains("may not move and stays at VTEP 10.0.0.9, though VTEP 10.0.0.2 claims it"));
+    assert!(host.events()[1].contains("VTEP 10.0.0.2 claims 02:00:00:00:00:01, which is static at VTEP 10.0.0.9"));
 }
 
 #[test]
@@ -195,4 +195,156 @@ fn a_mac_made_static_here_is_ours_though_it_was_sticky_elsewhere() {
     let heard = LocalMac { is_static: true, ..host.heard(mac(1)) };
     host.hear_as(&heard);
     assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((true, 7)), None));
+}
+
+// --- two hosts, one machine ---
+
+#[test]
+fn of_two_hosts_that_learn_at_once_the_lower_keeps_it_and_hears_nothing_new_from_us() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((false, 0)), None));
+    host.withdraw(&type2(9, mac(1)));
+    assert_eq!((host.announced(mac(1)), host.write()), (Some((false, 0)), vec![]), "the other gave up");
+}
+
+#[test]
+fn of_two_hosts_that_learn_at_once_the_higher_gives_up_and_announces_when_its_port_hears_it_again() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&type2(2, mac(1)));
+    assert_eq!(host.announced(mac(1)), None);
+    let ops = host.write();
+    assert_eq!((ops.len(), ops[0].kind, ops[0].remote.ip), (1, OpKind::ReplaceUnicast, vtep(2)));
+    host.hear(mac(1));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (Some((false, 1)), None));
+    host.withdraw(&type2(2, mac(1)));
+    assert_eq!(host.announced(mac(1)), Some((false, 1)));
+}
+
+#[test]
+fn a_live_migration_away_from_here_is_one_write_straight_to_the_new_host() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.write();
+    host.announce(&type2(9, mac(1)).mobility(false, 1));
+    host.forget(mac(1));
+    let ops = host.write();
+    assert_eq!((ops.len(), ops[0].kind, ops[0].remote.ip), (1, OpKind::ReplaceUnicast, vtep(9)));
+    assert_eq!((host.announced(mac(1)), host.row(mac(1))), (None, to(9)));
+}
+
+#[test]
+fn a_live_migration_between_others_is_one_write_in_whatever_order_their_routes_come() {
+    let old = [type2(2, mac(1)), type2(2, mac(1)).with_ip("192.0.2.1")];
+    let new = [type2(9, mac(1)).mobility(false, 1), type2(9, mac(1)).mobility(false, 1).with_ip("192.0.2.1")];
+    for order in 0..4 {
+        let mut host = Host::new();
+        old.iter().for_each(|route| host.announce(route));
+        host.write();
+        host.announce(&new[order % 2]);
+        if order < 2 {
+            host.withdraw(&old[0]);
+        }
+        host.announce(&new[1 - order % 2]);
+        old.iter().rev().for_each(|route| host.withdraw(route));
+        let ops = host.write();
+        assert_eq!((ops.len(), ops[0].kind, ops[0].remote.ip), (1, OpKind::ReplaceUnicast, vtep(9)), "order {order}");
+    }
+}
+
+// --- MAC-only and MAC/IP routes, RFC 9721 ---
+
+#[test]
+fn the_sequence_of_a_mac_is_the_highest_of_its_routes_of_that_host() {
+    let mut host = Host::new();
+    host.announce(&type2(9, mac(1)).mobility(false, 1));
+    host.announce(&type2(9, mac(1)).mobility(false, 3).with_ip("192.0.2.1"));
+    host.announce(&type2(2, mac(1)).mobility(false, 2));
+    assert_eq!((host.row(mac(1)), host.evpn.mac(vni(100), mac(1)).unwrap().sequence), (to(9), 3));
+    host.withdraw(&type2(9, mac(1)).with_ip("192.0.2.1"));
+    assert_eq!(host.row(mac(1)), to(2), "its address went, and what is left of it is older");
+}
+
+#[test]
+fn a_mac_that_is_heard_here_is_announced_above_every_route_for_it_of_any_kind_and_host() {
+    let mut host = Host::new();
+    host.announce(&type2(9, mac(1)).mobility(false, 2));
+    host.announce(&type2(9, mac(1)).mobility(false, 7).with_ip("192.0.2.1"));
+    host.announce(&type2(2, mac(1)).mobility(false, 4).with_ip("2001:db8::1"));
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 8)));
+    let mut host = Host::new();
+    host.announce(&type2(9, mac(1)).mobility(true, 2));
+    host.announce(&type2(2, mac(1)).mobility(false, 7));
+    host.hear_as(&LocalMac { is_static: true, ..host.heard(mac(1)) });
+    assert_eq!(host.announced(mac(1)), Some((true, 8)), "also above one that lost to a sticky one");
+}
+
+#[test]
+fn a_mac_that_comes_back_is_announced_above_what_had_taken_it_though_an_older_route_is_left() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, 2));
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(1)).mobility(false, 6));
+    host.write();
+    host.withdraw(&type2(9, mac(1)));
+    assert_eq!(host.row(mac(1)), to(2));
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 7)), "hosts that have not heard the withdrawal yet come straight here");
+}
+
+#[test]
+fn an_address_that_moves_to_another_mac_moves_no_row_of_the_first() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)));
+    host.announce(&type2(2, mac(1)).with_ip("192.0.2.1"));
+    host.write();
+    host.announce(&type2(9, mac(2)).mobility(false, 1).with_ip("192.0.2.1"));
+    host.withdraw(&type2(2, mac(1)).with_ip("192.0.2.1"));
+    assert_eq!((host.row(mac(1)), host.row(mac(2))), (to(2), to(9)));
+    assert_eq!(host.write().len(), 1, "only the other MAC's row is new");
+    assert!(host.evpn.ips(&host.rib, vni(100), mac(1)).is_empty());
+    assert_eq!(host.evpn.ips(&host.rib, vni(100), mac(2)), [ip("192.0.2.1")]);
+}
+
+#[test]
+fn a_mac_only_route_of_one_host_and_mac_ip_routes_of_another_are_one_quarrel() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)));
+    host.announce(&type2(9, mac(1)).mobility(false, 1).with_ip("192.0.2.1"));
+    assert_eq!(host.row(mac(1)), to(9));
+    host.announce(&type2(2, mac(1)).with_ip("192.0.2.1"));
+    host.announce(&type2(2, mac(1)).with_ip("192.0.2.2"));
+    assert_eq!(host.row(mac(1)), to(9), "late news of the old host");
+    host.announce(&type2(9, mac(1)).mobility(false, 1));
+    host.withdraw(&type2(9, mac(1)).with_ip("192.0.2.1"));
+    assert_eq!((host.row(mac(1)), host.stats().moves), (to(9), 1), "its address expired there; the MAC did not");
+}
+
+// --- the highest sequence number ---
+
+#[test]
+fn at_the_highest_sequence_number_a_mac_moves_on_in_both_directions() {
+    let mut host = Host::new();
+    let top = u32::MAX;
+    for (theirs, ours) in [(top - 1, top), (0, 1), (2, 3)] {
+        host.announce(&type2(9, mac(1)).mobility(false, theirs));
+        host.write();
+        assert_eq!((host.row(mac(1)), host.announced(mac(1))), (to(9), None), "sequence {theirs}");
+        host.hear(mac(1));
+        assert_eq!((host.row(mac(1)), host.announced(mac(1))), (None, Some((false, ours))));
+    }
+}
+
+#[test]
+fn over_the_wrap_the_highest_of_several_routes_is_the_newest() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, u32::MAX - 1));
+    host.announce(&type2(9, mac(1)).mobility(false, 0));
+    host.announce(&type2(3, mac(1)).mobility(false, u32::MAX));
+    assert_eq!(host.row(mac(1)), to(9));
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 1)));
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use evpnd::base::{Asn, BgpIdentifier, MacAddr, Time, Vni};
-use evpnd::evpn::{Evpn, EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig};
+use evpnd::evpn::{DuplicateDetection, Evpn, EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig};
 use evpnd::fib::{BatchDone, Fib};
 use evpnd::rib::{PeerId, PeerKind, Rib, RibConfig, RibPeer};
 use evpnd::wire::attribute::Attributes;
@@ -56,7 +56,14 @@ fn load(count: u32) -> (usize, usize) {
     rib.add_peer(PeerId(1), peer);
     let vtep = Some(IpAddr::from([10, 0, 0, 1]));
     let limits = EvpnLimits::default();
-    let mut evpn = Evpn::new(EvpnConfig { asn: Asn(65000), router_id: id(1), vtep, seed: 1, limits });
+    let mut evpn = Evpn::new(EvpnConfig {
+        asn: Asn(65000),
+        router_id: id(1),
+        vtep,
+        seed: 1,
+        limits,
+        duplicates: DuplicateDetection::default(),
+    });
     let mut fib = Fib::new(1);
     for n in 0..VNIS {
         let vni = Vni::new(100 + n).unwrap();

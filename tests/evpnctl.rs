@@ -161,3 +161,25 @@ fn usage_exits_with_2() {
     }
     assert_eq!(evpnctl(&socket(), "--help").status.code(), Some(0));
 }
+
+#[test]
+fn duplicates_are_cleared_all_of_a_vni_or_one() {
+    let forms = [
+        ("clear duplicate", None, None),
+        ("clear duplicate vni 100", Some(100), None),
+        ("clear duplicate vni 100 mac 02:00:00:00:00:01", Some(100), Some("02:00:00:00:00:01")),
+        ("clear duplicate mac 02:00:00:00:00:01", None, Some("02:00:00:00:00:01")),
+    ];
+    for (words, wanted_vni, wanted_mac) in forms {
+        let (code, out, _) = with_daemon(words, move |request| {
+            let Request::ClearDuplicate { vni, mac } = request else { panic!("{request:?}") };
+            assert_eq!((vni.map(Vni::get), mac.map(|mac| mac.to_string())), (wanted_vni, wanted_mac.map(str::to_owned)));
+            Some(vec![Reply::Done { message: "1 MAC is a duplicate no longer".to_owned() }])
+        });
+        assert_eq!((code, out.as_str()), (0, "1 MAC is a duplicate no longer\n"), "{words}");
+    }
+    let (code, _, err) = with_daemon("clear duplicate vni 7", |_| Some(vec![Reply::NotFound { message: "no VNI 7".to_owned() }]));
+    assert_eq!((code, err.as_str()), (1, "evpnctl: no VNI 7\n"));
+    let output = evpnctl(&socket(), "clear duplicate 100");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}

@@ -84,6 +84,9 @@ enum Show {
         /// Only this MAC
         #[arg(long)]
         mac: Option<MacAddr>,
+        /// Only those that two hosts have at once
+        #[arg(long)]
+        duplicates: bool,
     },
     /// The BGP table
     Routes {
@@ -141,6 +144,12 @@ enum VniCommand {
 enum Clear {
     /// Reset the session of a neighbor; it comes back by itself
     Neighbor { address: IpAddr },
+    /// Follow duplicate MACs again: all of them, those of a VNI, or one
+    Duplicate {
+        /// [vni N [mac M]]
+        #[arg(value_names = ["vni", "N", "mac", "M"], num_args = 0..=4)]
+        words: Vec<String>,
+    },
 }
 
 /// Why there is no reply, with the exit code that says so.
@@ -203,7 +212,9 @@ fn requests(command: &Command) -> Vec<Request> {
         Command::Show { what: Show::Neighbors { address } } => Request::ShowNeighbors { address: *address, after, limit },
         Command::Show { what: Show::Vnis { vni } } => Request::ShowVnis { vni: *vni, after, limit },
         Command::Show { what: Show::Vteps } => Request::ShowVteps { after, limit },
-        Command::Show { what: Show::Macs { vni, mac } } => Request::ShowMacs { vni: *vni, mac: *mac, after, limit: Some(10_000) },
+        Command::Show { what: Show::Macs { vni, mac, duplicates } } => {
+            Request::ShowMacs { vni: *vni, mac: *mac, duplicates: *duplicates, after, limit: Some(10_000) }
+        }
         Command::Show { what: Show::Routes { route_type, vni, rd, neighbor } } => {
             Request::ShowRoutes { route_type: *route_type, vni: *vni, rd: rd.clone(), neighbor: *neighbor, after, limit }
         }
@@ -230,6 +241,10 @@ fn requests(command: &Command) -> Vec<Request> {
         }
         Command::Vni { what: VniCommand::Del { ids } } => return ids.iter().map(|vni| Request::VniDel { vni: *vni }).collect(),
         Command::Clear { what: Clear::Neighbor { address } } => Request::ClearNeighbor { address: *address },
+        Command::Clear { what: Clear::Duplicate { words } } => {
+            let (vni, mac) = cleared(words).unwrap_or_else(|message| usage(&message));
+            Request::ClearDuplicate { vni, mac }
+        }
     };
     vec![request]
 }
@@ -243,6 +258,21 @@ fn explained(words: &[String]) -> Result<(Vni, MacAddr), String> {
     };
     let vni = vni.parse().map_err(|error| format!("{error}"))?;
     let mac = mac.parse().map_err(|error| format!("{error}"))?;
+    Ok((vni, mac))
+}
+
+/// Nothing, `vni N`, `mac M`, or `vni N mac M`.
+fn cleared(words: &[String]) -> Result<(Option<Vni>, Option<MacAddr>), String> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (vni, mac) = match words.as_slice() {
+        [] => (None, None),
+        ["vni", vni] => (Some(vni), None),
+        ["mac", mac] => (None, Some(mac)),
+        ["vni", vni, "mac", mac] | ["mac", mac, "vni", vni] => (Some(vni), Some(mac)),
+        _ => return Err("expected: evpnctl clear duplicate [vni N [mac M]]".to_owned()),
+    };
+    let vni = vni.map(|vni| vni.parse().map_err(|error| format!("{error}"))).transpose()?;
+    let mac = mac.map(|mac| mac.parse().map_err(|error| format!("{error}"))).transpose()?;
     Ok((vni, mac))
 }
 

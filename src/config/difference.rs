@@ -134,6 +134,9 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
             .applied
             .push("[graceful-restart] changed: what neighbors are told of it they hear when their sessions open next".to_owned());
     }
+    if old.duplicate_detection != new.duplicate_detection {
+        found.applied.push("[duplicate-detection] changed".to_owned());
+    }
     if old.limits != new.limits {
         found.applied.push("[limits] changed".to_owned());
     }

@@ -92,6 +92,15 @@ pub const GRACEFUL_RESTART: SectionKeys = SectionKeys {
     later: &[],
 };
 
+/// `[duplicate-detection]`.
+pub const DUPLICATES: SectionKeys = SectionKeys {
+    name: "duplicate-detection",
+    repeated: false,
+    keys: &["moves", "seconds", "action", "recovery-seconds"],
+    fixed: &[],
+    later: &[],
+};
+
 /// `[limits]`.
 pub const LIMITS: SectionKeys = SectionKeys {
     name: "limits",
@@ -102,6 +111,10 @@ pub const LIMITS: SectionKeys = SectionKeys {
         "routes-per-neighbor",
         "attribute-octets-per-neighbor",
         "local-macs-per-vni",
+        "local-macs-per-port",
+        "remote-macs-per-vni",
+        "ips-per-mac",
+        "paths-per-route",
         "vnis",
         "control-connections",
     ],
@@ -110,10 +123,10 @@ pub const LIMITS: SectionKeys = SectionKeys {
 };
 
 /// Every section, in the order people write them.
-pub const SECTIONS: &[SectionKeys] = &[ROUTER, VXLAN, CONTROL, NEIGHBOR, VNI_DEFAULTS, VNI, GRACEFUL_RESTART, LIMITS];
+pub const SECTIONS: &[SectionKeys] = &[ROUTER, VXLAN, CONTROL, NEIGHBOR, VNI_DEFAULTS, VNI, GRACEFUL_RESTART, DUPLICATES, LIMITS];
 
 /// Sections whose names are taken for later versions.
-pub const LATER_SECTIONS: &[&str] = &["metrics", "duplicate-detection"];
+pub const LATER_SECTIONS: &[&str] = &["metrics"];
 
 impl SectionKeys {
     /// The section as its header is written.

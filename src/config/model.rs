@@ -32,6 +32,8 @@ pub struct Config {
     pub vni_defaults: VniDefaults,
     /// `[graceful-restart]`.
     pub graceful_restart: GracefulRestart,
+    /// `[duplicate-detection]`.
+    pub duplicate_detection: DuplicateDetection,
     /// `[limits]`.
     pub limits: Limits,
 }
@@ -197,6 +199,19 @@ pub struct VniConfig {
     pub static_macs: Vec<MacAddr>,
 }
 
+/// `[duplicate-detection]`: when a MAC counts as a duplicate, and what follows (RFC 7432 §15.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DuplicateDetection {
+    /// Moves between hosts within the window that make it one; 0: none is.
+    pub moves: u32,
+    /// The window, in seconds.
+    pub window_secs: u32,
+    /// Its moves are followed no longer; otherwise they are only told of.
+    pub freeze: bool,
+    /// After so many seconds it is as any other again; none: when an operator says so.
+    pub recovery_secs: Option<u32>,
+}
+
 /// `[limits]`: what a peer or a tenant may grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -210,6 +225,14 @@ pub struct Limits {
     pub attribute_octets_per_neighbor: u32,
     /// MACs behind this host's ports in one VNI: more are not announced, but counted.
     pub local_macs_per_vni: u32,
+    /// Of these, MACs behind one port.
+    pub local_macs_per_port: u32,
+    /// MACs of one VNI that other hosts announce: more get no row, but are counted.
+    pub remote_macs_per_vni: u32,
+    /// Routes of one MAC in one VNI, one for each of its addresses at each host: the best are kept.
+    pub ips_per_mac: u32,
+    /// Paths of one route, one from each neighbor: the best are kept.
+    pub paths_per_route: u32,
     /// VNIs, those of `evpnctl vni add` included.
     pub vnis: u32,
     /// Connections to the control socket at a time.

@@ -7,7 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::graceful;
 use super::keys::{
-    CONTROL, GRACEFUL_RESTART, LATER_SECTIONS, LIMITS, NEIGHBOR, ROUTER, SECTIONS, SectionKeys, VNI, VNI_DEFAULTS, VXLAN, nearest,
+    CONTROL, DUPLICATES, GRACEFUL_RESTART, LATER_SECTIONS, LIMITS, NEIGHBOR, ROUTER, SECTIONS, SectionKeys, VNI, VNI_DEFAULTS,
+    VXLAN, nearest,
 };
 use super::model::Config;
 use super::neighbor;
@@ -56,6 +57,7 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
     let vxlan = router::vxlan(one(root, &VXLAN, mistakes).as_ref(), mistakes);
     let control = router::control(one(root, &CONTROL, mistakes).as_ref(), mistakes);
     let graceful_restart = graceful::read(one(root, &GRACEFUL_RESTART, mistakes).as_ref(), mistakes);
+    let duplicate_detection = router::duplicates(one(root, &DUPLICATES, mistakes).as_ref(), mistakes);
     let limits = router::limits(one(root, &LIMITS, mistakes).as_ref(), mistakes);
 
     let vtep = router.vtep.as_ref().map(|vtep| *vtep.get_ref());
@@ -80,7 +82,17 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
         );
     }
     let router = router.finish(&neighbors, &places, mistakes)?;
-    Some(Config { router, vxlan, control, neighbors, vnis: vnis.into_inner(), vni_defaults, graceful_restart, limits })
+    Some(Config {
+        router,
+        vxlan,
+        control,
+        neighbors,
+        vnis: vnis.into_inner(),
+        vni_defaults,
+        graceful_restart,
+        duplicate_detection,
+        limits,
+    })
 }
 
 fn unknown_section(key: &Spanned<std::borrow::Cow<'_, str>>, value: Range<usize>, mistakes: &mut Mistakes) {

@@ -1,4 +1,4 @@
-//! `[router]`, `[vxlan]`, `[control]` and `[limits]`: what a file says once.
+//! `[router]`, `[vxlan]`, `[control]`, `[duplicate-detection]` and `[limits]`: what a file says once.
 
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use crate::base::{Asn, BgpIdentifier};
 
-use super::model::{Control, Limits, Neighbor, NeighborAddress, Router, Vxlan};
+use super::model::{Control, DuplicateDetection, Limits, Neighbor, NeighborAddress, Router, Vxlan};
 use super::names::{BRIDGE_DEFAULT, DEVICE_DEFAULT, template};
 use super::reader::{Section, parsed};
 use super::report::Mistakes;
@@ -236,6 +236,44 @@ pub(super) fn control(section: Option<&Section<'_>>, mistakes: &mut Mistakes) ->
     control
 }
 
+/// Reads `[duplicate-detection]`.
+pub(super) fn duplicates(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> DuplicateDetection {
+    let mut rule = DuplicateDetection::default();
+    let Some(section) = section else { return rule };
+    // Each move is remembered with its time, so their number bounds what is kept of a MAC.
+    if let Some(moves) = section.integer("moves", 0..=1000, "a number of moves, 0 for no detection", mistakes) {
+        rule.moves = moves.into_inner();
+    }
+    if let Some(seconds) = section.integer("seconds", 1..=86_400, "a number of seconds", mistakes) {
+        rule.window_secs = seconds.into_inner();
+    }
+    if let Some(action) = section.string("action", "what to do with a duplicate", mistakes) {
+        match *action.get_ref() {
+            "warn" => rule.freeze = false,
+            "freeze" => rule.freeze = true,
+            other => mistakes.add(
+                action.span(),
+                format!("action = {other:?} is not an action"),
+                "expected \"warn\" or \"freeze\"",
+                "write \"warn\" to be told of duplicates, or \"freeze\" to keep them where they are as well",
+            ),
+        }
+    }
+    let what = "a number of seconds, 0 for until an operator clears it";
+    if let Some(seconds) = section.integer("recovery-seconds", 0..=604_800, what, mistakes) {
+        rule.recovery_secs = Some(seconds.into_inner()).filter(|seconds| *seconds > 0);
+    }
+    rule
+}
+
+impl Default for DuplicateDetection {
+    /// N = 5 and M = 180 s (RFC 7432 §15.1), told of, for three times M: long enough that a loop or a clone is no flood of
+    /// lines, short enough that a mistake that was mended needs nobody to remember what it froze.
+    fn default() -> Self {
+        Self { moves: 5, window_secs: 180, freeze: false, recovery_secs: Some(540) }
+    }
+}
+
 /// Reads `[limits]`.
 pub(super) fn limits(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> Limits {
     let mut limits = Limits::default();
@@ -251,9 +289,20 @@ pub(super) fn limits(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> 
     set("attribute-octets-per-neighbor", u32::MAX, octets, &mut limits.attribute_octets_per_neighbor);
     set("routes-per-neighbor", u32::MAX, "a number of routes", &mut limits.routes_per_neighbor);
     set("local-macs-per-vni", u32::MAX, "a number of MACs", &mut limits.local_macs_per_vni);
+    set("local-macs-per-port", u32::MAX, "a number of MACs", &mut limits.local_macs_per_port);
+    set("remote-macs-per-vni", u32::MAX, "a number of MACs", &mut limits.remote_macs_per_vni);
     // The number of a route distinguisher has 16 bits, and every VNI needs its own (RFC 7432 §7.9).
     set("vnis", 65535, "a number of VNIs", &mut limits.vnis);
     set("control-connections", 10_000, "a number of connections", &mut limits.control_connections);
+    // A better one must fit beside the one that it replaces.
+    for (key, what, to) in [
+        ("ips-per-mac", "a number of routes", &mut limits.ips_per_mac),
+        ("paths-per-route", "a number of paths", &mut limits.paths_per_route),
+    ] {
+        if let Some(value) = section.integer(key, 2..=65_535, what, mistakes) {
+            *to = value.into_inner();
+        }
+    }
     limits
 }
 
@@ -265,6 +314,14 @@ impl Default for Limits {
             routes_per_neighbor: 4_000_000,
             attribute_octets_per_neighbor: 256 << 20,
             local_macs_per_vni: 100_000,
+            // A port may lead to a whole network of switches, but never fill the VNI alone.
+            local_macs_per_port: 50_000,
+            // As many as were measured (docs/PERFORMANCE.md).
+            remote_macs_per_vni: 1 << 20,
+            // A router or a host of containers has hundreds; each costs a comparison whenever the MAC changes.
+            ips_per_mac: 256,
+            // One from each reflector and from the host itself; thousands can only be an attack.
+            paths_per_route: 64,
             vnis: 4096,
             control_connections: 64,
         }

@@ -84,10 +84,20 @@ stale-time = 600
 long-lived-stale-time = 16777215
 loss-hold-time = 0
 
+[duplicate-detection]
+moves = 3
+seconds = 60
+action = "freeze"
+recovery-seconds = 0
+
 [limits]
 dynamic-neighbors = 10
 routes-per-neighbor = 20
 local-macs-per-vni = 30
+local-macs-per-port = 31
+remote-macs-per-vni = 32
+ips-per-mac = 33
+paths-per-route = 34
 vnis = 40
 control-connections = 50
 "#;
@@ -134,6 +144,11 @@ fn every_key_is_read() {
     assert_eq!(config.vnis[&vni(100)].import, [ImportTarget::Auto, ImportTarget::AnyAs { number: 7 }]);
     assert_eq!((last.mtu, config.vnis[&vni(100)].mtu), (Some(9000), Some(1450)));
     assert_eq!(config.limits.control_connections, 50);
+    let limits = &config.limits;
+    let macs = (limits.local_macs_per_vni, limits.local_macs_per_port, limits.remote_macs_per_vni);
+    assert_eq!((macs, limits.ips_per_mac, limits.paths_per_route), ((30, 31, 32), 33, 34));
+    let rule = DuplicateDetection { moves: 3, window_secs: 60, freeze: true, recovery_secs: None };
+    assert_eq!((config.duplicate_detection, read(SHORTEST).duplicate_detection), (rule, DuplicateDetection::default()));
 }
 
 #[test]
@@ -228,6 +243,10 @@ fn every_mistake_is_found_where_it_is() {
         (id, "id = 1\n[vni-defaults]\nrd = \"1:2\"\n", 11, 1, "unknown key \"rd\""),
         (id, "id = 1\n[control]\nsocket = \"a\"\n", 11, 10, "not an absolute path"),
         (id, "ids = \"1-3\"\n[limits]\nvnis = 2\n", 9, 7, "more VNIs than"),
+        (id, "id = 1\n[limits]\nips-per-mac = 1\n", 11, 15, "out of bounds"),
+        (id, "id = 1\n[duplicate-detection]\naction = \"shoot\"\n", 11, 10, "is not an action"),
+        (id, "id = 1\n[duplicate-detection]\nseconds = 0\n", 11, 11, "out of bounds"),
+        (id, "id = 1\n[duplicate-detection]\nmoves = 1001\n", 11, 9, "out of bounds"),
         ("[router]\n", "hold-time = 3\n[router]\n", 1, 1, "unknown section \"hold-time\""),
     ];
     for (from, to, line, column, message) in table {
@@ -292,6 +311,7 @@ fn the_difference_names_what_changed_and_nothing_else() {
         .replace("export = \"auto\"", "export = \"65000:1\"")
         .replace("mtu = 9000", "mtu = 8000")
         .replace("listen-port = 1179", "listen-port = 179")
+        .replace("action = \"freeze\"", "action = \"warn\"")
         .replace("vnis = 40", "vnis = 41");
     let found = difference(&old, &read(&text));
     assert_eq!(found.neighbors_changed.iter().map(|change| change.reset).collect::<Vec<_>>(), [false, true]);
@@ -302,7 +322,7 @@ fn the_difference_names_what_changed_and_nothing_else() {
     assert_eq!(
         found.to_string(),
         "neighbor 2001:db8::1: description changed; neighbor 10.0.0.7: multihop changed, session reset; VNI 103 added; VNIs 100, 300 removed; \
-         VNI 16777215 changed (export, mtu); [limits] changed; not applied without a restart: listen-port from 1179 to 179"
+         VNI 16777215 changed (export, mtu); [duplicate-detection] changed; [limits] changed; not applied without a restart: listen-port from 1179 to 179"
     );
 }
 

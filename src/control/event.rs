@@ -23,10 +23,10 @@ pub enum Level {
 }
 
 /// Where a MAC is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// Behind this port of this host.
+    /// Behind this port of this host; empty for a static MAC of the configuration that no port has heard.
     Port(String),
     /// Behind this VTEP.
     Vtep(IpAddr),
@@ -254,6 +254,43 @@ pub enum Event {
         /// Who claims it.
         claimed_by: Place,
     },
+    /// A MAC moved so often that it must be at two hosts at once (RFC 7432 §15.1).
+    DuplicateMac {
+        /// The VNI.
+        vni: Vni,
+        /// The MAC.
+        mac: MacAddr,
+        /// How many moves.
+        moves: u32,
+        /// Within how many seconds.
+        seconds: u64,
+        /// Where it was before the last of them.
+        from: Place,
+        /// Where the last of them leads.
+        to: Place,
+        /// That move is not followed, nor is any later one; otherwise all are.
+        frozen: bool,
+        /// Seconds until it is as any other again; none: when an operator says so.
+        recovery_secs: Option<u64>,
+    },
+    /// A MAC counts as a duplicate no longer.
+    DuplicateEnded {
+        /// The VNI.
+        vni: Vni,
+        /// The MAC.
+        mac: MacAddr,
+        /// Why.
+        reason: String,
+    },
+    /// A limit of a VNI was hit for the first time since nothing was refused because of it.
+    LimitReached {
+        /// The VNI.
+        vni: Vni,
+        /// Of what, in words.
+        what: String,
+        /// How many.
+        limit: u64,
+    },
     /// A VTEP entered the flood list of a VNI.
     VtepAppeared {
         /// The VNI.
@@ -336,6 +373,8 @@ impl Event {
             | Self::LimitNear { .. }
             | Self::NeighborRests { .. }
             | Self::StickyViolation { .. }
+            | Self::LimitReached { .. }
+            | Self::DuplicateMac { .. }
             | Self::RowFailed { .. }
             | Self::Overflow { .. }
             | Self::Missed { .. } => Level::Warn,
@@ -347,6 +386,7 @@ impl Event {
             | Self::VniGone { .. }
             | Self::MacMoved { .. }
             | Self::VtepAppeared { .. }
+            | Self::DuplicateEnded { .. }
             | Self::VtepGone { .. }
             | Self::RowsHealed { .. }
             | Self::Drained { .. } => Level::Info,
@@ -374,6 +414,7 @@ impl fmt::Display for Level {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Port(port) if port.is_empty() => f.write_str("this host (configuration)"),
             Self::Port(port) => write!(f, "local port {port}"),
             Self::Vtep(vtep) => write!(f, "VTEP {vtep}"),
         }
@@ -457,6 +498,21 @@ impl fmt::Display for Event {
             Self::MacGone { vni, mac, place } => write!(f, "VNI {vni}: {mac} is gone from {place}"),
             Self::StickyViolation { vni, mac, owner, claimed_by } => {
                 write!(f, "VNI {vni}: {claimed_by} claims {mac}, which is static at {owner}: ignored")
+            }
+            Self::DuplicateMac { vni, mac, moves, seconds, from, to, frozen, recovery_secs } => {
+                write!(f, "VNI {vni}: {mac} moved {} within {seconds} s, ", many(u64::from(*moves), "time", "times"))?;
+                write!(f, "last from {from} to {to}: two hosts use it at once; ")?;
+                match (frozen, recovery_secs) {
+                    (true, Some(secs)) => write!(f, "it stays at {from} for {secs} s or until evpnctl clear duplicate"),
+                    (true, None) => write!(f, "it stays at {from} until evpnctl clear duplicate"),
+                    (false, _) => f.write_str("its moves are still followed"),
+                }
+            }
+            Self::DuplicateEnded { vni, mac, reason } => {
+                write!(f, "VNI {vni}: {mac} counts as a duplicate no longer: {reason}")
+            }
+            Self::LimitReached { vni, what, limit } => {
+                write!(f, "VNI {vni}: the limit of {limit} {what} is reached: further ones are not used until there is room")
             }
             Self::VtepAppeared { vni, vtep } => write!(f, "VNI {vni}: VTEP {vtep} joined"),
             Self::VtepGone { vni, vtep } => write!(f, "VNI {vni}: VTEP {vtep} left"),

@@ -15,8 +15,8 @@ mod tests;
 
 pub use event::{Event, Level, MonitorLine, Place};
 pub use reply::{
-    Candidate, Count, DiffView, Explanation, MacCount, MacKind, MacView, MessageCounts, NeighborView, Page, Reply, RouteView,
-    RowCounts, RowState, Status, VniView, VtepView,
+    Candidate, Count, DiffView, Duplicate, Explanation, MacCount, MacKind, MacView, MessageCounts, NeighborView, Page, Reply,
+    RouteView, RowCounts, RowState, Status, VniView, VtepView,
 };
 pub use request::{Request, VniAdd};
 

@@ -7,8 +7,8 @@ use crate::base::{MacAddr, Vni};
 
 use super::event::MonitorLine;
 use super::reply::{
-    DiffView, Explanation, MacKind, MacView, MessageCounts, NeighborView, Reply, RouteView, RowCounts, RowState, Status, VniView,
-    VtepView,
+    DiffView, Duplicate, Explanation, MacKind, MacView, MessageCounts, NeighborView, Reply, RouteView, RowCounts, RowState,
+    Status, VniView, VtepView,
 };
 use super::table::{Row, Table, tame, wrapped};
 
@@ -336,6 +336,16 @@ fn vni_in_detail(vni: &VniView) -> String {
     line("added", if vni.run_time { "at run time" } else { "" }.to_owned());
     line("VTEPs", vni.vteps.to_string());
     line("MACs", format!("{} local, {} remote", vni.local_macs, vni.remote_macs));
+    let refused: Vec<String> = [
+        (vni.refused_local_macs, "local MACs"),
+        (vni.refused_remote_macs, "remote MACs"),
+        (vni.refused_routes, "routes of a MAC"),
+    ]
+    .iter()
+    .filter(|(times, _)| *times > 0)
+    .map(|(times, what)| format!("{what} {times} times"))
+    .collect();
+    line("over limits", refused.join(", "));
     line("kernel rows", row_counts(&vni.rows));
     if vni.healed > 0 {
         line("put back", format!("{} rows that somebody else had deleted or changed", vni.healed));
@@ -361,6 +371,11 @@ fn mac(mac: &MacView) -> Row {
         (MacKind::Remote, false) => "remote",
         (MacKind::Remote, true) => "remote static",
     };
+    let duplicate = match mac.duplicate {
+        None => "",
+        Some(Duplicate::Warned) => ", duplicate",
+        Some(Duplicate::Frozen) => ", frozen",
+    };
     let place = match (mac.kind, &mac.port, mac.vtep, mac.remote_vni) {
         (MacKind::Remote, _, Some(vtep), Some(vni)) => format!("{vtep} VNI {vni}"),
         (MacKind::Remote, _, vtep, _) => or_dash(vtep),
@@ -378,7 +393,7 @@ fn mac(mac: &MacView) -> Row {
     let cells = vec![
         mac.vni.to_string(),
         mac.mac.to_string(),
-        kind.to_owned(),
+        format!("{kind}{duplicate}"),
         place,
         mac.sequence.to_string(),
         row.to_owned(),

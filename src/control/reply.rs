@@ -267,6 +267,15 @@ pub struct VniView {
     pub local_macs: u64,
     /// MACs behind other VTEPs.
     pub remote_macs: u64,
+    /// How often a local MAC was refused, because the VNI or its port has as many as it may.
+    #[serde(default)]
+    pub refused_local_macs: u64,
+    /// How often a remote MAC was refused, because the VNI has as many as it may.
+    #[serde(default)]
+    pub refused_remote_macs: u64,
+    /// How often a route of a MAC was left out, because the MAC has as many as it may.
+    #[serde(default)]
+    pub refused_routes: u64,
     /// Its kernel rows.
     pub rows: RowCounts,
     /// Rows put back that somebody else had deleted or changed.
@@ -294,6 +303,16 @@ pub enum MacKind {
     Local,
     /// Behind another VTEP.
     Remote,
+}
+
+/// What follows of a MAC's being a duplicate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duplicate {
+    /// It is told of; its moves are followed.
+    Warned,
+    /// Its moves are not followed.
+    Frozen,
 }
 
 /// How a kernel row stands.
@@ -331,6 +350,9 @@ pub struct MacView {
     pub sequence: u32,
     /// It may not move (static).
     pub sticky: bool,
+    /// It moved so often that two hosts must have it at once (RFC 7432 §15.1).
+    #[serde(default)]
+    pub duplicate: Option<Duplicate>,
     /// Addresses known for it.
     pub ips: Vec<IpAddr>,
     /// Its kernel row.

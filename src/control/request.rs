@@ -58,6 +58,9 @@ pub enum Request {
         /// Only this MAC.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mac: Option<MacAddr>,
+        /// Only those that are marked as duplicates.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        duplicates: bool,
         /// The `next` of the page before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<String>,
@@ -115,6 +118,16 @@ pub enum Request {
     VniDel {
         /// Which.
         vni: Vni,
+    },
+    /// Mark a MAC, or those of a VNI, or all, as duplicates no longer (RFC 7432 §15.1: the operator's corrective action):
+    /// [`super::Reply::Done`], or [`super::Reply::NotFound`] where the VNI is not configured or the MAC is not marked.
+    ClearDuplicate {
+        /// Only in this VNI.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vni: Option<Vni>,
+        /// Only this MAC.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mac: Option<MacAddr>,
     },
     /// Reset a session (Cease/4, administrative reset); it comes back by itself.
     ClearNeighbor {

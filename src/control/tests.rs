@@ -81,6 +81,9 @@ fn vni_view() -> VniView {
         vteps: 2,
         local_macs: 3,
         remote_macs: 4,
+        refused_local_macs: 0,
+        refused_remote_macs: 0,
+        refused_routes: 0,
         rows: RowCounts { wanted: 6, in_sync: 4, dirty: 1, in_flight: 0, failed: 1 },
         healed: 0,
         warnings: Vec::new(),
@@ -97,6 +100,7 @@ fn mac_view(last: u8) -> MacView {
         remote_vni: None,
         sequence: 3,
         sticky: false,
+        duplicate: None,
         ips: vec!["192.0.2.1".parse().unwrap()],
         row: RowState::InSync,
     }
@@ -175,7 +179,7 @@ fn requests_are_plain_json() {
     assert_eq!(read(json!({"request": "show_status"})).unwrap(), Request::ShowStatus {});
     assert_eq!(
         read(json!({"request": "show_macs", "vni": 100, "mac": "02:00:00:00:AB:01", "limit": 5})).unwrap(),
-        Request::ShowMacs { vni: Some(vni(100)), mac: Some(mac(1)), after: None, limit: Some(5) }
+        Request::ShowMacs { vni: Some(vni(100)), mac: Some(mac(1)), duplicates: false, after: None, limit: Some(5) }
     );
     assert_eq!(read(json!({"request": "vni_add", "vni": 7})).unwrap(), Request::VniAdd(VniAdd::new(vni(7))));
     for wrong in [
@@ -240,7 +244,7 @@ fn the_json_of_a_mac_is_a_contract() {
         serde_json::to_value(Reply::Macs(Page::last(vec![mac_view(1)]))).unwrap(),
         json!({"reply": "macs", "more": false, "next": null, "items": [{
             "vni": 100, "mac": "02:00:00:00:ab:01", "kind": "remote", "port": null, "vtep": "10.0.0.2", "remote_vni": null,
-            "sequence": 3, "sticky": false, "ips": ["192.0.2.1"], "row": "in_sync"
+            "sequence": 3, "sticky": false, "duplicate": null, "ips": ["192.0.2.1"], "row": "in_sync"
         }]})
     );
 }

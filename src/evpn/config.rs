@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
-pub use crate::config::{ExportTarget, ImportTarget};
+pub use crate::config::{DuplicateDetection, ExportTarget, ImportTarget};
 use crate::wire::rd::Rd;
 
 /// What all instances share.
@@ -19,17 +19,21 @@ pub struct EvpnConfig {
     pub seed: u64,
     /// Limits.
     pub limits: EvpnLimits,
+    /// When a MAC counts as a duplicate.
+    pub duplicates: DuplicateDetection,
 }
 
-/// What a peer or a tenant may grow. Each limit has a counter in `EvpnStats`. What was refused is looked at again when its
-/// route changes, or the instance is made anew.
+/// What a peer or a tenant may grow. Each limit has a counter in `EvpnStats`. What was refused is looked at again when there
+/// is room (`room`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvpnLimits {
     /// MACs of one VNI that remote hosts announce; further ones are not installed.
     pub remote_macs_per_vni: usize,
     /// MACs of one VNI that are learned locally; further ones are not announced.
     pub local_macs_per_vni: usize,
-    /// Routes (hosts times IP addresses) for one MAC; further ones are not looked at.
+    /// Of these, MACs of one port; further ones are not announced.
+    pub local_macs_per_port: usize,
+    /// Routes (hosts times IP addresses) for one MAC: the best are kept, further ones are not looked at.
     pub routes_per_mac: u16,
     /// Type 3 routes over all VNIs; further ones do not flood.
     pub flood_routes: usize,
@@ -42,6 +46,7 @@ impl Default for EvpnLimits {
         Self {
             remote_macs_per_vni: 1 << 20,
             local_macs_per_vni: 1 << 17,
+            local_macs_per_port: 1 << 16,
             routes_per_mac: 256,
             flood_routes: 1 << 20,
             events: 1 << 14,

@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use super::event::Place;
 use super::facts::Verdict;
 use super::instance::Evpn;
-use super::mobility::{Claim, Step, compare, local_stays};
+use super::mobility::{self, Claim, Step, compare, local_stays};
 use super::remote::is_ours;
 use crate::base::{InternId, MacAddr, Time, Vni};
 use crate::fib::{Fib, RowView};
 use crate::rib::{DestId, PathView, PeerId, Rib, RouteKey};
 use crate::wire::rd::Rd;
+
+/// Why a route that would win does not.
+const FROZEN: &str = "not followed: the MAC is frozen as a duplicate";
 
 /// One route for the MAC.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub struct MacExplanation {
     pub place: Option<Place>,
     /// The local side, if the bridge has it.
     pub local: Option<LocalView>,
+    /// It is frozen as a duplicate: it stays where it is, whatever the routes say (RFC 7432 §15.1).
+    pub frozen: bool,
     /// Every route for it, our own too, in the order of keys.
     pub candidates: Vec<CandidateView>,
     /// What the FIB wants and holds.
@@ -84,10 +89,10 @@ impl Evpn {
         let view = self.mac(vni, mac);
         let local = number.and_then(|number| self.locals.get(&(number, mac)));
         let claims = self.usable_claims(rib, number, vni, mac);
-        let best = claims.iter().copied().reduce(|best, other| {
-            let order = compare(&other.1, &best.1).0;
-            if order.then_with(|| (best.2, best.0).cmp(&(other.2, other.0))).is_gt() { other } else { best }
-        });
+        let frozen = number.is_some_and(|number| self.duplicates.is_frozen(&(number, mac)));
+        let stays_at = if frozen { self.remote_vtep(vni, mac) } else { None };
+        let fit: Vec<_> = claims.iter().copied().filter(|claim| stays_at.is_none_or(|vtep| claim.1.vtep == vtep)).collect();
+        let best = mobility::winner(&fit, |claim| &claim.1, |a, b| (b.2, b.0).cmp(&(a.2, a.0))).copied();
         let own = local.filter(|local| local.owned).zip(self.config.vtep).map(|(local, vtep)| Claim {
             sticky: local.is_static(),
             sequence: local.sequence,
@@ -100,6 +105,8 @@ impl Evpn {
                 view.why = match claims.iter().find(|claim| claim.0 == dest) {
                     None => self.why_not_used(rib, number, vni, dest),
                     Some((_, claim, _)) => match (best, own) {
+                        (_, Some(own)) if frozen && !local_stays(&own, claim).0 => FROZEN.to_owned(),
+                        (Some(best), None) if frozen && best.1.vtep != claim.vtep => FROZEN.to_owned(),
                         (_, Some(own)) => local_stays(&own, claim).1.why_lost().to_owned(),
                         (Some(best), None) if best.0 == dest => {
                             view.chosen = true;
@@ -128,6 +135,7 @@ impl Evpn {
             configured: number.is_some(),
             place: view.map(|view| view.place),
             local,
+            frozen,
             candidates: candidates.into_iter().map(|(_, view)| view).collect(),
             row: fib.unicast(vni, mac),
         }

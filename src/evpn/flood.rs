@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::event::EvpnEvent;
+use super::event::Event;
 use super::facts::is_host;
 use super::instance::Evpn;
 use super::remote::is_ours;
@@ -99,7 +99,7 @@ impl Evpn {
         if *users == 1 {
             fib.set_flood(now, vni, remote);
             if !known {
-                self.events.push(EvpnEvent::VtepAdded { vni, vtep: remote.ip });
+                self.events.push(Event::VtepAppeared { vni, vtep: remote.ip });
             }
         }
     }
@@ -114,7 +114,7 @@ impl Evpn {
             instance.flood.remove(&remote);
             fib.clear_flood(now, vni, remote);
             if !instance.flood.keys().any(|other| other.ip == remote.ip) {
-                self.events.push(EvpnEvent::VtepGone { vni, vtep: remote.ip });
+                self.events.push(Event::VtepGone { vni, vtep: remote.ip });
             }
         }
     }

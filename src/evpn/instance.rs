@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::config::{EvpnConfig, InstanceConfig};
-use super::event::{Events, EvpnEvent};
+use super::duplicates::Duplicates;
+use super::event::{Event, Events};
 use super::facts::FactTable;
 use super::flood::ImetUse;
 use super::import::{Targets, export_targets};
 use super::local::Local;
 use super::macs::{Macs, NONE};
+use super::pace::Pace;
+use super::room::{Looks, Refused};
 use super::view::EvpnStats;
 use crate::base::{InternId, Interner, MacAddr, Time, Vni};
 use crate::fib::{Fib, Remote};
@@ -30,9 +33,14 @@ pub struct Evpn {
     pub(super) imported: Vec<u32>,
     pub(super) macs: Macs,
     pub(super) locals: BTreeMap<(u16, MacAddr), Local>,
+    /// How many MACs stand at each port of each instance.
+    pub(super) port_macs: BTreeMap<(u16, u32), u32>,
     pub(super) port_names: Interner<String>,
     /// It is not known whether a MAC still stands at its port: only the bridge can tell.
     pub(super) resync_locals: bool,
+    pub(super) duplicates: Duplicates,
+    pub(super) pace: Pace,
+    pub(super) looks: Looks,
     pub(super) imets: BTreeMap<DestId, ImetUse>,
     pub(super) events: Events,
     pub(super) stats: EvpnStats,
@@ -50,8 +58,8 @@ pub(super) struct Instance {
     pub flood: BTreeMap<Remote, u32>,
     pub remote_macs: usize,
     pub local_macs: usize,
-    /// A limit was reached and told.
-    pub limit_told: bool,
+    /// What its limits refused.
+    pub refused: Refused,
 }
 
 impl Evpn {
@@ -65,8 +73,12 @@ impl Evpn {
             imported: Vec::new(),
             macs: Macs::new(config.seed),
             locals: BTreeMap::new(),
+            port_macs: BTreeMap::new(),
             port_names: Interner::new(config.seed),
             resync_locals: false,
+            duplicates: Duplicates::new(config.duplicates),
+            pace: Pace::default(),
+            looks: Looks::default(),
             imets: BTreeMap::new(),
             events: Events::new(config.limits.events),
             stats: EvpnStats::default(),
@@ -77,24 +89,32 @@ impl Evpn {
     /// Adds an instance and imports what the RIB holds for it. One that exists already is replaced, where it differs.
     pub fn add_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig) {
         let vni = config.vni;
-        let (mut ready, mut locals) = (false, Vec::new());
+        let (mut ready, mut locals, mut refused) = (false, Vec::new(), Refused::default());
         if let Some(number) = self.by_vni.get(&vni).copied() {
             let Some(old) = self.slot(number) else { return };
             if old.config == config {
                 return;
             }
-            ready = old.ready;
+            (ready, refused) = (old.ready, old.refused);
             self.device_down(now, rib, vni);
             locals = self.take_locals(number);
             self.remove_instance(now, rib, fib, vni);
         }
-        self.add_new(now, rib, fib, config, locals);
+        self.add_new(now, rib, fib, config, locals, refused);
         if ready {
             self.device_up(now, rib, vni);
         }
     }
 
-    fn add_new(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig, locals: Vec<(MacAddr, Local)>) {
+    fn add_new(
+        &mut self,
+        now: Time,
+        rib: &mut Rib,
+        fib: &mut Fib,
+        config: InstanceConfig,
+        locals: Vec<(MacAddr, Local)>,
+        refused: Refused,
+    ) {
         let free = self.instances.iter().position(Option::is_none);
         let number = free.unwrap_or(self.instances.len());
         if number >= usize::from(u16::MAX) {
@@ -109,15 +129,8 @@ impl Evpn {
         let static_macs = config.static_macs.clone();
         self.targets.add(number, config.vni, &config.import);
         self.by_vni.insert(config.vni, number);
-        let instance = Instance {
-            config,
-            ready: false,
-            attributes,
-            flood: BTreeMap::new(),
-            remote_macs: 0,
-            local_macs: 0,
-            limit_told: false,
-        };
+        let instance =
+            Instance { config, ready: false, attributes, flood: BTreeMap::new(), remote_macs: 0, local_macs: 0, refused };
         if usize::from(number) == self.instances.len() {
             self.instances.push(Some(instance));
         } else {
@@ -173,6 +186,8 @@ impl Evpn {
             }
         }
         self.by_vni.remove(&vni);
+        self.duplicates.forget_instance(number);
+        self.pace.forget_instance(number);
         self.targets.remove(number);
         self.facts.clear();
     }
@@ -229,8 +244,13 @@ impl Evpn {
         }
     }
 
+    /// Whether events of debug level (one for every MAC) are wanted; without, they cost nothing. They are at first.
+    pub fn set_verbose(&mut self, verbose: bool) {
+        self.events.verbose = verbose;
+    }
+
     /// The next event for the log and the monitor.
-    pub fn poll_event(&mut self) -> Option<EvpnEvent> {
+    pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }
 
@@ -240,14 +260,5 @@ impl Evpn {
 
     pub(super) fn slot_mut(&mut self, number: u16) -> Option<&mut Instance> {
         self.instances.get_mut(usize::from(number))?.as_mut()
-    }
-
-    /// A limit of an instance was reached: told once until an instance is made anew.
-    pub(super) fn tell_limit(&mut self, number: u16, what: &'static str, limit: usize) {
-        let Some(instance) = self.slot_mut(number) else { return };
-        if !std::mem::replace(&mut instance.limit_told, true) {
-            let vni = instance.config.vni;
-            self.events.push(EvpnEvent::LimitReached { vni, what, limit });
-        }
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! A MAC is *owned* while it is ours by the rules of `mobility` and announced as a type 2. One that a remote host won is
 //! remembered without being owned until the bridge says that it is gone, because the bridge may never have been told.
+//! Its sequence number is above the highest that any route for it has, MAC-only or MAC/IP, of any host (RFC 9721).
 
 use std::collections::BTreeSet;
 
-use super::event::{EvpnEvent, Place};
+use super::event::{Event, Place};
 use super::instance::Evpn;
 use super::macs::NONE;
-use super::mobility::next_sequence;
-use crate::base::{InternId, MacAddr, Time, Vni};
+use super::room::Limit;
+use crate::base::{InternId, MacAddr, Time, Vni, compare_sequences, next_sequence};
 use crate::fib::{Fib, LocalMac, Status};
 use crate::rib::Rib;
+
+/// Why a duplicate is one no more.
+const STATIC: &str = "it is static";
 
 /// A MAC of our bridge.
 #[derive(Debug, Clone, Copy)]
@@ -54,14 +58,17 @@ impl Evpn {
         let port_name = self.port_names.acquire(heard.port_name.clone());
         self.port_names.release(old.port_name);
         let new = Local { port: heard.port, port_name, operator_static: heard.is_static, ..old };
-        self.locals.insert((number, heard.mac), new);
+        self.put_local(number, heard.mac, new);
         let to = self.place_of(&new);
         if from != to && old.port != 0 {
             // Within this host: no new sequence number (RFC 7432 §15 speaks of moves between hosts).
             self.stats.local_moves += 1;
-            self.events.push(EvpnEvent::MacMoved { vni: heard.vni, mac: heard.mac, from, to, sequence: new.sequence });
+            self.events.push(Event::MacMoved { vni: heard.vni, mac: heard.mac, from, to, sequence: new.sequence });
         }
         if old.is_static() != new.is_static() {
+            if new.is_static() {
+                self.thaw(now, (number, heard.mac), STATIC);
+            }
             self.announce(now, rib, number, heard.mac);
             if let Some(id) = self.macs.find(number, heard.mac) {
                 self.decide(now, rib, fib, id, None, None);
@@ -75,29 +82,47 @@ impl Evpn {
         let entry = self.macs.find(number, mac);
         let best = entry.and_then(|id| self.best_route(rib, vni, id));
         let configured = old.is_some_and(|old| old.configured);
+        let (key, is_static) = ((number, mac), heard.is_static || configured);
+        let claimed = || Place::Port(heard.port_name.clone());
         if let Some(best) = &best
             && best.claim.sticky
-            && !heard.is_static
-            && !configured
+            && !is_static
         {
             // RFC 7432 §15.2: it may not move. The bridge took its entry over for the port: put ours back.
-            let claimed = Place::Local { port: heard.port, port_name: heard.port_name.clone() };
-            self.violation(vni, mac, Place::Remote(best.claim.vtep), claimed);
-            fib.reassert(now, vni, mac);
+            self.violation(now, key, vni, Place::Vtep(best.claim.vtep), claimed());
+            self.put_back(now, fib, key, vni);
             return;
         }
-        if old.is_none() && !self.admit_local(number) {
+        let was = entry.and_then(|id| self.facts.remotes.value(InternId(self.macs.entry(id).remote))).map(|remote| remote.ip);
+        if is_static {
+            // What the operator says here is not counted against a limit, nor as a move.
+            self.thaw(now, key, STATIC);
+        } else if self.duplicates.is_frozen(&key) && was.is_some() {
+            self.not_followed(key, true);
+            self.put_back(now, fib, key, vni);
+            return;
+        } else if let Some(limit) = self.full(number, heard.port).filter(|_| old.is_none()) {
+            self.refuse(number, limit);
+            if was.is_some() {
+                self.put_back(now, fib, key, vni);
+            }
+            return;
+        } else if let Some(from) = was
+            && !self.follows(now, key, vni, Place::Vtep(from), claimed(), true)
+        {
+            self.put_back(now, fib, key, vni);
             return;
         }
         // One that a remote host had won must beat what beat it, also when that is gone.
-        let beaten = best.map(|best| best.claim.sequence).or(old.map(|old| old.sequence));
-        let sequence = beaten.map_or(0, next_sequence);
+        let highest = entry.and_then(|id| self.highest_sequence(rib, vni, id));
+        let before = old.map(|old| old.sequence);
+        let sequence = highest.into_iter().chain(before).max_by(|a, b| compare_sequences(*a, *b)).map_or(0, next_sequence);
         let port_name = self.port_names.acquire(heard.port_name.clone());
         if let Some(old) = old {
             self.port_names.release(old.port_name);
         }
         let local = Local { port: heard.port, port_name, operator_static: heard.is_static, configured, owned: true, sequence };
-        self.locals.insert((number, mac), local);
+        self.put_local(number, mac, local);
         let to = self.place_of(&local);
         // A static MAC of the configuration has no entry in the bridge that would have taken ours over.
         let became_local = heard.port != 0;
@@ -105,12 +130,12 @@ impl Evpn {
         match was {
             Some(remote) => {
                 self.stats.moves += 1;
-                self.events.push(EvpnEvent::MacMoved { vni, mac, from: Place::Remote(remote.ip), to, sequence });
+                self.events.push(Event::MacMoved { vni, mac, from: Place::Vtep(remote.ip), to, sequence });
             }
             None => {
                 // A row adopted at start that nobody has confirmed must not stay.
                 fib.clear_unicast(now, vni, mac, became_local);
-                self.events.push(EvpnEvent::MacLearned { vni, mac, place: to, sequence });
+                self.events.push(Event::MacLearned { vni, mac, place: to, sequence, sticky: local.is_static() });
             }
         }
         self.announce(now, rib, number, mac);
@@ -122,16 +147,49 @@ impl Evpn {
         std::mem::take(&mut self.resync_locals)
     }
 
-    fn admit_local(&mut self, number: u16) -> bool {
-        let limit = self.config.limits.local_macs_per_vni;
-        let Some(instance) = self.slot_mut(number) else { return false };
-        if instance.local_macs < limit {
-            instance.local_macs += 1;
-            return true;
+    /// The limit that one more MAC at a port would exceed.
+    fn full(&self, number: u16, port: u32) -> Option<Limit> {
+        let limits = &self.config.limits;
+        if self.slot(number)?.local_macs >= limits.local_macs_per_vni {
+            return Some(Limit::LocalMacs);
         }
-        self.stats.local_macs_over_limit += 1;
-        self.tell_limit(number, "local MACs", limit);
-        false
+        let at_port = self.port_macs.get(&(number, port)).copied().unwrap_or_default();
+        (at_port as usize >= limits.local_macs_per_port).then_some(Limit::PortMacs)
+    }
+
+    /// Puts a local MAC in place of what is known of it, and counts it for its VNI and port.
+    fn put_local(&mut self, number: u16, mac: MacAddr, local: Local) {
+        match self.locals.insert((number, mac), local) {
+            Some(old) if old.port == local.port => return,
+            Some(old) => self.leave_port(number, old.port),
+            None => {
+                if let Some(instance) = self.slot_mut(number) {
+                    instance.local_macs += 1;
+                }
+            }
+        }
+        if local.port != 0 {
+            *self.port_macs.entry((number, local.port)).or_default() += 1;
+        }
+    }
+
+    fn leave_port(&mut self, number: u16, port: u32) {
+        if let Some(count) = self.port_macs.get_mut(&(number, port)) {
+            *count -= 1;
+            if *count == 0 {
+                self.port_macs.remove(&(number, port));
+            }
+        }
+    }
+
+    /// Forgets a local MAC; the name of its port is the caller's.
+    fn take_local(&mut self, number: u16, mac: MacAddr) -> Option<Local> {
+        let local = self.locals.remove(&(number, mac))?;
+        self.leave_port(number, local.port);
+        if let Some(instance) = self.slot_mut(number) {
+            instance.local_macs -= 1;
+        }
+        Some(local)
     }
 
     /// A local MAC aged out or its port went. Where a remote host announces it, its row is installed.
@@ -142,27 +200,31 @@ impl Evpn {
         if local.configured {
             self.port_names.release(local.port_name);
             let port_name = self.port_names.acquire(String::new());
-            self.locals.insert((number, mac), Local { port: 0, port_name, operator_static: false, ..local });
+            self.put_local(number, mac, Local { port: 0, port_name, operator_static: false, ..local });
+            self.made_room(now, number, true);
             return;
         }
-        self.locals.remove(&(number, mac));
+        self.take_local(number, mac);
         self.port_names.release(local.port_name);
-        if let Some(instance) = self.slot_mut(number) {
-            instance.local_macs -= 1;
-        }
+        self.made_room(now, number, true);
         if !local.owned {
             return;
+        }
+        // RFC 7432 §15.1: frozen where it was; it is not there any more, and what remains of it is no duplicate.
+        if self.duplicates.is_frozen(&(number, mac)) {
+            self.thaw(now, (number, mac), "its port forgot it");
         }
         self.withdraw(rib, number, mac);
         match self.macs.find(number, mac) {
             Some(id) => self.decide(now, rib, fib, id, None, Some(place)),
-            None => self.events.push(EvpnEvent::MacGone { vni, mac, place }),
+            None => self.events.push(Event::MacGone { vni, mac, place }),
         }
     }
 
     /// The whole set of a VNI's local MACs, after a dump: what is not in it is gone.
     pub fn handle_local_macs(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, macs: &[LocalMac]) {
         let Some(&number) = self.by_vni.get(&vni) else { return };
+        self.offer_again(number, true);
         let present: BTreeSet<MacAddr> = macs.iter().map(|heard| heard.mac).collect();
         let gone: Vec<MacAddr> = self.local_range(number).map(|(mac, _)| mac).filter(|mac| !present.contains(mac)).collect();
         for mac in gone {
@@ -178,6 +240,7 @@ impl Evpn {
                 self.handle_local_mac(now, rib, fib, heard);
             }
         }
+        self.offered_again(number, true);
     }
 
     /// The last remote route of a MAC went. Where it had beaten ours and the bridge was never told, the MAC still stands at
@@ -192,17 +255,15 @@ impl Evpn {
                 return false;
             }
             // The row is in the kernel, or on its way: the bridge gave the port's entry up.
-            self.locals.remove(&(number, mac));
+            self.take_local(number, mac);
             self.port_names.release(local.port_name);
-            if let Some(instance) = self.slot_mut(number) {
-                instance.local_macs -= 1;
-            }
+            self.made_room(now, number, true);
             return false;
         }
         let sequence = next_sequence(local.sequence);
         self.locals.insert((number, mac), Local { owned: true, sequence, ..local });
         let place = self.place_of(&local);
-        self.events.push(EvpnEvent::MacLearned { vni, mac, place, sequence });
+        self.events.push(Event::MacLearned { vni, mac, place, sequence, sticky: local.is_static() });
         self.announce(now, rib, number, mac);
         true
     }
@@ -232,16 +293,12 @@ impl Evpn {
                 self.port_names.release(local.port_name);
                 continue;
             }
-            self.locals.insert((number, mac), Local { configured: false, ..local });
-            if let Some(instance) = self.slot_mut(number) {
-                instance.local_macs += 1;
-            }
+            self.put_local(number, mac, Local { configured: false, ..local });
         }
     }
 
     pub(super) fn place_of(&self, local: &Local) -> Place {
-        let port_name = self.port_names.value(local.port_name).cloned().unwrap_or_default();
-        Place::Local { port: local.port, port_name }
+        Place::Port(self.port_names.value(local.port_name).cloned().unwrap_or_default())
     }
 
     pub(super) fn local_range(&self, number: u16) -> impl Iterator<Item = (MacAddr, &Local)> {
@@ -255,10 +312,7 @@ impl Evpn {
 
     /// Takes the local MACs of an instance out, to be put back or released.
     pub(super) fn take_locals(&mut self, number: u16) -> Vec<(MacAddr, Local)> {
-        let taken: Vec<_> = self.local_range(number).map(|(mac, local)| (mac, *local)).collect();
-        for (mac, _) in &taken {
-            self.locals.remove(&(number, *mac));
-        }
-        taken
+        let macs: Vec<MacAddr> = self.local_range(number).map(|(mac, _)| mac).collect();
+        macs.into_iter().filter_map(|mac| Some((mac, self.take_local(number, mac)?))).collect()
     }
 }

@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
+use crate::base::compare_sequences;
+
 /// What counts of a remote route for a MAC, or of our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
@@ -45,24 +47,6 @@ impl Step {
     }
 }
 
-/// Compares sequence numbers over the wrap: 0 follows 2^32 - 1.
-///
-/// RFC 7432bis §15: an implementation must handle the wrap, and does not say how. Ours: serial numbers as in RFC 1982, which
-/// are plain numbers as long as they lie less than 2^31 apart; exactly that far apart the larger one is newer.
-pub fn compare_sequences(a: u32, b: u32) -> Ordering {
-    match a.wrapping_sub(b) {
-        0 => Ordering::Equal,
-        0x8000_0000 => a.cmp(&b),
-        distance if distance < 0x8000_0000 => Ordering::Greater,
-        _ => Ordering::Less,
-    }
-}
-
-/// The sequence number of a MAC that was learned where `sequence` stood.
-pub fn next_sequence(sequence: u32) -> u32 {
-    sequence.wrapping_add(1)
-}
-
 /// Whether `a` beats `b` (`Greater`), and at which step.
 pub fn compare(a: &Claim, b: &Claim) -> (Ordering, Step) {
     if a.sticky != b.sticky {
@@ -76,6 +60,19 @@ pub fn compare(a: &Claim, b: &Claim) -> (Ordering, Step) {
         Ordering::Equal => (Ordering::Equal, Step::Same),
         order => (order, Step::Vtep),
     }
+}
+
+/// The best of several: it beats every other. RFC 1982 §3.2 leaves the order of numbers that go all the way round undefined:
+/// of 0, 2^31 - 1 and 2^32 - 2 each follows another. Only forged ones do; then plain numbers decide, so that all
+/// hosts come to the same answer in whatever order the routes came. `tie` orders what is equal in all of this.
+pub fn winner<T>(all: &[T], claim: impl Fn(&T) -> &Claim, tie: impl Fn(&T, &T) -> Ordering) -> Option<&T> {
+    let order = |a: &T, b: &T| compare(claim(a), claim(b)).0.then_with(|| tie(a, b));
+    let best = all.iter().reduce(|best, other| if order(other, best).is_gt() { other } else { best })?;
+    if all.iter().all(|other| order(other, best).is_le()) {
+        return Some(best);
+    }
+    let plain = |t: &T| (claim(t).sticky, claim(t).sequence, std::cmp::Reverse(claim(t).vtep));
+    all.iter().max_by(|a, b| plain(a).cmp(&plain(b)).then_with(|| tie(a, b)))
 }
 
 /// Whether our own MAC stays against the best remote claim, and which step decided.
@@ -120,12 +117,22 @@ mod tests {
     }
 
     #[test]
-    fn sequences_compare_over_the_wrap() {
-        assert_eq!(compare_sequences(0, u32::MAX), Ordering::Greater);
-        assert_eq!(compare_sequences(next_sequence(u32::MAX), u32::MAX), Ordering::Greater);
-        assert_eq!(compare_sequences(5, 4), Ordering::Greater);
-        assert_eq!(compare_sequences(4, 5), Ordering::Less);
-        assert_eq!(compare_sequences(0x8000_0000, 0), Ordering::Greater);
-        assert_eq!(compare_sequences(0, 0x8000_0000), Ordering::Less);
+    fn all_orders_of_the_same_claims_have_the_same_winner() {
+        let numbers = [
+            [5, 6, 7],
+            [u32::MAX - 1, u32::MAX, 0],
+            [0, 0x7fff_ffff, 0xffff_fffe],
+            [0, 0x5555_5555, 0xaaaa_aaaa],
+            [0x8000_0000, 0, 1],
+        ];
+        let expected = [7, 0, 0xffff_fffe, 0xaaaa_aaaa, 0x8000_0000];
+        for (numbers, expected) in numbers.into_iter().zip(expected) {
+            let claims: Vec<Claim> = numbers.into_iter().zip([3, 1, 2]).map(|(n, last)| claim(false, n, last)).collect();
+            for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+                let all = order.map(|at| claims[at]);
+                let won = winner(&all, |claim| claim, |_, _| Ordering::Equal).map(|claim| claim.sequence);
+                assert_eq!(won, Some(expected), "{numbers:?} as {order:?}");
+            }
+        }
     }
 }

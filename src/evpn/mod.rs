@@ -11,12 +11,16 @@
 //! | `instance` | [`Evpn`]; instances come and go, devices go up and down |
 //! | `remote` | type 2 routes of others: one row per MAC |
 //! | `local` | MACs of our bridge: type 2 routes of ours |
+//! | `duplicates` | MACs that move too often: RFC 7432 §15.1 |
+//! | `pace` | rows of MACs that may not move, put back no faster than is of use |
+//! | `room` | limits, and what they refused when there is room again |
 //! | `flood` | type 3 routes: flood lists |
 //! | `event`, `view`, `explain` | for people |
 //!
 //! Read them in this order. No IRB: second labels are kept by the RIB and ignored here.
 
 mod config;
+mod duplicates;
 mod event;
 mod explain;
 mod facts;
@@ -27,13 +31,15 @@ mod local;
 mod macs;
 mod mobility;
 mod numbers;
+mod pace;
 mod remote;
+mod room;
 mod view;
 
-pub use config::{EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig};
-pub use event::{EvpnEvent, Place};
+pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig};
+pub use event::{Event, Place};
 pub use explain::{CandidateView, LocalView, MacExplanation};
 pub use instance::Evpn;
-pub use mobility::{Claim, Step, compare_sequences};
+pub use mobility::{Claim, Step};
 pub use numbers::assign_rd_numbers;
 pub use view::{EvpnStats, InstanceView, MacView, VtepView};

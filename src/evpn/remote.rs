@@ -7,14 +7,18 @@
 //!       └── last route gone ─────┘                     └── aged, no route ────┘
 //! ```
 
+use std::net::IpAddr;
+
 use smallvec::SmallVec;
 
-use super::event::{EvpnEvent, Place};
+use super::event::{Event, Place};
 use super::facts::Verdict;
 use super::instance::Evpn;
 use super::macs::NONE;
-use super::mobility::{Claim, compare, local_stays};
-use crate::base::{InternId, MacAddr, Time, Vni};
+use super::mobility::{self, Claim, local_stays};
+use super::pace::Key;
+use super::room::Limit;
+use crate::base::{InternId, MacAddr, Time, Vni, compare_sequences};
 use crate::fib::{Fib, Remote};
 use crate::rib::{DestId, PeerId, Rib};
 use crate::wire::rd::Rd;
@@ -101,11 +105,11 @@ impl Evpn {
         None
     }
 
-    fn add_route(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr, dest: DestId) {
+    pub(super) fn add_route(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr, dest: DestId) {
         let id = match self.macs.find(number, mac) {
             Some(id) => {
-                if !self.macs.add_route(id, dest, self.config.limits.routes_per_mac) {
-                    self.stats.routes_over_limit += 1;
+                if !self.macs.add_route(id, dest, self.config.limits.routes_per_mac) && !self.replace_worst(rib, number, id, dest)
+                {
                     return;
                 }
                 id
@@ -114,11 +118,7 @@ impl Evpn {
                 let limit = self.config.limits.remote_macs_per_vni;
                 match self.slot_mut(number) {
                     Some(instance) if instance.remote_macs < limit => instance.remote_macs += 1,
-                    Some(_) => {
-                        self.stats.macs_over_limit += 1;
-                        self.tell_limit(number, "remote MACs", limit);
-                        return;
-                    }
+                    Some(_) => return self.refuse(number, Limit::RemoteMacs),
                     None => return,
                 }
                 self.macs.insert(number, mac, dest)
@@ -130,6 +130,9 @@ impl Evpn {
     fn remove_route(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr, dest: DestId) {
         let Some(id) = self.macs.find(number, mac) else { return };
         if self.macs.remove_route(id, dest) {
+            if self.macs.entry(id).routes + 1 == self.config.limits.routes_per_mac {
+                self.made_room(now, number, false);
+            }
             self.decide(now, rib, fib, id, None, None);
             return;
         }
@@ -138,10 +141,36 @@ impl Evpn {
         let Some(instance) = self.slot_mut(number) else { return };
         instance.remote_macs -= 1;
         let vni = instance.config.vni;
+        self.made_room(now, number, false);
+        if self.duplicates.is_frozen(&(number, mac)) {
+            self.thaw(now, (number, mac), "no other host announces it any more");
+        }
         if !self.restore_local(now, rib, fib, number, mac)
             && let Some(remote) = gone
         {
-            self.events.push(EvpnEvent::MacGone { vni, mac, place: Place::Remote(remote.ip) });
+            self.events.push(Event::MacGone { vni, mac, place: Place::Vtep(remote.ip) });
+        }
+    }
+
+    /// A MAC has as many routes as it may: the best are kept, so that a move is followed whatever the old host left behind.
+    /// Whether this route is among them.
+    fn replace_worst(&mut self, rib: &Rib, number: u16, id: u32, dest: DestId) -> bool {
+        self.refuse(number, Limit::RoutesOfMac);
+        let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return false };
+        let Some(new) = self.candidate(rib, vni, dest) else { return false };
+        let dests: Vec<DestId> = self.macs.routes(id).collect();
+        let others: Vec<(DestId, Option<Claim>)> =
+            dests.into_iter().map(|dest| (dest, self.candidate(rib, vni, dest).map(|candidate| candidate.claim))).collect();
+        let worst = others.iter().min_by(|a, b| match (&a.1, &b.1) {
+            (Some(a), Some(b)) => mobility::compare(a, b).0,
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        });
+        match worst {
+            Some((worst, claim)) if claim.is_none_or(|claim| mobility::compare(&new.claim, &claim).0.is_gt()) => {
+                // The limit is at least 2, so the entry keeps a route.
+                self.macs.remove_route(id, *worst) && self.macs.add_route(id, dest, self.config.limits.routes_per_mac)
+            }
+            _ => false,
         }
     }
 
@@ -161,12 +190,22 @@ impl Evpn {
         if let Some(dest) = self.macs.only_route(id) {
             return self.candidate(rib, vni, dest);
         }
+        self.best_route_at(rib, vni, id, None)
+    }
+
+    /// The best of the routes of a MAC that come from one VTEP, or of all.
+    pub(super) fn best_route_at(&mut self, rib: &Rib, vni: Vni, id: u32, vtep: Option<IpAddr>) -> Option<Candidate> {
         let dests: SmallVec<[DestId; 8]> = self.macs.routes(id).collect();
-        let candidates = dests.into_iter().filter_map(|dest| self.candidate(rib, vni, dest));
-        candidates.reduce(|best, other| {
-            let order = compare(&other.claim, &best.claim).0;
-            if order.then_with(|| (best.vni, best.dest).cmp(&(other.vni, other.dest))).is_gt() { other } else { best }
-        })
+        let found = dests.into_iter().filter_map(|dest| self.candidate(rib, vni, dest));
+        let candidates: SmallVec<[Candidate; 8]> = found.filter(|c| vtep.is_none_or(|vtep| vtep == c.claim.vtep)).collect();
+        mobility::winner(&candidates, |candidate| &candidate.claim, |a, b| (b.vni, b.dest).cmp(&(a.vni, a.dest))).copied()
+    }
+
+    /// The highest sequence number that any route for a MAC has (RFC 9721): what a port that hears it must beat.
+    pub(super) fn highest_sequence(&mut self, rib: &Rib, vni: Vni, id: u32) -> Option<u32> {
+        let dests: SmallVec<[DestId; 8]> = self.macs.routes(id).collect();
+        let sequences = dests.into_iter().filter_map(|dest| Some(self.candidate(rib, vni, dest)?.claim.sequence));
+        sequences.max_by(|a, b| compare_sequences(*a, *b))
     }
 
     /// Decides where a MAC with remote routes is. `changed`: the route that came or changed. `from`: where it was, if that was
@@ -182,27 +221,48 @@ impl Evpn {
     ) {
         let entry = *self.macs.entry(id);
         let Some(vni) = self.slot(entry.instance).map(|instance| instance.config.vni) else { return };
-        let Some(best) = self.best_route(rib, vni, id) else {
+        let Some(mut best) = self.best_route(rib, vni, id) else {
             self.uninstall(now, fib, id, false);
             return;
         };
         let key = (entry.instance, entry.mac);
         let owned = if self.locals.is_empty() { None } else { self.locals.get(&key).filter(|local| local.owned) };
+        let owned = owned.copied();
+        if self.duplicates.is_frozen(&key) {
+            if best.claim.sticky {
+                self.thaw(now, key, "it is static at another host");
+            } else if owned.is_some() {
+                self.stats.frozen_moves += u64::from(changed == Some(best.dest));
+                return;
+            } else if let Some(route) = self.frozen_route(rib, vni, id) {
+                self.stats.frozen_moves += u64::from(changed == Some(best.dest) && route.claim.vtep != best.claim.vtep);
+                best = route;
+            } else {
+                self.thaw(now, key, "its host announces it no more");
+            }
+        }
         let (Some(local), Some(vtep)) = (owned, self.config.vtep) else {
             if best.claim.sticky && changed.is_some_and(|changed| changed != best.dest) {
-                self.check_sticky(rib, vni, entry.mac, &best, changed);
+                self.check_sticky(now, rib, key, vni, &best, changed);
+            }
+            if changed == Some(best.dest) && !self.duplicates.is_idle() && !self.follows_to_remote(now, rib, key, vni, id, &best)
+            {
+                return;
             }
             self.install(now, fib, vni, id, &best, from);
             return;
         };
         let claim = Claim { sticky: local.is_static(), sequence: local.sequence, vtep };
-        let place = self.place_of(local);
+        let place = self.place_of(&local);
         let (stays, _) = local_stays(&claim, &best.claim);
         if stays {
             self.stats.local_kept += 1;
             if claim.sticky && changed == Some(best.dest) {
-                self.violation(vni, entry.mac, place, Place::Remote(best.claim.vtep));
+                self.violation(now, key, vni, place, Place::Vtep(best.claim.vtep));
             }
+            return;
+        }
+        if !best.claim.sticky && !self.follows(now, key, vni, place.clone(), Place::Vtep(best.claim.vtep), false) {
             return;
         }
         // RFC 7432 §15: the remote host has it now; ours is withdrawn. Writing the row takes the bridge's entry over.
@@ -215,17 +275,30 @@ impl Evpn {
         self.install(now, fib, vni, id, &best, Some(place));
     }
 
+    /// A route for a MAC that is remote leads to another host than before, while that one still announces it: a move.
+    fn follows_to_remote(&mut self, now: Time, rib: &Rib, key: Key, vni: Vni, id: u32, best: &Candidate) -> bool {
+        let (to, before) = (best.claim.vtep, InternId(self.macs.entry(id).remote));
+        let Some(from) = self.facts.remotes.value(before).map(|remote| remote.ip).filter(|from| *from != to) else { return true };
+        if best.claim.sticky || self.best_route_at(rib, vni, id, Some(from)).is_none() {
+            return true;
+        }
+        self.follows(now, key, vni, Place::Vtep(from), Place::Vtep(to), false)
+    }
+
     /// A dynamic claim for a MAC that is sticky elsewhere is counted (RFC 7432 §15.2).
-    fn check_sticky(&mut self, rib: &Rib, vni: Vni, mac: MacAddr, best: &Candidate, changed: Option<DestId>) {
+    fn check_sticky(&mut self, now: Time, rib: &Rib, key: Key, vni: Vni, best: &Candidate, changed: Option<DestId>) {
         let Some(claim) = changed.and_then(|dest| self.candidate(rib, vni, dest)).map(|other| other.claim) else { return };
         if !claim.sticky && claim.vtep != best.claim.vtep {
-            self.violation(vni, mac, Place::Remote(best.claim.vtep), Place::Remote(claim.vtep));
+            self.violation(now, key, vni, Place::Vtep(best.claim.vtep), Place::Vtep(claim.vtep));
         }
     }
 
-    pub(super) fn violation(&mut self, vni: Vni, mac: MacAddr, stays: Place, claimed: Place) {
+    /// Somebody claims a MAC that may not move. Every claim is counted, one that goes on is told once.
+    pub(super) fn violation(&mut self, now: Time, key: Key, vni: Vni, owner: Place, claimed_by: Place) {
         self.stats.sticky_violations += 1;
-        self.events.push(EvpnEvent::StickyViolation { vni, mac, stays, claimed });
+        if self.pace.is_news(now, key) {
+            self.events.push(Event::StickyViolation { vni, mac: key.1, owner, claimed_by });
+        }
     }
 
     /// Points the row of a MAC to a route's host. `from`: where it was, if that was here.
@@ -253,12 +326,12 @@ impl Evpn {
             return;
         }
         fib.set_unicast(now, vni, mac, wanted);
-        let to = Place::Remote(vtep);
-        match from.or(was.map(|was| Place::Remote(was.ip))) {
-            None => self.events.push(EvpnEvent::MacLearned { vni, mac, place: to, sequence }),
+        let to = Place::Vtep(vtep);
+        match from.or(was.map(|was| Place::Vtep(was.ip))) {
+            None => self.events.push(Event::MacLearned { vni, mac, place: to, sequence, sticky }),
             Some(from) if from != to => {
                 self.stats.moves += 1;
-                self.events.push(EvpnEvent::MacMoved { vni, mac, from, to, sequence });
+                self.events.push(Event::MacMoved { vni, mac, from, to, sequence });
             }
             Some(_) => {}
         }

@@ -49,12 +49,26 @@ pub struct EvpnStats {
     pub macs_over_limit: u64,
     /// Local MACs beyond the limit of a VNI.
     pub local_macs_over_limit: u64,
+    /// Local MACs beyond the limit of a port.
+    pub port_macs_over_limit: u64,
     /// Routes beyond the limit of a MAC.
     pub routes_over_limit: u64,
     /// Type 3 routes beyond the limit.
     pub flood_over_limit: u64,
     /// Instances beyond 65,534.
     pub instances_refused: u64,
+    /// MACs found to be duplicates.
+    pub duplicates_found: u64,
+    /// Of these, those that became as any other when their time was over.
+    pub duplicates_recovered: u64,
+    /// Moves that could not be watched, because too many MACs move.
+    pub duplicates_unwatched: u64,
+    /// Moves of frozen MACs that were not followed.
+    pub frozen_moves: u64,
+    /// Rows of MACs that may not move, taken by a port again within a second: put back when it is over.
+    pub put_back_later: u64,
+    /// Such rows beyond what can be remembered: the bridge is asked again.
+    pub put_back_refused: u64,
 }
 
 /// One instance.
@@ -70,6 +84,14 @@ pub struct InstanceView<'a> {
     pub remote_macs: usize,
     /// MACs of our bridge, those included that a remote host won.
     pub local_macs: usize,
+    /// How often a limit refused a local MAC, of the VNI or of its port.
+    pub refused_local_macs: u64,
+    /// How often a limit refused a remote MAC.
+    pub refused_remote_macs: u64,
+    /// How often a MAC had more routes than are kept.
+    pub refused_routes: u64,
+    /// Something may be waiting for room now.
+    pub at_limit: bool,
 }
 
 /// One MAC.
@@ -85,6 +107,8 @@ pub struct MacView {
     pub sticky: bool,
     /// How many remote routes there are for it.
     pub routes: usize,
+    /// It is found to be a duplicate (RFC 7432 §15.1).
+    pub duplicate: bool,
 }
 
 /// One remote VTEP.
@@ -122,6 +146,13 @@ impl EvpnStats {
             ("routes_over_limit", self.routes_over_limit),
             ("flood_over_limit", self.flood_over_limit),
             ("instances_refused", self.instances_refused),
+            ("port_macs_over_limit", self.port_macs_over_limit),
+            ("duplicates_found", self.duplicates_found),
+            ("duplicates_recovered", self.duplicates_recovered),
+            ("duplicates_unwatched", self.duplicates_unwatched),
+            ("frozen_moves", self.frozen_moves),
+            ("put_back_later", self.put_back_later),
+            ("put_back_refused", self.put_back_refused),
         ]
     }
 }
@@ -136,6 +167,10 @@ impl Evpn {
             vteps: instance.flood.len(),
             remote_macs: instance.remote_macs,
             local_macs: instance.local_macs,
+            refused_local_macs: instance.refused.times[0] + instance.refused.times[1],
+            refused_remote_macs: instance.refused.times[2],
+            refused_routes: instance.refused.times[3],
+            at_limit: instance.refused.any(),
         })
     }
 
@@ -154,15 +189,17 @@ impl Evpn {
             sequence: local.sequence,
             sticky: local.is_static(),
             routes: number.and_then(|n| self.macs.find(n, mac)).map_or(0, |id| usize::from(self.macs.entry(id).routes)),
+            duplicate: number.is_some_and(|n| self.duplicates.is_found(&(n, mac))),
         });
         let entries = self.macs.iter().filter(move |(_, entry)| Some(entry.instance) == number && entry.remote != NONE);
         let remote = entries.filter_map(|(_, entry)| {
             Some(MacView {
                 mac: entry.mac,
-                place: Place::Remote(self.facts.remotes.value(InternId(entry.remote))?.ip),
+                place: Place::Vtep(self.facts.remotes.value(InternId(entry.remote))?.ip),
                 sequence: entry.sequence,
                 sticky: entry.sticky,
                 routes: usize::from(entry.routes),
+                duplicate: self.duplicates.is_found(&(entry.instance, entry.mac)),
             })
         });
         local.chain(remote)
@@ -173,13 +210,14 @@ impl Evpn {
         let number = *self.by_vni.get(&vni)?;
         let entry = self.macs.find(number, mac).map(|id| self.macs.entry(id));
         let routes = entry.map_or(0, |entry| usize::from(entry.routes));
+        let duplicate = self.duplicates.is_found(&(number, mac));
         if let Some(local) = self.locals.get(&(number, mac)).filter(|local| local.owned) {
             let (place, sequence, sticky) = (self.place_of(local), local.sequence, local.is_static());
-            return Some(MacView { mac, place, sequence, sticky, routes });
+            return Some(MacView { mac, place, sequence, sticky, routes, duplicate });
         }
         let entry = entry?;
-        let place = Place::Remote(self.facts.remotes.value(InternId(entry.remote))?.ip);
-        Some(MacView { mac, place, sequence: entry.sequence, sticky: entry.sticky, routes })
+        let place = Place::Vtep(self.facts.remotes.value(InternId(entry.remote))?.ip);
+        Some(MacView { mac, place, sequence: entry.sequence, sticky: entry.sticky, routes, duplicate })
     }
 
     /// Remote VTEPs with what goes to them, in the order of addresses. Walks all MACs.

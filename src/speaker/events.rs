@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::base::Time;
-use crate::control::{Event, Level, Place};
-use crate::evpn::EvpnEvent;
+use crate::control::{Event, Level};
 use crate::session::{DownReason, Negotiated};
 
 use super::{Peer, Speaker};
@@ -71,14 +70,6 @@ impl Events {
     }
 }
 
-/// A place of the MAC-VRF in the words of the control room.
-pub(super) fn place(place: crate::evpn::Place) -> Place {
-    match place {
-        crate::evpn::Place::Local { port_name, .. } => Place::Port(port_name),
-        crate::evpn::Place::Remote(vtep) => Place::Vtep(vtep),
-    }
-}
-
 impl Speaker {
     /// How long the session of `peer` was up.
     pub(super) fn up_secs(peer: &Peer, now: Time) -> u64 {
@@ -94,23 +85,7 @@ impl Speaker {
     /// Takes the events of the MAC-VRFs over.
     pub(super) fn take_evpn_events(&mut self) {
         while let Some(event) = self.evpn.poll_event() {
-            let told = match event {
-                EvpnEvent::MacLearned { .. } | EvpnEvent::MacGone { .. } if !self.events.verbose => continue,
-                EvpnEvent::MacLearned { vni, mac, place: at, sequence } => {
-                    Event::MacLearned { vni, mac, place: place(at), sequence, sticky: false }
-                }
-                EvpnEvent::MacMoved { vni, mac, from, to, sequence } => {
-                    Event::MacMoved { vni, mac, from: place(from), to: place(to), sequence }
-                }
-                EvpnEvent::MacGone { vni, mac, place: at } => Event::MacGone { vni, mac, place: place(at) },
-                EvpnEvent::StickyViolation { vni, mac, stays, claimed } => {
-                    Event::StickyViolation { vni, mac, owner: place(stays), claimed_by: place(claimed) }
-                }
-                EvpnEvent::VtepAdded { vni, vtep } => Event::VtepAppeared { vni, vtep },
-                EvpnEvent::VtepGone { vni, vtep } => Event::VtepGone { vni, vtep },
-                EvpnEvent::LimitReached { .. } => Event::Note { severity: Level::Warn, text: event.to_string() },
-            };
-            self.events.push(told);
+            self.events.push(event);
         }
     }
 }

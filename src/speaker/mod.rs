@@ -114,6 +114,8 @@ pub struct Speaker {
     stopping: bool,
     /// VNIs whose rows could not be read, and when that is tried again.
     unread: BTreeMap<Vni, Time>,
+    /// When peers are asked again for paths that were refused, and when they last were.
+    ask_again: (Option<Time>, Option<Time>),
     /// VNIs that left, whose rows are still being deleted.
     removing: BTreeSet<Vni>,
     overflows: u64,
@@ -126,6 +128,19 @@ pub struct Speaker {
     kernel_fault: Option<String>,
 }
 
+/// The limits of the configuration that the MAC-VRFs keep.
+fn evpn_limits(config: &Config) -> EvpnLimits {
+    let limits = &config.limits;
+    EvpnLimits {
+        remote_macs_per_vni: limits.remote_macs_per_vni as usize,
+        local_macs_per_vni: limits.local_macs_per_vni as usize,
+        local_macs_per_port: limits.local_macs_per_port as usize,
+        // One route at least must fit beside the one that it replaces.
+        routes_per_mac: limits.ips_per_mac.clamp(2, u32::from(u16::MAX)) as u16,
+        ..EvpnLimits::default()
+    }
+}
+
 impl Speaker {
     /// A daemon with this configuration that has not begun: call [`Speaker::start`]. `host_name` is told to peers, `seed`
     /// keys the hashes and the jitter.
@@ -136,15 +151,18 @@ impl Speaker {
             identifier: config.router.router_id,
             seed: seed.next_u64(),
             max_attribute_octets: u64::from(config.limits.attribute_octets_per_neighbor),
+            max_paths: config.limits.paths_per_route,
             ..RibConfig::default()
         });
-        let evpn = Evpn::new(EvpnConfig {
+        let mut evpn = Evpn::new(EvpnConfig {
             asn: config.router.asn,
             router_id: config.router.router_id,
             vtep: config.router.vtep,
             seed: seed.next_u64(),
-            limits: EvpnLimits { local_macs_per_vni: config.limits.local_macs_per_vni as usize, ..EvpnLimits::default() },
+            limits: evpn_limits(&config),
+            duplicates: config.duplicate_detection,
         });
+        evpn.set_verbose(false);
         let fib = Fib::new(seed.next_u64());
         let sweep_at = Some(now + config.graceful_restart.restart_time());
         Self {
@@ -165,6 +183,7 @@ impl Speaker {
             restart: restart::Restart::default(),
             stopping: false,
             unread: BTreeMap::new(),
+            ask_again: (None, None),
             removing: BTreeSet::new(),
             overflows: 0,
             healing: audit::Healing::default(),
@@ -205,6 +224,7 @@ impl Speaker {
     /// Whether events of debug level (one for every MAC) are wanted; without, they cost nothing.
     pub fn set_verbose(&mut self, verbose: bool) {
         self.events.verbose = verbose;
+        self.evpn.set_verbose(verbose);
     }
 
     /// When [`Speaker::handle_timeout`] must be called next, and why.
@@ -222,8 +242,10 @@ impl Speaker {
             consider(peer.watch.rests_until().map(|at| (at, "a neighbor to let in again")));
             consider(peer.helper.poll_timeout().map(|at| (at, "stale routes")));
         }
+        consider(self.evpn.poll_timeout().map(|at| (at, "a duplicate that recovers, a row to put back, or room to look for")));
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));
+        consider(self.ask_again.0.map(|at| (at, "routes to ask for again")));
         consider(self.unread.values().min().map(|&at| (at, "rows to read again")));
         consider(self.audit_timeout());
         consider(self.restart.poll_timeout());
@@ -234,6 +256,9 @@ impl Speaker {
     /// Serves every timer that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.peers_timeout(now);
+        if self.evpn.poll_timeout().is_some_and(|at| at <= now) {
+            self.evpn.handle_timeout(now, &mut self.rib, &mut self.fib);
+        }
         if self.fib.poll_timeout().is_some_and(|at| at <= now) {
             self.fib.handle_timeout(now);
         }
@@ -242,6 +267,7 @@ impl Speaker {
         }
         self.read_rows_again(now);
         self.audit_timer(now);
+        self.ask_for_refused(now);
         self.settle(now);
     }
 

@@ -1,7 +1,7 @@
 //! Changes while the daemon runs: a reload applies the file's differences and touches nothing else; VNIs come and go by
 //! request; a neighbor is reset.
 
-use crate::base::{Time, Vni};
+use crate::base::{MacAddr, Time, Vni};
 use crate::config::{self, Config, Difference, NeighborAddress, NeighborChange, VniChange, VniConfig};
 use crate::control::{Event, Reply, VniAdd};
 use crate::rib::PeerId;
@@ -62,6 +62,11 @@ impl Speaker {
         if graceful_changed {
             self.renew_graceful_capabilities();
         }
+        let rule = self.config.duplicate_detection;
+        self.evpn.set_duplicate_rule(now, &mut self.rib, &mut self.fib, rule);
+        self.rib.set_max_paths(self.config.limits.paths_per_route);
+        self.evpn.set_limits(now, super::evpn_limits(&self.config));
+
         for who in neighbors_removed {
             changes.push(format!("neighbor {who} removed"));
             self.remove_neighbor(now, who);
@@ -187,6 +192,27 @@ impl Speaker {
                 self.wish_devices();
                 Reply::Done { message: format!("VNI {vni} deleted") }
             }
+        }
+    }
+
+    /// `evpnctl clear duplicate`.
+    pub(super) fn clear_duplicate(&mut self, now: Time, vni: Option<Vni>, mac: Option<MacAddr>) -> Reply {
+        if let Some(vni) = vni
+            && !self.vnis.contains_key(&vni)
+        {
+            return Reply::NotFound { message: format!("no VNI {vni}") };
+        }
+        let cleared = self.evpn.clear_duplicates(now, &mut self.rib, &mut self.fib, vni, mac);
+        match (cleared, vni, mac) {
+            (0, Some(vni), Some(mac)) => Reply::NotFound {
+                message: format!("{mac} in VNI {vni} is not marked as a duplicate (evpnctl show macs --duplicates)"),
+            },
+            (0, None, Some(mac)) => {
+                Reply::NotFound { message: format!("{mac} is not marked as a duplicate (evpnctl show macs --duplicates)") }
+            }
+            (0, ..) => Reply::Done { message: "no MAC was marked as a duplicate".to_owned() },
+            (1, ..) => Reply::Done { message: "1 MAC is a duplicate no longer".to_owned() },
+            (count, ..) => Reply::Done { message: format!("{count} MACs are duplicates no longer") },
         }
     }
 

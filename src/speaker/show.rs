@@ -7,6 +7,7 @@ use crate::base::{Time, Vni};
 use crate::control::{
     Count, MacCount, MessageCounts, NeighborView, Page, Reply, Request, RowCounts, Status, VniView, VtepView, page_size,
 };
+use crate::evpn::InstanceView;
 use crate::fib::device::DeviceState;
 use crate::rib::PeerId;
 use crate::session::State;
@@ -16,8 +17,14 @@ use super::{Action, Peer, RequestId, Speaker, VniState};
 impl Speaker {
     /// The reply to `request`; `None` where it comes later.
     pub(super) fn answer(&mut self, now: Time, id: RequestId, request: Request) -> Option<Reply> {
-        let is_change =
-            matches!(request, Request::Reload {} | Request::VniAdd(_) | Request::VniDel { .. } | Request::ClearNeighbor { .. });
+        let is_change = matches!(
+            request,
+            Request::Reload {}
+                | Request::VniAdd(_)
+                | Request::VniDel { .. }
+                | Request::ClearNeighbor { .. }
+                | Request::ClearDuplicate { .. }
+        );
         if is_change && self.is_draining() {
             return Some(Reply::Refused { message: "the daemon is draining: nothing can be changed any more".to_owned() });
         }
@@ -29,7 +36,9 @@ impl Speaker {
             Request::ShowNeighbors { address, after, limit } => self.neighbors(now, address, after.as_deref(), limit),
             Request::ShowVnis { vni, after, limit } => self.show_vnis(vni, after.as_deref(), limit),
             Request::ShowVteps { after, limit } => self.show_vteps(after.as_deref(), limit),
-            Request::ShowMacs { vni, mac, after, limit } => self.show_macs(vni, mac, after.as_deref(), limit),
+            Request::ShowMacs { vni, mac, duplicates, after, limit } => {
+                self.show_macs(vni, mac, duplicates, after.as_deref(), limit)
+            }
             Request::ShowRoutes { route_type, vni, rd, neighbor, after, limit } => {
                 self.show_routes(now, &super::show_routes::Filter { route_type, vni, rd, neighbor }, after.as_deref(), limit)
             }
@@ -43,6 +52,7 @@ impl Speaker {
             }
             Request::VniAdd(request) => self.vni_add(now, &request),
             Request::VniDel { vni } => self.vni_del(now, vni),
+            Request::ClearDuplicate { vni, mac } => self.clear_duplicate(now, vni, mac),
             Request::ClearNeighbor { address } => self.clear_neighbor(now, address),
         })
     }
@@ -113,6 +123,13 @@ impl Speaker {
         for peer in self.peers.iter().filter(|peer| peer.neighbor.enabled && peer.session.established().is_none()) {
             let why = peer.session.last_error().map(|why| format!(": {why}")).unwrap_or_default();
             warnings.push(format!("neighbor {} is not established{why}", peer.address));
+        }
+        match self.evpn.duplicates() {
+            (0, _) => {}
+            (count, frozen) => {
+                let frozen = if frozen { ", and frozen where they are" } else { "" };
+                warnings.push(format!("{count} MACs are at two hosts at once{frozen}: see `evpnctl show macs --duplicates`"));
+            }
         }
         let failed = self.fib.failed_count();
         if failed > 0 {
@@ -200,8 +217,8 @@ impl Speaker {
 
     fn vni_view(&self, state: &VniState, rows: &BTreeMap<Vni, crate::fib::RowCounts>) -> VniView {
         let vni = state.config.vni;
-        let instance = self.evpn.instance(vni).map(|view| (view.vteps, view.local_macs, view.remote_macs));
-        let (vteps, local_macs, remote_macs) = instance.unwrap_or_default();
+        let instance = self.evpn.instance(vni);
+        let count = |count: fn(&InstanceView<'_>) -> u64| instance.as_ref().map_or(0, count);
         let ready = match &state.device {
             Some(DeviceState::Ready(device)) => Some(device),
             _ => None,
@@ -216,6 +233,11 @@ impl Speaker {
             (Some(DeviceState::Ready(device)), false) if !device.up => "down",
             (Some(DeviceState::Ready(_)), false) => "ready",
         };
+        let mut warnings = ready.map(|device| device.warnings.clone()).unwrap_or_default();
+        if instance.as_ref().is_some_and(|view| view.at_limit) {
+            warnings
+                .push("a limit refused MACs or routes of it: see [limits], and the counters in `evpnctl show status`".to_owned());
+        }
         VniView {
             vni,
             device: ready.map_or_else(|| state.config.device.clone(), |device| device.device.clone()),
@@ -232,12 +254,15 @@ impl Speaker {
             local: ready.and_then(|device| device.local),
             port: ready.map(|device| device.port),
             mtu: ready.map(|device| device.mtu),
-            vteps: vteps as u64,
-            local_macs: local_macs as u64,
-            remote_macs: remote_macs as u64,
+            vteps: count(|view| view.vteps as u64),
+            local_macs: count(|view| view.local_macs as u64),
+            remote_macs: count(|view| view.remote_macs as u64),
+            refused_local_macs: count(|view| view.refused_local_macs),
+            refused_remote_macs: count(|view| view.refused_remote_macs),
+            refused_routes: count(|view| view.refused_routes),
             rows: rows.get(&vni).map(row_counts).unwrap_or_default(),
             healed: state.healed,
-            warnings: ready.map(|device| device.warnings.clone()).unwrap_or_default(),
+            warnings,
         }
     }
 

@@ -230,7 +230,7 @@ impl Speaker {
                 "nobody announces it and no local port has heard it".to_owned()
             }
             None => "no candidate can be used".to_owned(),
-            Some(Place::Remote(vtep)) => match told.candidates.iter().filter(|route| route.chosen).count() {
+            Some(Place::Vtep(vtep)) => match told.candidates.iter().filter(|route| route.chosen).count() {
                 _ if told.candidates.len() > 1 => {
                     format!("VTEP {vtep}: the best of {} routes (RFC 7432 §15)", told.candidates.len())
                 }
@@ -238,19 +238,24 @@ impl Speaker {
             },
             Some(place) => format!("{place}: it is here"),
         };
+        let choice = if told.frozen {
+            format!("{choice}; frozen as a duplicate (RFC 7432 §15.1): its moves are not followed (evpnctl clear duplicate)")
+        } else {
+            choice
+        };
         let conclusion = match (&told.place, told.row) {
             _ if !ready => format!("VNI {vni} has no usable device: nothing is sent (evpnctl show vnis {vni})"),
-            (Some(place @ Place::Local { .. }), _) => format!("frames to {mac} go to {place}"),
-            (Some(Place::Remote(vtep)), Some(row)) if row.status == Status::InSync && !kernel.is_empty() => {
+            (Some(place @ Place::Port(_)), _) => format!("frames to {mac} go to {place}"),
+            (Some(Place::Vtep(vtep)), Some(row)) if row.status == Status::InSync && !kernel.is_empty() => {
                 format!("frames to {mac} go to VTEP {vtep}, and the kernel agrees")
             }
-            (Some(Place::Remote(vtep)), Some(row)) if row.status == Status::InSync => {
+            (Some(Place::Vtep(vtep)), Some(row)) if row.status == Status::InSync => {
                 format!("frames to {mac} should go to VTEP {vtep}, but the kernel has no row: see `evpnctl diff`")
             }
-            (Some(Place::Remote(vtep)), Some(row)) => {
+            (Some(Place::Vtep(vtep)), Some(row)) => {
                 format!("frames to {mac} should go to VTEP {vtep}, but the row is {}", row.status)
             }
-            (Some(Place::Remote(vtep)), None) => format!("frames to {mac} should go to VTEP {vtep}, but no row is wanted"),
+            (Some(Place::Vtep(vtep)), None) => format!("frames to {mac} should go to VTEP {vtep}, but no row is wanted"),
             (None, _) => format!("frames to {mac} are flooded as unknown unicast to the flood list"),
         };
         (choice, conclusion)

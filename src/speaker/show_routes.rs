@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::base::{MacAddr, Time, Vni};
-use crate::control::{MacKind, MacView, Page, Reply, RouteView, RowState, page_size};
+use crate::control::{Duplicate, MacKind, MacView, Page, Reply, RouteView, RowState, page_size};
 use crate::evpn::Place;
 use crate::fib::Status;
 use crate::rib::{PathView, PeerId, RouteKey};
@@ -23,7 +23,14 @@ pub(super) struct Filter {
 
 impl Speaker {
     /// The cursor is `vni mac`, the last one shown.
-    pub(super) fn show_macs(&self, vni: Option<Vni>, mac: Option<MacAddr>, after: Option<&str>, limit: Option<u32>) -> Reply {
+    pub(super) fn show_macs(
+        &self,
+        vni: Option<Vni>,
+        mac: Option<MacAddr>,
+        duplicates: bool,
+        after: Option<&str>,
+        limit: Option<u32>,
+    ) -> Reply {
         if let Some(vni) = vni
             && !self.vnis.contains_key(&vni)
         {
@@ -47,6 +54,7 @@ impl Speaker {
                 Some(mac) => self.evpn.mac(id, mac).into_iter().collect(),
                 None => self.evpn.macs(id).filter(|view| behind.is_none_or(|behind| view.mac > behind)).collect(),
             };
+            found.retain(|view| !duplicates || view.duplicate);
             // One more than the page, to know whether another follows.
             let wanted = size + 1 - items.len();
             if found.len() > wanted {
@@ -62,6 +70,7 @@ impl Speaker {
             }
         }
         if items.is_empty()
+            && !duplicates
             && let Some(mac) = mac
         {
             return Reply::NotFound { message: format!("no MAC {mac}") };
@@ -83,8 +92,8 @@ impl Speaker {
             Status::Operator => RowState::None,
         });
         let (kind, port, vtep) = match mac.place {
-            Place::Local { port_name, .. } => (MacKind::Local, Some(port_name).filter(|name| !name.is_empty()), None),
-            Place::Remote(vtep) => (MacKind::Remote, None, Some(vtep)),
+            Place::Port(port) => (MacKind::Local, Some(port).filter(|name| !name.is_empty()), None),
+            Place::Vtep(vtep) => (MacKind::Remote, None, Some(vtep)),
         };
         MacView {
             vni,
@@ -95,6 +104,7 @@ impl Speaker {
             remote_vni: found.and_then(|row| row.wanted?.vni),
             sequence: mac.sequence,
             sticky: mac.sticky,
+            duplicate: mac.duplicate.then(|| if self.evpn.duplicates().1 { Duplicate::Frozen } else { Duplicate::Warned }),
             ips: self.evpn.ips(&self.rib, vni, mac.mac),
             row,
         }

@@ -2,15 +2,18 @@
 //! the kernel, and what peers are yet to hear to the connections. See `docs/ARCHITECTURE.md` for the drawing.
 
 use crate::base::Time;
-use crate::control::Event;
+use crate::control::{Event, Level};
 use crate::session::graceful::Input;
 use crate::session::{Direction, SessionEvent};
 
 use super::{Action, ConnId, Speaker, limits};
 use crate::fib::message::KernelCommand;
+use crate::wire::route_refresh::{self, RouteRefresh};
 
 /// Destinations decided, or walked over by a long job, before the rim gets a say again. About 10 ms of work.
 const WORK_BUDGET: usize = 8192;
+/// Between two requests for paths that a limit refused: each may bring a neighbor's whole table.
+const ASK_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Speaker {
     /// Octets that arrived on `conn`. They are consumed whole.
@@ -96,6 +99,7 @@ impl Speaker {
             return;
         }
         self.work_left = self.rib.work(WORK_BUDGET);
+        self.work_left |= self.evpn.work(now, &mut self.rib, &mut self.fib, WORK_BUDGET);
         let mut decided = 0;
         while let Some(dest) = self.rib.next_change() {
             self.evpn.handle_change(now, &mut self.rib, &mut self.fib, dest);
@@ -108,6 +112,7 @@ impl Speaker {
         // Before the batches are cut: what it wants gone must not wait for the next turn, which may be a keepalive away.
         self.sweep_when_confirmed(now);
         self.tell_fights(now);
+        self.plan_refused(now);
         while let Some(batch) = self.fib.poll_batch(now) {
             self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
         }
@@ -118,6 +123,36 @@ impl Speaker {
         self.remove_devices_when_cleared();
         self.continue_restart(now);
         self.continue_drain(now);
+    }
+
+    /// Paths that a limit refused are asked for again when there is room, at most once in [`ASK_AGAIN_AFTER`].
+    fn plan_refused(&mut self, now: Time) {
+        if self.rib.take_first_refusal() {
+            let limit = self.config.limits.paths_per_route;
+            self.events.note(
+                Level::Warn,
+                format!(
+                    "a route has more than the {limit} paths of [limits] paths-per-route: the best are kept, more are not taken"
+                ),
+            );
+        }
+        let (at, last) = &mut self.ask_again;
+        if at.is_none() && self.rib.has_room_for_refused() {
+            *at = Some(last.map_or(now, |last| (last + ASK_AGAIN_AFTER).max(now)));
+        }
+    }
+
+    pub(super) fn ask_for_refused(&mut self, now: Time) {
+        if self.ask_again.0.is_none_or(|at| at > now) {
+            return;
+        }
+        self.ask_again = (None, Some(now));
+        for id in self.rib.take_refused() {
+            if let Some(peer) = self.peers.by_id_mut(id) {
+                peer.session.send_route_refresh(RouteRefresh::evpn(route_refresh::REQUEST));
+                self.events.count("routes_asked_again");
+            }
+        }
     }
 
     /// Whether a walk was cut for fairness and [`Speaker::handle_work`] should be called when the rim has had its say.

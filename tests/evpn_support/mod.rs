@@ -5,7 +5,9 @@
 pub use std::net::IpAddr;
 
 pub use evpnd::base::{Asn, BgpIdentifier, MacAddr, Time, Vni};
-pub use evpnd::evpn::{Evpn, EvpnConfig, EvpnEvent, EvpnLimits, EvpnStats, ExportTarget, ImportTarget, InstanceConfig, Place};
+pub use evpnd::evpn::{
+    DuplicateDetection, Event, Evpn, EvpnConfig, EvpnLimits, EvpnStats, ExportTarget, ImportTarget, InstanceConfig, Place,
+};
 pub use evpnd::fib::{Batch, BatchDone, Fib, LocalMac, Op, OpKind, Remote, Status};
 pub use evpnd::rib::{PeerId, PeerKind, Rib, RibConfig, RibPeer, RouteKey};
 pub use evpnd::wire::attribute::Attributes;
@@ -50,6 +52,7 @@ pub struct Host {
     pub rib: Rib,
     pub fib: Fib,
     pub evpn: Evpn,
+    pub now: Time,
 }
 
 /// A route of host 10.0.0.`last` as its UPDATE has it; change the fields before announcing.
@@ -112,8 +115,9 @@ impl Host {
             long_lived: false,
         };
         rib.add_peer(PeerId(1), peer);
-        let config = EvpnConfig { asn: Asn(65000), router_id: id(5), vtep: Some(vtep(5)), seed: 1, limits };
-        Self { rib, fib: Fib::new(1), evpn: Evpn::new(config) }
+        let duplicates = DuplicateDetection::default();
+        let config = EvpnConfig { asn: Asn(65000), router_id: id(5), vtep: Some(vtep(5)), seed: 1, limits, duplicates };
+        Self { rib, fib: Fib::new(1), evpn: Evpn::new(config), now: NOW }
     }
     pub fn new() -> Self {
         Self::with_limits(EvpnLimits::default())
@@ -125,19 +129,49 @@ impl Host {
     }
     pub fn add(&mut self, config: InstanceConfig) {
         let number = config.vni;
-        self.fib.device_ready(NOW, number, number.get(), Some(false), vec![]);
-        self.evpn.add_instance(NOW, &mut self.rib, &mut self.fib, config);
-        self.evpn.device_up(NOW, &mut self.rib, number);
+        self.fib.device_ready(self.now, number, number.get(), Some(false), vec![]);
+        self.evpn.add_instance(self.now, &mut self.rib, &mut self.fib, config);
+        self.evpn.device_up(self.now, &mut self.rib, number);
         self.settle();
     }
     pub fn settle(&mut self) {
         while let Some(dest) = self.rib.next_change() {
-            self.evpn.handle_change(NOW, &mut self.rib, &mut self.fib, dest);
+            self.evpn.handle_change(self.now, &mut self.rib, &mut self.fib, dest);
         }
+    }
+    /// Time passes; timers run.
+    pub fn wait_millis(&mut self, millis: u64) {
+        self.now = self.now + std::time::Duration::from_millis(millis);
+        if self.evpn.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.evpn.handle_timeout(self.now, &mut self.rib, &mut self.fib);
+            while self.evpn.work(self.now, &mut self.rib, &mut self.fib, 3) {}
+        }
+        self.settle();
+    }
+    pub fn wait(&mut self, secs: u64) {
+        self.wait_millis(secs * 1000);
+    }
+    /// All that the bridge's ports have, as after a dump.
+    pub fn dump(&mut self, macs: &[MacAddr]) {
+        let heard: Vec<LocalMac> = macs.iter().map(|mac| self.heard(*mac)).collect();
+        self.evpn.handle_local_macs(self.now, &mut self.rib, &mut self.fib, vni(100), &heard);
+        self.settle();
+    }
+    pub fn set_rule(&mut self, rule: DuplicateDetection) {
+        self.evpn.set_duplicate_rule(self.now, &mut self.rib, &mut self.fib, rule);
+        self.settle();
+    }
+    pub fn clear(&mut self, number: Option<u32>, mac: Option<MacAddr>) -> usize {
+        let cleared = self.evpn.clear_duplicates(self.now, &mut self.rib, &mut self.fib, number.map(vni), mac);
+        self.settle();
+        cleared
+    }
+    pub fn is_duplicate(&self, mac: MacAddr) -> bool {
+        self.evpn.mac(vni(100), mac).is_some_and(|view| view.duplicate)
     }
     pub fn update(&mut self, message: &[u8]) {
         let view = UpdateView::parse(&message[HEADER_LEN..]).unwrap();
-        self.rib.handle_update(NOW, PeerId(1), &view).unwrap();
+        self.rib.handle_update(self.now, PeerId(1), &view).unwrap();
         self.settle();
     }
     pub fn announce(&mut self, announcement: &Announcement) {
@@ -160,11 +194,11 @@ impl Host {
         self.hear_as(&heard);
     }
     pub fn hear_as(&mut self, heard: &LocalMac) {
-        self.evpn.handle_local_mac(NOW, &mut self.rib, &mut self.fib, heard);
+        self.evpn.handle_local_mac(self.now, &mut self.rib, &mut self.fib, heard);
         self.settle();
     }
     pub fn forget(&mut self, mac: MacAddr) {
-        self.evpn.handle_local_mac_gone(NOW, &mut self.rib, &mut self.fib, vni(100), mac);
+        self.evpn.handle_local_mac_gone(self.now, &mut self.rib, &mut self.fib, vni(100), mac);
         self.settle();
     }
     /// Where the row for a MAC in VNI 100 should point.
@@ -188,8 +222,8 @@ impl Host {
     }
     pub fn write(&mut self) -> Vec<Op> {
         let mut all = vec![];
-        while let Some(Batch { id, ops }) = self.fib.poll_batch(NOW) {
-            self.fib.handle_batch_done(NOW, &BatchDone { id, ..BatchDone::default() });
+        while let Some(Batch { id, ops }) = self.fib.poll_batch(self.now) {
+            self.fib.handle_batch_done(self.now, &BatchDone { id, ..BatchDone::default() });
             all.extend(ops);
         }
         all

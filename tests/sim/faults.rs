@@ -485,7 +485,7 @@ impl World {
         self.request(node, Request::ShowNeighbors { address: None, after: None, limit: None });
         self.request(node, Request::ShowVnis { vni: None, after: None, limit: None });
         self.request(node, Request::ShowVteps { after: None, limit: None });
-        self.request(node, Request::ShowMacs { vni: None, mac: None, after: None, limit: None });
+        self.request(node, Request::ShowMacs { vni: None, mac: None, duplicates: false, after: None, limit: None });
         self.request(
             node,
             Request::ShowRoutes { route_type: None, vni: None, rd: None, neighbor: None, after: None, limit: None },
