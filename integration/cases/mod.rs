@@ -9,6 +9,7 @@ mod ipv6;
 mod life;
 mod local_macs;
 mod middles;
+mod migration;
 mod numbers;
 mod privilege;
 mod quiet;

@@ -80,6 +80,14 @@ impl Fabric {
         Guest { namespace, number, port: format!("vm{number}"), place: None }
     }
 
+    /// The same machine once more, with the same MAC and address: where it migrates to, or a clone.
+    pub fn twin(&self, guest: &Guest) -> Guest {
+        static TWINS: AtomicU32 = AtomicU32::new(1);
+        let (number, count) = (guest.number, TWINS.fetch_add(1, Ordering::Relaxed));
+        let namespace = Namespace::new(format!("{}-v{number}t{count}", self.tag));
+        Guest { namespace, number, port: format!("vm{number}t{count}"), place: None }
+    }
+
     /// Watches what passes the underlay from now on.
     pub fn capture(&self, host: &Host) -> Capture {
         let port = format!("h{}", host.number);
@@ -209,6 +217,12 @@ impl Guest {
 
     /// The same with a bridge by its name.
     pub fn plug_into(&mut self, host: &Host, bridge: &str) {
+        self.attach(host, bridge);
+        self.speak();
+    }
+
+    /// The same, and it says nothing.
+    pub fn attach(&mut self, host: &Host, bridge: &str) {
         let (port, target) = (self.port.clone(), host.namespace.name().to_owned());
         wait_until(&format!("{bridge} on host {}", host.number), 20, || {
             super::ensure(host.has_interface(bridge), || "it is not there".to_owned())
@@ -229,7 +243,6 @@ impl Guest {
             }
         }
         host.namespace.ip_batch(&format!("link set {port} addrgenmode none master {bridge} up\n"));
-        self.speak();
     }
 
     /// Takes its cable away, as a hypervisor does when a guest stops.

@@ -1,0 +1,199 @@
+//! A machine that moves while somebody talks to it, and one that is at two hosts at once: what a third hypervisor's kernel
+//! sees of it, and how long frames go astray.
+//!
+//! [`migrate`] is the script: it knows no daemon, so that the same can be run beside others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::evpnd::{Config, Evpnd};
+use crate::harness::fabric::{Fabric, Family, Guest, Host};
+use crate::harness::raw::{self, PacketSocket};
+use crate::harness::{ensure, rows, stays_true, wait_until};
+
+use super::scenario::{ASN, Site, VNI};
+
+/// What a migration looked like from a third hypervisor.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Where the kernel's row for the machine pointed, one entry a change; `gone` where it was deleted.
+    pub changes: Vec<String>,
+    /// Netlink events about the machine's MAC on the VXLAN device, echoes included.
+    pub events: usize,
+    /// The longest time in which no frame reached the machine.
+    pub gap: Duration,
+    /// The longest time in which none was sent: what of the gap is this machine's own load.
+    pub pause: Duration,
+}
+
+/// Moves `mover` to `to` as a live migration does: the new machine stands silent, the old one stops listening, the new one
+/// speaks, and the old port goes later. `watcher` on `third` sends it a frame every millisecond meanwhile.
+pub fn migrate(fabric: &Fabric, mover: &mut Guest, to: &Host, watcher: &Guest, third: &Host) -> (Guest, Outcome) {
+    let mac = mover.mac();
+    let mut moved = fabric.twin(mover);
+    moved.attach(to, &format!("br{VNI}"));
+    let monitor = third.namespace.spawn("bridge", ["monitor", "fdb"], &third.path(&format!("to-{}.log", moved.port)));
+    let target = [2, 0, 0, 0, 0, mover.number];
+    let (stop, switched) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let sender = {
+        let (stop, frame) = (stop.clone(), raw::plain_frame([2, 0, 0, 0, 0, watcher.number], target));
+        let socket = raw::in_namespace(watcher.namespace.name(), || PacketSocket::open("eth0")).expect("a packet socket");
+        std::thread::spawn(move || {
+            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+            while !stop.load(Ordering::Relaxed) {
+                socket.send(&frame).expect("a guest that is plugged in");
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            longest
+        })
+    };
+    let open = |guest: &Guest| raw::in_namespace(guest.namespace.name(), || PacketSocket::open("eth0")).expect("a packet socket");
+    let receiver = {
+        let (stop, switched, old, new) = (stop.clone(), switched.clone(), open(mover), open(&moved));
+        std::thread::spawn(move || longest_gap(&old, &new, target, &switched, &stop))
+    };
+    std::thread::sleep(Duration::from_secs(1));
+    // Its link is up: what is measured is the fabric.
+    let (voice, arrival) = (open(&moved), raw::gratuitous_arp(target, mover.address().octets()));
+    switched.store(true, Ordering::Relaxed);
+    voice.send(&arrival).expect("a guest that is plugged in");
+    wait_until("the row on the third host leads to the new one", 20, || {
+        let found = rows::remote_macs(&third.namespace, &format!("vxlan{VNI}"))?;
+        ensure(found.get(&mac) == Some(&to.v4()), || format!("{found:?}"))
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    mover.unplug();
+    std::thread::sleep(Duration::from_secs(2));
+    stop.store(true, Ordering::Relaxed);
+    let pause = sender.join().expect("the sender");
+    let gap = receiver.join().expect("the receiver");
+    let text = monitor.log();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains(&mac) && line.contains("vxlan")).collect();
+    let mut changes: Vec<String> = lines
+        .iter()
+        .filter_map(|line| {
+            let leads_to = line.split_whitespace().skip_while(|word| *word != "dst").nth(1).map(str::to_owned);
+            if line.contains("Deleted") { Some("gone".to_owned()) } else { leads_to }
+        })
+        .collect();
+    changes.dedup();
+    (moved, Outcome { changes, events: lines.len(), gap, pause })
+}
+
+/// The longest time between two frames for `target`: at the old machine until the switch, at the new one from then on.
+fn longest_gap(old: &PacketSocket, new: &PacketSocket, target: [u8; 6], switched: &AtomicBool, stop: &AtomicBool) -> Duration {
+    let mut buffer = [0; 2048];
+    let mut arrived = |socket: &PacketSocket| {
+        let mut any = false;
+        while let Ok(Some((len, sent))) = socket.try_receive(&mut buffer) {
+            any |= !sent && len >= 14 && buffer[..6] == target && buffer[12..14] == [0x88, 0xb5];
+        }
+        any
+    };
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    // Both frames are waited for before the clock runs.
+    while !arrived(old) && !stop.load(Ordering::Relaxed) {
+        last = Instant::now();
+    }
+    while !stop.load(Ordering::Relaxed) {
+        let at_old = arrived(old) && !switched.load(Ordering::Relaxed);
+        if arrived(new) || at_old {
+            let now = Instant::now();
+            longest = longest.max(now - last);
+            last = now;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    longest.max(last.elapsed().saturating_sub(Duration::from_millis(100)))
+}
+
+fn with_daemons(more: &str, act: impl FnOnce(&Site, &[Evpnd<'_>; 3])) {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let daemons = site.hosts.each_ref().map(|host| {
+        let config = Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, "");
+        Evpnd::start(host, &config.section("duplicate-detection", more))
+    });
+    daemons.iter().for_each(|daemon| daemon.expect_established(site.middle.v4()));
+    act(&site, &daemons);
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
+/// The row on every other hypervisor changes once, straight to the new host.
+#[test]
+fn a_live_migration_is_one_change_on_every_other_hypervisor() {
+    with_daemons("", |site, _| {
+        let [a, b, c] = &site.hosts;
+        let [mut mover, idle, watcher] = site.guests();
+        c.expect_remote_macs(VNI, &[(&mover, a.v4()), (&idle, b.v4())]);
+        watcher.expect_ping(&mover);
+        let (moved, there) = migrate(&site.fabric, &mut mover, b, &watcher, c);
+        tell("there", &there);
+        assert_eq!(there.changes, [b.v4().to_string()], "{there:?}");
+        assert!(there.gap < crate::harness::patience(5), "{there:?}");
+        let mut moved = moved;
+        let (back, again) = migrate(&site.fabric, &mut moved, a, &watcher, c);
+        tell("and back", &again);
+        assert_eq!(again.changes, [a.v4().to_string()], "{again:?}");
+        watcher.expect_ping(&back);
+    });
+}
+
+/// The figures of a migration, for whoever compares.
+fn tell(which: &str, outcome: &Outcome) {
+    let Outcome { changes, events, gap, pause } = outcome;
+    let [gap, pause] = [gap, pause].map(|time| time.as_secs_f64() * 1000.0);
+    println!(
+        "migration {which}: {events} netlink events, changes {changes:?}, longest gap {gap:.1} ms (sender paused {pause:.1} ms)"
+    );
+}
+
+/// RFC 7432 §15.1: two machines with one MAC. It is found, stays at one of them for the whole fabric, and an operator ends it.
+#[test]
+fn a_duplicate_is_frozen_at_one_host_until_the_operator_clears_it() {
+    with_daemons("moves = 3\nseconds = 600\naction = \"freeze\"\nrecovery-seconds = 0", |site, daemons| {
+        let [a, b, c] = &site.hosts;
+        let [one, idle, _watcher] = site.guests();
+        c.expect_remote_macs(VNI, &[(&one, a.v4()), (&idle, b.v4())]);
+        let mut clone = site.fabric.twin(&one);
+        clone.attach(b, &format!("br{VNI}"));
+        let duplicates = |daemon: &Evpnd<'_>| daemon.json(&["show", "macs", "--duplicates"]).as_array().map_or(0, Vec::len);
+        wait_until("one of the two hosts finds the duplicate", 60, || {
+            clone.speak();
+            std::thread::sleep(Duration::from_millis(300));
+            one.speak();
+            std::thread::sleep(Duration::from_millis(300));
+            ensure(duplicates(&daemons[0]) + duplicates(&daemons[1]) > 0, || "none".to_owned())
+        });
+        assert_eq!(duplicates(&daemons[2]), 0, "a host that does not hear it follows");
+        let at = if duplicates(&daemons[0]) > 0 { 0 } else { 1 };
+        let shown = daemons[at].json(&["show", "macs", "--duplicates"]);
+        assert_eq!((&shown[0]["mac"], &shown[0]["duplicate"]), (&one.mac().into(), &"frozen".into()));
+        let place =
+            || rows::remote_macs(&c.namespace, &format!("vxlan{VNI}")).ok().and_then(|rows| rows.get(&one.mac()).copied());
+        std::thread::sleep(Duration::from_secs(1));
+        let before = place();
+        stays_true("frozen, it moves no more for the third host", 3, || {
+            clone.speak();
+            one.speak();
+            ensure(place() == before, || format!("{before:?} became {:?}", place()))
+        });
+        let mac = one.mac();
+        let missing = daemons[at].control(&["clear", "duplicate", "vni", "100", "mac", "02:00:00:00:00:99"]);
+        assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+        daemons[at].say(&["clear", "duplicate", "vni", "100", "mac", &mac]);
+        assert_eq!(daemons[at].control(&["clear", "duplicate", "vni", "100", "mac", &mac]).status.code(), Some(1));
+        for daemon in daemons {
+            daemon.say(&["clear", "duplicate"]);
+        }
+        clone.unplug();
+        wait_until("the machine that is left is found again", 20, || {
+            one.speak();
+            let found = rows::remote_macs(&c.namespace, &format!("vxlan{VNI}"))?;
+            ensure(found.get(&mac) == Some(&a.v4()), || format!("{found:?}"))
+        });
+    });
+}
