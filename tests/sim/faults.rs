@@ -13,7 +13,7 @@ use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Request, VniAdd};
 use evpnd::fib::Remote;
 
-use super::machines::Vm;
+use super::machines::{Fixed, Vm};
 use super::model::SETTLED;
 use super::net::pair;
 use super::world::{Happening, World};
@@ -44,6 +44,8 @@ pub enum Kind {
     ClearNeighbor,
     Requests,
     Drain,
+    /// A host loses its power and boots.
+    PowerLoss,
     VmAppears,
     VmMoves,
     VmMovesLate,
@@ -82,7 +84,8 @@ pub const SWITCHES: &[(Kind, bool, u64)] = &[
     (Kind::RunTimeVni, true, 3),
     (Kind::ClearNeighbor, true, 3),
     (Kind::Requests, true, 4),
-    (Kind::Drain, true, 1),
+    (Kind::Drain, true, 2),
+    (Kind::PowerLoss, true, 2),
     (Kind::VmAppears, true, 12),
     (Kind::VmMoves, true, 14),
     (Kind::VmMovesLate, true, 14),
@@ -206,7 +209,12 @@ impl World {
                 self.disturb_vni(node, vni);
                 self.reload(node, None);
             }
-            Fault::Attach(vm, host) => self.attach(vm, host),
+            Fault::Attach(vm, host) => {
+                if self.model.vms[vm].fixed != Fixed::No {
+                    self.detach(vm);
+                }
+                self.attach(vm, host);
+            }
             Fault::Detach(host, vni, port) => {
                 tell!(self, "{}: port {port} of VNI {vni} goes", self.nodes[host].name);
                 self.nodes[host].kernel.remove_port(vni, port);
@@ -413,6 +421,27 @@ impl World {
                     self.nodes[node].draining = true;
                     self.request(node, Request::Drain {});
                     self.schedule(lasting + Duration::from_secs(30), Happening::Fault(Fault::Start(node)));
+                }
+            }
+            Kind::PowerLoss => {
+                let of_reflectors = self.random.below(4) == 0;
+                let Some(node) = self.any_node(of_reflectors) else { return };
+                let mut guests: Vec<usize> =
+                    (0..self.model.vms.len()).filter(|vm| self.model.vms[*vm].host == Some(node)).collect();
+                self.power_off(node);
+                guests.retain(|vm| self.model.vms[*vm].host.is_none());
+                let boot = lasting + Duration::from_secs(5);
+                self.schedule(boot, Happening::Fault(Fault::Start(node)));
+                for vm in guests {
+                    // Started again with its host, or elsewhere, or not at all.
+                    let (host, after) = match self.random.below(5) {
+                        0 => continue,
+                        1 => (self.host_for(vm), self.millis(20_000)),
+                        _ => (Some(node), boot + self.millis(10_000)),
+                    };
+                    if let Some(host) = host {
+                        self.schedule(after, Happening::Fault(Fault::Attach(vm, host)));
+                    }
                 }
             }
             Kind::VmAppears => {

@@ -92,6 +92,10 @@ impl World {
         let Vm { vni, mac, host, port, silent_until, .. } = self.model.vms[vm];
         let Some(host) = host.filter(|_| turn == self.model.vms[vm].turn) else { return };
         let now = self.now;
+        if self.nodes[host].off {
+            self.schedule(Duration::from_secs(5), Happening::Speaks(vm, turn));
+            return;
+        }
         // Another bridge still believes to have it: whoever lost it may claim it again after a restart.
         let elsewhere = |(index, node): (usize, &super::node::Node)| {
             index != host && matches!(node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
@@ -141,9 +145,12 @@ impl World {
 
     /// A host that has the VNI of a machine.
     pub fn host_for(&mut self, vm: usize) -> Option<usize> {
-        let Vm { vni, host, .. } = self.model.vms[vm];
+        let Vm { vni, host, fixed, .. } = self.model.vms[vm];
+        // Where the VNI is added and deleted at run time, machines are all the same.
+        let anywhere = fixed == Fixed::No && self.random.below(6) == 0;
         let hosts: Vec<usize> = (0..self.nodes.len())
-            .filter(|node| !self.nodes[*node].reflector && self.model.home[*node].contains(&vni) && Some(*node) != host)
+            .filter(|node| !self.nodes[*node].reflector && Some(*node) != host)
+            .filter(|node| anywhere || self.model.home[*node].contains(&vni))
             .collect();
         hosts.get(self.random.below(hosts.len() as u64) as usize).copied()
     }

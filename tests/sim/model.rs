@@ -59,7 +59,7 @@ impl World {
         let Some(owner) = vm.host.filter(|owner| *owner != host) else { return false };
         let calm = |since: Time| since + SETTLED + Duration::from_secs(20) <= self.now;
         let calm_vni = |node: usize| {
-            self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].vnis.contains(&vm.vni)
+            self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].has(vm.vni)
         };
         let (here, there) = (&self.nodes[host], &self.nodes[owner]);
         let alive = there.speaker.is_some() && !there.stopping && !there.draining && calm(there.started);
@@ -167,8 +167,7 @@ impl World {
     fn check_kernel(&self, host: usize, wrong: &mut Vec<String>) {
         let node = &self.nodes[host];
         let name = &node.name;
-        let has =
-            |index: usize, vni: Vni| self.nodes[index].vnis.contains(&vni) || self.nodes[index].run_time_vnis.contains(&vni);
+        let has = |index: usize, vni: Vni| self.nodes[index].has(vni);
         for &vni in &self.model.vnis {
             let Some(vxlan) = node.kernel.vxlans.get(&vni) else {
                 if has(host, vni) {

@@ -109,6 +109,11 @@ impl World {
             self.schedule(after, Happening::Arrives(wire));
             return;
         }
+        if self.nodes[to].off {
+            let after = Duration::from_secs(1) + self.millis(2000);
+            self.schedule(after, Happening::Arrives(wire));
+            return;
+        }
         let after = self.delay(from, to);
         if self.nodes[to].speaker.is_none() {
             self.schedule(after, Happening::Refused(wire));
@@ -304,6 +309,9 @@ impl World {
         if let Some(until) = self.cut_until(node, other) {
             not_before = not_before.max(until + Duration::from_micros(self.random.below(3_000_000)));
         }
+        if self.nodes[node].off {
+            not_before = not_before.max(self.now + Duration::from_millis(500 + self.random.below(2000)));
+        }
         if let Some(until) = self.deaf_until.get(&node).copied().filter(|until| *until > self.now) {
             not_before = not_before.max(until);
         }
@@ -375,6 +383,17 @@ impl World {
             end.unsent.clear();
             let reset = self.random.below(2) == 0;
             self.send(wire, side, if reset { Segment::Reset } else { Segment::Fin });
+        }
+    }
+
+    /// The host of a node is gone, and nobody tells its peers: they hear of it when they speak and it runs again, or when
+    /// their hold timers run out.
+    pub fn forsake_connections(&mut self, node: usize) {
+        for (wire, side) in std::mem::take(&mut self.nodes[node].conns).into_values() {
+            if let Some(link) = self.wires.get_mut(&wire) {
+                link.ends[side].conn = None;
+                link.ends[side].unsent.clear();
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use evpnd::speaker::{ConnId, KeptState, RequestId, Speaker};
 
 use super::faults::Fault;
 use super::kernel::Kernel;
+use super::machines::Fixed;
 use super::room::Room;
 use super::world::{Happening, World};
 use crate::tell;
@@ -50,6 +51,8 @@ pub struct Node {
     pub stopping: bool,
     /// The machines whose rows it had no excuse to lose when it was told to stop: it must leave them standing.
     pub left_standing: Vec<usize>,
+    /// The host has no power: nothing comes back from it, not even a reset.
+    pub off: bool,
     /// It drains, or drained.
     pub draining: bool,
     pub kept: KeptState,
@@ -78,6 +81,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Whether it was told of a VNI.
+    pub fn has(&self, vni: Vni) -> bool {
+        self.vnis.contains(&vni) || self.run_time_vnis.contains(&vni)
+    }
+
     pub fn config_text(&self) -> String {
         let mut text = self.head.clone();
         for vni in &self.vnis {
@@ -111,6 +119,7 @@ impl World {
             started: Time::ZERO,
             stopping: false,
             left_standing: Vec::new(),
+            off: false,
             draining: false,
             kept: KeptState::default(),
             kernel,
@@ -158,6 +167,7 @@ impl World {
         node.lost_none = true;
         node.stopping = false;
         node.draining = false;
+        node.off = false;
         node.armed = None;
         node.run_time_vnis.clear();
         let mut speaker = Speaker::new(config, node.kept.clone(), Some(node.name.clone()), seed, now);
@@ -169,6 +179,33 @@ impl World {
         node.speaker = Some(speaker);
         self.pump(index);
         self.wake_room(index);
+    }
+
+    /// The host loses its power: what its kernel held is gone, and nobody hears of it. Its state directory stays.
+    pub fn power_off(&mut self, index: usize) {
+        tell!(self, "{} has no power", self.nodes[index].name);
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        node.off = true;
+        node.speaker = None;
+        node.touched = true;
+        node.room = None;
+        node.orphans.clear();
+        let old = std::mem::take(&mut node.kernel);
+        node.kernel = Kernel { is_ipv6: old.is_ipv6, next_ifindex: old.next_ifindex, ..Kernel::default() };
+        node.slow_kernel_us = 0;
+        node.life += 1;
+        node.sessions.clear();
+        node.replies.clear();
+        self.forsake_connections(index);
+        self.model.halved.retain(|(node, _, _)| *node != index);
+        for machine in &mut self.model.vms {
+            if machine.host == Some(index) && !matches!(machine.fixed, Fixed::InFile | Fixed::Mute) {
+                machine.host = None;
+                machine.turn += 1;
+                machine.since = now;
+            }
+        }
     }
 
     /// The process is gone; what it did not send is lost, what its kernel room was not told yet is never done.
