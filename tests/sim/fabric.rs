@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use evpnd::base::{MacAddr, Time, Vni};
 
 use super::faults::Fault;
-use super::machines::{Fixed, Vm};
+use super::machines::{Crowd, Fixed, Vm};
 use super::node::NodeConfig;
 use super::world::{Happening, World};
 
@@ -181,29 +181,52 @@ pub fn build(world: &mut World) {
 fn add_machines(world: &mut World, vnis: &[Vni], hosts: usize) {
     let machines = 1 + world.random.below(20);
     let some_fixed = world.random.below(2) == 0;
-    for n in 0..machines {
+    for _ in 0..machines {
         let vni = vnis[world.random.below(vnis.len() as u64) as usize];
-        let mac = MacAddr([2, 0, 0, 0, (n >> 8) as u8, n as u8 + 1]);
         let fixed = if some_fixed { draw_fixed(world) } else { Fixed::No };
-        world.model.vms.push(Vm {
-            vni,
-            mac,
-            host: None,
-            port: 0,
-            since: Time::ZERO,
-            silent_until: Time::ZERO,
-            heard: Time::ZERO,
-            fixed,
-            spoofed: None,
-            turn: 0,
-        });
+        let vm = add_machine(world, vni, fixed, false);
         let hosts: Vec<usize> = (0..hosts).filter(|host| world.model.home[*host].contains(&vni)).collect();
         if world.random.below(4) > 0 && !hosts.is_empty() {
             let host = hosts[world.random.below(hosts.len() as u64) as usize];
             let after = world.millis(40_000);
-            world.schedule(after, Happening::Fault(Fault::Attach(n as usize, host)));
+            world.schedule(after, Happening::Fault(Fault::Attach(vm, host)));
         }
     }
+    let crowds = [0, 0, 0, 0, 0, 0, 1, 2][world.random.below(8) as usize];
+    for crowd in 0..crowds {
+        let large = world.random.below(16) == 0;
+        let count = if large { 1500 + world.random.below(2500) } else { 30 + world.random.below(120) };
+        let first = world.model.vms.len();
+        for _ in 0..count {
+            add_machine(world, vnis[0], Fixed::No, true);
+        }
+        world.model.crowds.push(Crowd { members: first..first + count as usize, turn: 0 });
+        let (host, after) = (world.random.below(hosts as u64) as usize, world.millis(60_000));
+        world.schedule(after, Happening::Fault(Fault::CrowdComes(crowd, host)));
+        // What is said on a narrow path with a long way must arrive within what counts as settled.
+        world.least_capacity = if large { 64 << 10 } else { 4 << 10 };
+    }
+}
+
+fn add_machine(world: &mut World, vni: Vni, fixed: Fixed, crowd: bool) -> usize {
+    let number = world.model.vms.len();
+    let [.., high, low] = (number as u32 + 1).to_be_bytes();
+    let mac = MacAddr([2, 0, 0, 0, high, low]);
+    world.model.numbers.insert((vni, mac), number);
+    world.model.vms.push(Vm {
+        vni,
+        mac,
+        host: None,
+        port: 0,
+        since: Time::ZERO,
+        silent_until: Time::ZERO,
+        heard: Time::ZERO,
+        fixed,
+        spoofed: None,
+        crowd,
+        turn: 0,
+    });
+    number
 }
 
 fn draw_fixed(world: &mut World) -> Fixed {

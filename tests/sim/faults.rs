@@ -33,6 +33,8 @@ pub enum Kind {
     KernelRefuses,
     KernelSlow,
     KernelSick,
+    /// Notifications wait while writes are answered.
+    KernelEchoesLate,
     RowDeleted,
     HalfDeleted,
     FloodDeleted,
@@ -43,6 +45,8 @@ pub enum Kind {
     RunTimeVni,
     ClearNeighbor,
     Requests,
+    /// Many machines change their host together.
+    CrowdMoves,
     Drain,
     /// A host loses its power and boots.
     PowerLoss,
@@ -74,6 +78,7 @@ pub const SWITCHES: &[(Kind, bool, u64)] = &[
     (Kind::KernelRefuses, true, 4),
     (Kind::KernelSlow, true, 5),
     (Kind::KernelSick, true, 3),
+    (Kind::KernelEchoesLate, true, 4),
     (Kind::RowDeleted, true, 5),
     (Kind::HalfDeleted, true, 4),
     (Kind::FloodDeleted, true, 4),
@@ -84,6 +89,7 @@ pub const SWITCHES: &[(Kind, bool, u64)] = &[
     (Kind::RunTimeVni, true, 3),
     (Kind::ClearNeighbor, true, 3),
     (Kind::Requests, true, 4),
+    (Kind::CrowdMoves, true, 4),
     (Kind::Drain, true, 2),
     (Kind::PowerLoss, true, 2),
     (Kind::VmAppears, true, 12),
@@ -111,6 +117,7 @@ pub enum Fault {
     EndOfOverflow(usize),
     AddVni(usize, Vni),
     Attach(usize, usize),
+    CrowdComes(usize, usize),
     Detach(usize, Vni, u32),
     RunTimeDelete(usize, Vni),
     RunTimeAdd(usize, Vni),
@@ -162,6 +169,11 @@ impl World {
         rows.get(self.random.below(rows.len() as u64) as usize).copied()
     }
 
+    fn any_crowd(&mut self) -> Option<usize> {
+        let crowds = self.model.crowds.len() as u64;
+        (crowds > 0).then(|| self.random.below(crowds) as usize)
+    }
+
     fn any_vni(&mut self, node: usize) -> Option<Vni> {
         let vnis: Vec<Vni> = self.nodes[node].vnis.iter().copied().collect();
         vnis.get(self.random.below(vnis.len() as u64) as usize).copied()
@@ -199,6 +211,8 @@ impl World {
                 node.kernel.refuse_percent = 0;
                 node.slow_kernel_us = 0;
                 node.kernel.sick = false;
+                node.kernel.lagging = false;
+                self.wake_rooms();
             }
             Fault::EndOfOverflow(node) => {
                 self.nodes[node].kernel.deaf = false;
@@ -215,6 +229,7 @@ impl World {
                 }
                 self.attach(vm, host);
             }
+            Fault::CrowdComes(crowd, host) => self.crowd_moves(crowd, host),
             Fault::Detach(host, vni, port) => {
                 tell!(self, "{}: port {port} of VNI {vni} goes", self.nodes[host].name);
                 self.nodes[host].kernel.remove_port(vni, port);
@@ -295,7 +310,7 @@ impl World {
                 self.stop(node);
                 self.schedule(lasting + Duration::from_secs(4), Happening::Fault(Fault::Start(node)));
             }
-            Kind::KernelRefuses | Kind::KernelSlow | Kind::KernelSick => {
+            Kind::KernelRefuses | Kind::KernelSlow | Kind::KernelSick | Kind::KernelEchoesLate => {
                 let Some(node) = self.any_node(false) else { return };
                 tell!(self, "at {} for {lasting:?}", self.nodes[node].name);
                 let percent = [5, 30, 100][self.random.below(3) as usize];
@@ -304,7 +319,8 @@ impl World {
                 match kind {
                     Kind::KernelRefuses => host.kernel.refuse_percent = percent,
                     Kind::KernelSlow => host.slow_kernel_us = slow,
-                    _ => host.kernel.sick = true,
+                    Kind::KernelSick => host.kernel.sick = true,
+                    _ => host.kernel.lagging = true,
                 }
                 self.schedule(lasting, Happening::Fault(Fault::EndOfKernel(node)));
             }
@@ -423,6 +439,15 @@ impl World {
                     self.schedule(lasting + Duration::from_secs(30), Happening::Fault(Fault::Start(node)));
                 }
             }
+            Kind::CrowdMoves => {
+                let Some(crowd) = self.any_crowd() else { return };
+                let first = self.model.crowds[crowd].members.start;
+                if self.random.below(4) == 0 {
+                    self.crowd_leaves(crowd);
+                } else if let Some(host) = self.host_for(first) {
+                    self.crowd_moves(crowd, host);
+                }
+            }
             Kind::PowerLoss => {
                 let of_reflectors = self.random.below(4) == 0;
                 let Some(node) = self.any_node(of_reflectors) else { return };
@@ -432,6 +457,13 @@ impl World {
                 guests.retain(|vm| self.model.vms[*vm].host.is_none());
                 let boot = lasting + Duration::from_secs(5);
                 self.schedule(boot, Happening::Fault(Fault::Start(node)));
+                for crowd in 0..self.model.crowds.len() {
+                    if guests.contains(&self.model.crowds[crowd].members.start) {
+                        let after = boot + self.millis(10_000);
+                        self.schedule(after, Happening::Fault(Fault::CrowdComes(crowd, node)));
+                    }
+                }
+                guests.retain(|vm| !self.model.vms[*vm].crowd);
                 for vm in guests {
                     // Started again with its host, or elsewhere, or not at all.
                     let (host, after) = match self.random.below(5) {

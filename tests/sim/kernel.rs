@@ -50,6 +50,7 @@ pub struct Vxlan {
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
     pub vni: Vni,
+    /// Zero: an entry of the flood list.
     pub mac: MacAddr,
     /// Where the row points now.
     pub to: Option<Remote>,
@@ -74,6 +75,8 @@ pub struct Kernel {
     pub lost: bool,
     /// Of a hundred writes so many are refused, with these errnos.
     pub refuse_percent: u64,
+    /// Notifications are read later than anything else (the core has more to read than it should: `Worker::pause`).
+    pub lagging: bool,
     /// Some dumps fail, some batches cannot be sent.
     pub sick: bool,
 }
@@ -234,7 +237,10 @@ impl Kernel {
                 }
                 (Ok(()), None)
             }
-            OpKind::DeleteFlood => (if self.delete_flood(vni, remote) { Ok(()) } else { Err(ENOENT) }, None),
+            OpKind::DeleteFlood if self.delete_flood(vni, remote) => {
+                (Ok(()), Some(Written { vni, mac: MacAddr::ZERO, to: None, was: remote }))
+            }
+            OpKind::DeleteFlood => (Err(ENOENT), None),
         }
     }
 

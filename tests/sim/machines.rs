@@ -21,6 +21,14 @@ pub enum Fixed {
     Mute,
 }
 
+/// Machines behind one port: a switch of the tenant's, a nested hypervisor.
+#[derive(Debug, Clone)]
+pub struct Crowd {
+    pub members: std::ops::Range<usize>,
+    /// Which attachment speaks.
+    pub turn: u64,
+}
+
 /// A virtual machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Vm {
@@ -36,6 +44,8 @@ pub struct Vm {
     pub fixed: Fixed,
     /// When another machine last spoke with its MAC, at which host.
     pub spoofed: Option<(usize, Time)>,
+    /// One of many behind one port, which come, go and speak together.
+    pub crowd: bool,
     /// Which attachment speaks.
     pub turn: u64,
 }
@@ -96,15 +106,7 @@ impl World {
             self.schedule(Duration::from_secs(5), Happening::Speaks(vm, turn));
             return;
         }
-        // Another bridge still believes to have it: whoever lost it may claim it again after a restart.
-        let elsewhere = |(index, node): (usize, &super::node::Node)| {
-            index != host && matches!(node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
-        };
-        let forgotten = self.model.vms[vm].heard + Duration::from_secs(250) < now;
-        let free = self.model.vms[vm].fixed == Fixed::No;
-        if free && (forgotten || self.nodes.iter().enumerate().any(elsewhere)) {
-            self.model.vms[vm].since = now;
-        }
+        self.excuse(vm);
         if silent_until <= now {
             self.model.vms[vm].heard = now;
             self.nodes[host].kernel.hear(now, vni, mac, port);
@@ -115,7 +117,7 @@ impl World {
     }
 
     pub fn any_vm(&mut self, attached: bool) -> Option<usize> {
-        let vms: Vec<usize> = self.which_vms(|vm| vm.fixed == Fixed::No && vm.host.is_some() == attached);
+        let vms: Vec<usize> = self.which_vms(|vm| vm.fixed == Fixed::No && !vm.crowd && vm.host.is_some() == attached);
         vms.get(self.random.below(vms.len() as u64) as usize).copied()
     }
 
@@ -127,6 +129,68 @@ impl World {
 
     fn which_vms(&self, which: impl Fn(&Vm) -> bool) -> Vec<usize> {
         (0..self.model.vms.len()).filter(|vm| which(&self.model.vms[*vm])).collect()
+    }
+
+    /// A machine whose place may be mistaken for a while is not taken for settled.
+    fn excuse(&mut self, vm: usize) {
+        let Vm { vni, mac, host, heard, fixed, .. } = self.model.vms[vm];
+        let (Some(host), now) = (host, self.now) else { return };
+        // Another bridge still believes to have it: whoever lost it may claim it again after a restart.
+        let elsewhere = |(index, node): (usize, &super::node::Node)| {
+            index != host && matches!(node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
+        };
+        let forgotten = heard + Duration::from_secs(250) < now;
+        if fixed == Fixed::No && (forgotten || self.nodes.iter().enumerate().any(elsewhere)) {
+            self.model.vms[vm].since = now;
+        }
+    }
+
+    /// Many machines, behind one port, leave together and come to this host.
+    pub fn crowd_moves(&mut self, crowd: usize, host: usize) {
+        self.crowd_leaves(crowd);
+        self.model.next_port += 1;
+        let (port, now) = (1000 + self.model.next_port, self.now);
+        let Crowd { members, turn } = self.model.crowds[crowd].clone();
+        tell!(self, "crowd {crowd} of {} comes to {} at port {port}", members.len(), self.nodes[host].name);
+        for machine in &mut self.model.vms[members] {
+            (machine.host, machine.port, machine.since) = (Some(host), port, now);
+        }
+        let after = self.millis(2000);
+        self.schedule(after, Happening::CrowdSpeaks(crowd, turn));
+    }
+
+    /// They are nowhere.
+    pub fn crowd_leaves(&mut self, crowd: usize) {
+        self.model.crowds[crowd].turn += 1;
+        let (members, now) = (self.model.crowds[crowd].members.clone(), self.now);
+        let mut left = None;
+        for machine in &mut self.model.vms[members] {
+            left = machine.host.take().map(|host| (host, machine.vni, machine.port)).or(left);
+            machine.since = now;
+        }
+        if let Some((host, vni, port)) = left {
+            tell!(self, "crowd {crowd} leaves {}", self.nodes[host].name);
+            self.nodes[host].kernel.remove_port(vni, port);
+            self.wake_room(host);
+        }
+    }
+
+    /// Each of them says something.
+    pub fn crowd_speaks(&mut self, crowd: usize, turn: u64) {
+        if self.model.crowds[crowd].turn != turn {
+            return;
+        }
+        let now = self.now;
+        for vm in self.model.crowds[crowd].members.clone() {
+            let Vm { vni, mac, host, port, .. } = self.model.vms[vm];
+            let Some(host) = host.filter(|host| !self.nodes[*host].off) else { continue };
+            self.excuse(vm);
+            self.model.vms[vm].heard = now;
+            self.nodes[host].kernel.hear(now, vni, mac, port);
+        }
+        self.wake_rooms();
+        let after = Duration::from_secs(20) + self.millis(100_000);
+        self.schedule(after, Happening::CrowdSpeaks(crowd, turn));
     }
 
     /// Another machine speaks with the MAC of one that is fixed, for a few seconds, and goes.

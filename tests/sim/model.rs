@@ -10,7 +10,7 @@ use evpnd::control::{Reply, Request};
 use evpnd::fib::Remote;
 
 use super::kernel::{Place, Written};
-use super::machines::{Fixed, Vm};
+use super::machines::{Crowd, Fixed, Vm};
 use super::net::pair;
 use super::world::World;
 use crate::tell;
@@ -23,6 +23,9 @@ pub const SETTLED: Duration = Duration::from_secs(40);
 pub struct Model {
     pub vms: Vec<Vm>,
     pub vnis: Vec<Vni>,
+    /// The machines by VNI and MAC.
+    pub numbers: BTreeMap<(Vni, MacAddr), usize>,
+    pub crowds: Vec<Crowd>,
     /// The VNIs that each node has in the end.
     pub home: Vec<BTreeSet<Vni>>,
     /// When a VNI last came, went or lost its device at a node.
@@ -56,23 +59,29 @@ impl World {
 
     /// Whether `host` has no excuse to forget where `vm` is.
     pub fn is_steady(&self, vm: &Vm, host: usize) -> bool {
-        let Some(owner) = vm.host.filter(|owner| *owner != host) else { return false };
-        let calm = |since: Time| since + SETTLED + Duration::from_secs(20) <= self.now;
+        let Some(owner) = vm.host else { return false };
+        let spoke = vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now);
+        let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !self.has_been_calm(when));
+        self.has_been_calm(vm.since) && spoke && !self.may_be_old_news(vm) && self.is_steady_host(owner, host, vm.vni, !spoofed)
+    }
+
+    fn has_been_calm(&self, since: Time) -> bool {
+        since + SETTLED + Duration::from_secs(20) <= self.now
+    }
+
+    /// Whether `host` has no excuse to forget that a VNI is at `owner`. `keeps`: what it found when it began stays for a while.
+    pub fn is_steady_host(&self, owner: usize, host: usize, vni: Vni, keeps: bool) -> bool {
         let calm_vni = |node: usize| {
-            self.model.vni_disturbed.get(&(node, vm.vni)).is_none_or(|at| calm(*at)) && self.nodes[node].has(vm.vni)
+            let disturbed = self.model.vni_disturbed.get(&(node, vni));
+            disturbed.is_none_or(|at| self.has_been_calm(*at)) && self.nodes[node].has(vni)
         };
         let (here, there) = (&self.nodes[host], &self.nodes[owner]);
-        let alive = there.speaker.is_some() && !there.stopping && !there.draining && calm(there.started);
-        let spoke = vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now);
-        if self.may_be_old_news(vm) {
-            return false;
-        }
-        if !calm(vm.since) || !alive || !spoke || here.draining || !calm_vni(host) || !calm_vni(owner) {
+        let alive = there.speaker.is_some() && !there.stopping && !there.draining && self.has_been_calm(there.started);
+        if owner == host || !alive || here.draining || !calm_vni(host) || !calm_vni(owner) {
             return false;
         }
         // A host that began a moment ago keeps what it found, until everybody has said everything.
-        let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !calm(when));
-        let adopting = !spoofed && here.lost_none && here.started + Duration::from_secs(110) > self.now;
+        let adopting = keeps && here.lost_none && here.started + Duration::from_secs(110) > self.now;
         if !self.nodes.iter().any(|node| node.reflector) {
             return self.session_settled(host, owner) || (adopting && self.is_calm(host, owner));
         }
@@ -98,17 +107,29 @@ impl World {
 
     /// A daemon wrote or deleted a row.
     pub fn check_write(&mut self, host: usize, written: Written) {
-        let Some(number) = self.model.vms.iter().position(|vm| vm.vni == written.vni && vm.mac == written.mac) else { return };
+        let Written { vni, mac, was, to } = written;
+        if mac == MacAddr::ZERO {
+            return self.check_flood_delete(host, vni, was);
+        }
+        let Some(&number) = self.model.numbers.get(&(vni, mac)) else { return };
         let vm = self.model.vms[number];
         let Some(owner) = vm.host else { return };
         let Some(vtep) = self.nodes[owner].vtep else { return };
         let right = Remote { ip: vtep, vni: None };
-        tell!(self, "{} wrote {} VNI {}: {:?} → {:?}", self.nodes[host].name, vm.mac, vm.vni, written.was, written.to);
+        tell!(self, "{} wrote {mac} VNI {vni}: {was:?} → {to:?}", self.nodes[host].name);
         let here = &self.nodes[host];
         let stopped = here.stopping && here.left_standing.contains(&number);
-        if written.was == right && written.to != Some(right) && (stopped || self.is_steady(&vm, host)) {
+        if was == right && to != Some(right) && (stopped || self.is_steady(&vm, host)) {
             let (host, owner) = (&self.nodes[host].name, &self.nodes[owner].name);
-            panic!("{host} lost {} of VNI {}, which never left {owner}: {:?} → {:?}", vm.mac, vm.vni, written.was, written.to);
+            panic!("{host} lost {mac} of VNI {vni}, which never left {owner}: {was:?} → {to:?}");
+        }
+    }
+
+    fn check_flood_delete(&self, host: usize, vni: Vni, was: Remote) {
+        tell!(self, "{} floods VNI {vni} no more to {was:?}", self.nodes[host].name);
+        let Some(owner) = self.nodes.iter().position(|node| node.vtep == Some(was.ip)) else { return };
+        if self.is_steady_host(owner, host, vni, true) {
+            panic!("{} floods VNI {vni} no more to {}, which never left", self.nodes[host].name, self.nodes[owner].name);
         }
     }
 

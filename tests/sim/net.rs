@@ -87,7 +87,7 @@ impl World {
         let Some(to) = self.node_at(transport.remote.ip()) else { panic!("{} connects to nobody", self.nodes[node].name) };
         let wire = self.next_wire;
         self.next_wire += 1;
-        let capacity = 512 << self.random.below(8);
+        let capacity = (512 << self.random.below(8)).max(self.least_capacity);
         let life = self.nodes[node].life;
         let ends = [End::new(node, life, Some(conn)), End::new(to, self.nodes[to].life, None)];
         self.wires.insert(wire, Wire { ends, capacity, up: false });
@@ -251,7 +251,8 @@ impl World {
                 }
             }
             let room = capacity.saturating_sub(end.in_flight);
-            if room == 0 {
+            // As TCP does, no crumbs where more could be sent a little later.
+            if room == 0 || (room < capacity / 4 && room < end.unsent.len()) {
                 return;
             }
             let rest = end.unsent.split_off(room.min(end.unsent.len()));

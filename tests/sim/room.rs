@@ -32,6 +32,9 @@ enum Job {
 enum Running {
     Stations(Vni, Option<BTreeMap<MacAddr, (u32, bool)>>),
     Rows(u64, Vni, Option<Result<Vec<KernelRow>, String>>),
+    /// The first half of the rows, and the MAC at which it ends: a dump takes its time, and what changes meanwhile may be
+    /// seen twice or not at all.
+    HalfRows(u64, Vni, Vec<KernelRow>, MacAddr),
 }
 
 /// The state of the thread.
@@ -80,27 +83,26 @@ impl Room {
     /// Whether it has anything to do.
     pub fn is_busy(&self, kernel: &Kernel) -> bool {
         !self.commands.is_empty()
-            || kernel.notes.as_ref().is_some_and(|notes| !notes.is_empty())
-            || kernel.lost
-            || self.resync
-            || !self.dirty.is_empty()
+            || (!kernel.lagging && (has_notes(kernel) || self.resync || !self.dirty.is_empty()))
             || !self.jobs.is_empty()
             || self.running.is_some()
     }
 
     /// Does one thing. Writes are listed in `writes`.
     pub fn step(&mut self, kernel: &mut Kernel, random: &mut Random) {
-        let waiting = kernel.notes.as_ref().map_or(0, VecDeque::len);
+        let waiting = has_notes(kernel);
+        let reads = waiting && !kernel.lagging;
+        let settles = !waiting && !kernel.lagging && (self.resync || !self.dirty.is_empty());
         match random.below(4) {
-            0 if waiting > 0 || kernel.lost => self.read_notes(kernel, random),
+            0 if reads => self.read_notes(kernel, random),
             1 if self.running.is_some() || !self.jobs.is_empty() => self.dump(kernel),
-            2 if waiting == 0 && !kernel.lost && (self.resync || !self.dirty.is_empty()) => self.settle(kernel),
+            2 if settles => self.settle(kernel),
             _ => {
                 if let Some(command) = self.commands.pop_front() {
                     self.command(kernel, random, command);
-                } else if waiting > 0 || kernel.lost {
+                } else if reads {
                     self.read_notes(kernel, random);
-                } else if self.resync || !self.dirty.is_empty() {
+                } else if settles {
                     self.settle(kernel);
                 } else {
                     self.dump(kernel);
@@ -269,7 +271,22 @@ impl Room {
             Some(Running::Rows(token, vni, None)) => {
                 let rows = kernel.dump(vni).ok_or_else(|| "No such device".to_owned());
                 let rows = if kernel.sick && token % 2 == 0 { Err("Interrupted".to_owned()) } else { rows };
-                self.running = Some(Running::Rows(token, vni, Some(rows)));
+                self.running = Some(match rows {
+                    Ok(mut rows) if rows.len() > 1 => {
+                        let middle = rows[rows.len() / 2].mac;
+                        rows.retain(|row| row.mac < middle);
+                        Running::HalfRows(token, vni, rows, middle)
+                    }
+                    rows => Running::Rows(token, vni, Some(rows)),
+                });
+            }
+            Some(Running::HalfRows(token, vni, mut rows, middle)) => {
+                let rest = kernel.dump(vni).ok_or_else(|| "No such device".to_owned());
+                let whole = rest.map(|rest| {
+                    rows.extend(rest.into_iter().filter(|row| row.mac >= middle));
+                    rows
+                });
+                self.running = Some(Running::Rows(token, vni, Some(whole)));
             }
             Some(Running::Stations(vni, Some(found))) => {
                 let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some()) else { return };
@@ -347,6 +364,10 @@ impl Room {
             }
         }
     }
+}
+
+fn has_notes(kernel: &Kernel) -> bool {
+    kernel.lost || kernel.notes.as_ref().is_some_and(|notes| !notes.is_empty())
 }
 
 impl Managed {

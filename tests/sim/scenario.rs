@@ -79,6 +79,7 @@ impl World {
             node.kernel.deaf = false;
             node.slow_kernel_us = 0;
             node.kernel.sick = false;
+            node.kernel.lagging = false;
             for vni in self.model.home[index].clone() {
                 if self.nodes[index].vnis.insert(vni) {
                     self.disturb_vni(index, vni);

@@ -35,6 +35,8 @@ pub enum Happening {
     Room(usize),
     /// The loop takes what the kernel room has to say.
     KernelEvents(usize),
+    /// Many do.
+    CrowdSpeaks(usize, u64),
     /// A virtual machine speaks.
     Speaks(usize, u64),
     /// Bridges forget.
@@ -52,6 +54,8 @@ pub struct World {
     pub wires: BTreeMap<u64, Wire>,
     pub next_wire: u64,
     pub latency_us: u64,
+    /// No connection takes less than so many octets on its way.
+    pub least_capacity: usize,
     pub cut_until: BTreeMap<(usize, usize), Time>,
     pub slow_until: BTreeMap<(usize, usize), Time>,
     /// When something was last wrong between two nodes: from, until.
@@ -87,6 +91,7 @@ impl World {
             wires: BTreeMap::new(),
             next_wire: 0,
             latency_us: 0,
+            least_capacity: 0,
             cut_until: BTreeMap::new(),
             slow_until: BTreeMap::new(),
             disturbed: BTreeMap::new(),
@@ -191,6 +196,7 @@ impl World {
             }
             Happening::Room(node) => self.room_step(node),
             Happening::KernelEvents(node) => self.take_kernel_events(node),
+            Happening::CrowdSpeaks(crowd, turn) => self.crowd_speaks(crowd, turn),
             Happening::Speaks(vm, turn) => self.vm_speaks(vm, turn),
             Happening::Ageing => {
                 let now = self.now;
@@ -230,7 +236,8 @@ impl World {
         }
         let writes = std::mem::take(&mut room.writes);
         let has_events = !room.events.is_empty();
-        assert!(room.events.len() < 10_000 && room.commands.len() < 400, "{}: queues of the kernel room grow", node.name);
+        let bound = 10_000 + 8 * self.model.vms.len();
+        assert!(room.events.len() < bound && room.commands.len() < 400, "{}: queues of the kernel room grow", node.name);
         for written in writes {
             self.check_write(index, written);
         }
