@@ -57,6 +57,7 @@ impl Worker {
                 }
                 Ok(Received::Empty) => {
                     drained = true;
+                    self.wrote = false;
                     break;
                 }
                 // Nothing more is queued until everything is read: the dump waits for that.
@@ -105,7 +106,10 @@ impl Worker {
             let Some(vni) = self.devices.get(&entry.ifindex).copied() else { return };
             let Some(row) = entry.row() else { return };
             if new {
-                self.out.push(KernelEvent::RowChanged { vni, row });
+                // Before our own delete, whose notification is yet to come, it is as gone as what was there before.
+                if !self.writer.awaits_echo(entry.ifindex, entry.mac) {
+                    self.out.push(KernelEvent::RowChanged { vni, row });
+                }
             } else if !echo {
                 self.seen.rows_gone.push((entry.ifindex, vni, row));
             }
@@ -130,6 +134,9 @@ impl Worker {
         }
         match entry.station().filter(|_| new) {
             Some(is_static) => {
+                if self.wrote && self.is_old_news(vni, entry.mac) {
+                    return;
+                }
                 let own = self.links.is_own_mac(entry.mac);
                 let station = Station { port: entry.ifindex, is_static };
                 let Some(managed) = self.managed.get_mut(&vni) else { return };
@@ -140,6 +147,21 @@ impl Worker {
             }
             // Gone, or no station any more (set PERMANENT, say).
             None => self.station_gone(vni, entry.mac),
+        }
+    }
+
+    /// Whether the bridge has a MAC at no local port any more. What a port heard before we wrote the row of the MAC, or wrote
+    /// and deleted it, is no news: the bridge's entry was ours in between, and no notification says that it went.
+    fn is_old_news(&mut self, vni: Vni, mac: MacAddr) -> bool {
+        let Some(device) = self.ready_device(vni).map(|ready| ready.ifindex) else { return false };
+        match writer::entry(&mut self.requests, device, mac, libc::NTF_MASTER) {
+            Ok(Some(entry)) => entry.ifindex == device,
+            Ok(None) => {
+                // The port took the bridge's half of a row and lost it since.
+                self.seen.halves.push((device, mac));
+                true
+            }
+            Err(_) => false,
         }
     }
 

@@ -62,6 +62,8 @@ pub(super) struct Worker {
     pub(super) resync: bool,
     /// The interfaces are to be read again, when no notification waits.
     pub(super) recheck: bool,
+    /// Rows were written since the last notification was read: one that waits may be older than they are.
+    pub(super) wrote: bool,
     /// What was seen in one slice of notifications and waits for its end.
     pub(super) seen: Seen,
 }
@@ -134,6 +136,7 @@ impl Worker {
             lost: 0,
             resync: true,
             recheck: false,
+            wrote: false,
             seen: Seen::default(),
         })
     }
@@ -188,6 +191,7 @@ impl Worker {
                     if let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni)) {
                         managed.stations.gone(op.mac);
                     }
+                    self.wrote = true;
                 }
                 self.out.push(KernelEvent::BatchDone(done));
                 self.hand_over();

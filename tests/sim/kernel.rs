@@ -277,6 +277,11 @@ impl Kernel {
         Some(row.map(|row| KernelRow { bridged: !row.ext_learned || place.is_some(), ..*row }))
     }
 
+    /// Whether a bridge has a MAC at a local port.
+    pub fn is_at_port(&self, vni: Vni, mac: MacAddr) -> bool {
+        matches!(self.bridges.get(&vni).and_then(|bridge| bridge.get(&mac)), Some(Place::Port(..)))
+    }
+
     /// The stations at local ports, with whether they are static.
     pub fn stations(&self, vni: Vni) -> BTreeMap<MacAddr, (u32, bool)> {
         let station = |mac: &MacAddr, place: &Place| match place {

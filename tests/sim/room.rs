@@ -49,6 +49,8 @@ pub struct Room {
     jobs: VecDeque<Job>,
     running: Option<Running>,
     lost: u64,
+    /// Rows were written since the last notification was read.
+    wrote: bool,
     resync: bool,
     /// Removed devices: `true` for the model of what evpnd made.
     pub writes: Vec<Written>,
@@ -73,6 +75,7 @@ impl Room {
             jobs: VecDeque::new(),
             running: None,
             lost: 0,
+            wrote: false,
             resync: true,
             writes: Vec::new(),
             removed: Vec::new(),
@@ -139,6 +142,7 @@ impl Room {
                     if let Some(managed) = self.managed.values_mut().find(|managed| managed.told == Some(op.ifindex)) {
                         managed.gone(op.mac);
                     }
+                    self.wrote = true;
                 }
                 for (index, op) in batch.ops.iter().enumerate().take(until) {
                     if op.kind == OpKind::EnsureUnicast {
@@ -309,10 +313,16 @@ impl Room {
         let Some(notes) = &mut kernel.notes else { return };
         let count = 1 + random.below(notes.len() as u64 + 1) as usize;
         let slice: Vec<Note> = notes.drain(..count.min(notes.len())).collect();
+        let drained = notes.is_empty();
         let ready = self.ready();
         let (mut gone, mut halves, mut half) = (Vec::new(), Vec::new(), None);
         for note in slice {
             match note {
+                // Heard before we wrote: the bridge believes otherwise by now. The port may have had its half of the row.
+                Note::Heard(vni, mac, ..) if self.wrote && !kernel.is_at_port(vni, mac) => {
+                    let device = self.managed.get(&vni).and_then(|managed| managed.told);
+                    halves.extend(device.map(|device| (device, mac)));
+                }
                 Note::Heard(vni, mac, port, is_static) => {
                     if let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some())
                         && managed.heard(mac, (port, is_static))
@@ -341,6 +351,8 @@ impl Room {
                         gone.push((vni, row));
                     }
                 }
+                // Before our own delete, whose echo is yet to come.
+                Note::RowWritten(ifindex, row) if self.echoes.contains(&(ifindex, row.mac)) => {}
                 Note::RowWritten(ifindex, row) => {
                     if let Some(&vni) = ready.get(&ifindex) {
                         self.events.push_back(KernelEvent::RowChanged { vni, row });
@@ -353,6 +365,7 @@ impl Room {
                 }
             }
         }
+        self.wrote &= !drained;
         self.events.extend(gone.into_iter().map(|(vni, row)| KernelEvent::RowGone { vni, row }));
         for (ifindex, mac) in halves.into_iter().chain(half) {
             let Some(&vni) = ready.get(&ifindex) else { continue };
