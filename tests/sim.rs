@@ -4,7 +4,8 @@
 //!
 //! - `cargo nextest run --test sim`: a fixed set of seeds.
 //! - `EVPND_SIM_SEED=7 cargo nextest run --test sim replay --no-capture`: one seed; `EVPND_SIM_TRACE=1` tells its story.
-//! - `EVPND_SIM_SECONDS=600 cargo nextest run --test sim new_seeds --no-capture`: new seeds for so long.
+//! - `EVPND_SIM_SECONDS=600 cargo nextest run --test sim new_seeds --no-capture`: new seeds for so long;
+//!   `EVPND_SIM_THREADS=2` on two cores, `EVPND_SIM_KEEP_GOING=1` beyond the first that fails.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 #[path = "sim/fabric.rs"]
@@ -25,10 +26,14 @@ mod node;
 mod room;
 #[path = "sim/scenario.rs"]
 mod scenario;
+#[path = "sim/sizes.rs"]
+mod sizes;
 #[path = "sim/world.rs"]
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use scenario::{Outcome, run};
 
@@ -44,14 +49,16 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
+/// The command that runs a seed again and tells its story.
+fn replay_command(seed: u64) -> String {
+    format!("EVPND_SIM_SEED={seed} EVPND_SIM_TRACE=1 cargo test --test sim replay -- --exact --nocapture")
+}
+
 /// Runs one seed; a failure names the command that replays it.
 fn run_seed(seed: u64) -> Outcome {
     catch_unwind(AssertUnwindSafe(|| run(seed, trace()))).unwrap_or_else(|why| {
         let why = why.downcast_ref::<String>().cloned().or_else(|| why.downcast_ref::<&str>().map(|why| (*why).to_owned()));
-        panic!(
-            "seed {seed}: {}\nreplay: EVPND_SIM_SEED={seed} EVPND_SIM_TRACE=1 cargo nextest run --test sim replay --no-capture",
-            why.unwrap_or_default()
-        )
+        panic!("seed {seed}: {}\nreplay: {}", why.unwrap_or_default(), replay_command(seed))
     })
 }
 
@@ -86,16 +93,28 @@ fn new_seeds() {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64) << 16
     });
     let keep_going = std::env::var_os("EVPND_SIM_KEEP_GOING").is_some();
-    let (mut total, mut seeds, mut failed) = (Outcome::default(), 0, Vec::new());
-    while begin.elapsed().as_secs() < seconds {
-        let seed = from + seeds;
-        seeds += 1;
-        match catch_unwind(|| run_seed(seed)) {
-            Ok(outcome) => total += outcome,
-            Err(why) if !keep_going => std::panic::resume_unwind(why),
-            Err(_) => failed.push(seed),
+    let next = AtomicU64::new(from);
+    let total = Mutex::new((Outcome::default(), Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..number("EVPND_SIM_THREADS").unwrap_or(1) {
+            scope.spawn(|| {
+                while begin.elapsed().as_secs() < seconds {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let outcome = catch_unwind(|| run_seed(seed));
+                    let mut total = total.lock().unwrap();
+                    match outcome {
+                        Ok(outcome) => total.0 += outcome,
+                        Err(_) => total.1.push(seed),
+                    }
+                    if !keep_going && !total.1.is_empty() {
+                        return;
+                    }
+                }
+            });
         }
-    }
-    eprintln!("{seeds} new seeds from {from}: {total}; failed: {failed:?}");
-    assert!(failed.is_empty());
+    });
+    let (outcome, failed) = total.into_inner().unwrap();
+    eprintln!("{} new seeds from {from}: {outcome}; failed: {failed:?}", next.into_inner() - from);
+    let commands: Vec<String> = failed.into_iter().map(replay_command).collect();
+    assert!(commands.is_empty(), "replay with\n  {}", commands.join("\n  "));
 }

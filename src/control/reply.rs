@@ -105,6 +105,9 @@ pub struct Status {
     pub overflows: u64,
     /// Everything that is counted, by name.
     pub counters: BTreeMap<String, u64>,
+    /// How large tables and queues are now, by name: these come back down, unlike counters. Octets are about.
+    #[serde(default)]
+    pub sizes: BTreeMap<String, u64>,
     /// What an operator should look at, one sentence each.
     pub warnings: Vec<String>,
 }

@@ -169,6 +169,7 @@ fn status() -> Status {
         rows: RowCounts { wanted: 7, in_sync: 7, ..RowCounts::default() },
         overflows: 0,
         counters: BTreeMap::from([("loops".to_owned(), 2), ("zero".to_owned(), 0)]),
+        sizes: BTreeMap::from([("fib_rows".to_owned(), 3)]),
         warnings: vec!["neighbor 10.0.0.253 is down".to_owned()],
     }
 }

@@ -258,6 +258,11 @@ impl Fib {
         self.rows.len() == 0
     }
 
+    /// Distinct destinations that rows point to, or did and are still written with.
+    pub fn remote_count(&self) -> usize {
+        self.remotes.len()
+    }
+
     /// Rows that wait to be written.
     pub fn dirty_count(&self) -> usize {
         self.flood_queue.len + self.unicast_queue.len

@@ -33,6 +33,10 @@ impl Events {
         self.queue.push_back(event);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     pub(super) fn pop(&mut self) -> Option<Event> {
         self.queue.pop_front()
     }

@@ -18,6 +18,7 @@ mod restart;
 mod show;
 mod show_kernel;
 mod show_routes;
+mod sizes;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +34,7 @@ use crate::rib::{Rib, RibConfig};
 
 pub use kernel::{VniState, device_specs};
 pub use peers::Peer;
+pub use sizes::Sizes;
 
 /// The name of one TCP connection, given by the speaker and used by whoever does the IO. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -85,6 +85,7 @@ impl Speaker {
             rows: row_counts(&rows),
             overflows: self.overflows,
             counters: self.counters(),
+            sizes: self.sizes().named(),
             warnings: self.warnings(),
         }
     }

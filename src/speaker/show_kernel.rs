@@ -51,6 +51,11 @@ struct DiffRequest {
 }
 
 impl Waiting {
+    /// Questions, and requests that wait for their answers.
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len() + self.diffs.len() + self.explains.len()
+    }
+
     fn token(&mut self, why: Token) -> u64 {
         self.next_token += 1;
         self.tokens.insert(self.next_token, why);

@@ -322,6 +322,12 @@ impl World {
                     Kind::KernelSick => host.kernel.sick = true,
                     _ => host.kernel.lagging = true,
                 }
+                if kind == Kind::KernelEchoesLate {
+                    // Devices are not looked at meanwhile, and what is not ready is not announced.
+                    for vni in self.model.vnis.clone() {
+                        self.disturb_vni_until(node, vni, self.now + lasting);
+                    }
+                }
                 self.schedule(lasting, Happening::Fault(Fault::EndOfKernel(node)));
             }
             Kind::RowDeleted | Kind::HalfDeleted => {
@@ -536,8 +542,13 @@ impl World {
         *last = until.max(*last);
     }
 
+    fn disturb_vni_until(&mut self, node: usize, vni: Vni, until: Time) {
+        let at = self.model.vni_disturbed.entry((node, vni)).or_insert(until);
+        *at = until.max(*at);
+    }
+
     pub fn disturb_vni(&mut self, node: usize, vni: Vni) {
-        self.model.vni_disturbed.insert((node, vni), self.now);
+        self.disturb_vni_until(node, vni, self.now);
     }
 
     /// What an operator may ask at any time, even of a daemon that stops.

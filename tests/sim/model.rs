@@ -100,7 +100,7 @@ impl World {
     }
 
     /// Whether tunnels between two hosts can be.
-    fn can_tunnel(&self, a: usize, b: usize) -> bool {
+    pub fn can_tunnel(&self, a: usize, b: usize) -> bool {
         let family = |node: usize| self.nodes[node].vtep.map(|vtep| vtep.is_ipv6());
         family(a) == family(b)
     }
@@ -169,6 +169,7 @@ impl World {
                 status.neighbors.up, status.neighbors.configured, status.warnings
             ));
         }
+        self.check_sizes_at_end(index, &status, wrong);
         let rows = status.rows;
         if rows.dirty + rows.in_flight + rows.failed > 0 || rows.wanted != rows.in_sync {
             wrong.push(format!("{name}: rows are not settled: {rows:?}"));

@@ -134,6 +134,7 @@ impl World {
             } else if let Some((_, happening)) = self.queue.pop_first() {
                 self.happen(happening);
             }
+            self.check_sizes();
             self.fingerprint = (self.fingerprint ^ self.now.micros()).wrapping_mul(0x100_0000_01b3).rotate_left(7);
         }
         self.now = until;
