@@ -98,21 +98,6 @@ fn a_fight_does_not_hold_up_what_the_fabric_says() {
 }
 
 #[test]
-fn a_tenant_that_claims_a_sticky_mac_with_every_frame_causes_a_bounded_number_of_writes() {
-    let mut fib = with_rows(1);
-    let (mut now, mut written) = (secs(60), 0);
-    for _ in 0..10_000 {
-        fib.reassert(now, vni(), mac(0));
-        now = now + Duration::from_millis(1);
-        fib.handle_timeout(now);
-        written += carry_out(&mut fib, now).len();
-    }
-    // Three at once, then after 250 ms, 500 ms, and once a second: the tenant never has the MAC for longer.
-    assert!((10..20).contains(&written), "{written} writes in ten seconds");
-    assert_eq!(fib.stats().reasserted, 10_000);
-}
-
-#[test]
 fn somebody_who_undoes_a_whole_device_all_the_time_is_slowed_down_as_one() {
     let mut fib = with_rows(10_000);
     let (mut now, mut written) = (secs(60), 0);

@@ -401,10 +401,10 @@ fn a_room_above_may_reset_the_session() {
 #[test]
 fn a_silent_peer_is_left_after_the_hold_time() {
     let mut lone = Lone::connected(config());
-    lone.wait(239);
+    lone.wait(59);
     assert_eq!(lone.seen, []);
     lone.wait(2);
-    assert_eq!(lone.sent(Direction::Incoming), typed(3, &[4, 0]), "the large hold time in OpenSent");
+    assert_eq!(lone.sent(Direction::Incoming), typed(3, &[4, 0]), "a minute in OpenSent for who connected");
 
     let mut lone = Lone::established(config(), &open(4, 65000, 30, [10, 0, 0, 2], &[CAP_EVPN]));
     lone.wait(29);

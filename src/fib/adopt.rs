@@ -6,7 +6,6 @@
 //! was written over ours it is put back.
 
 use super::batch::{old_stamp, stamp};
-use super::fights::Cause;
 use super::message::KernelRow;
 use super::row::{NONE, Row, flag};
 use super::table::Fib;
@@ -115,7 +114,7 @@ impl Fib {
             let row = self.rows.row_mut(id);
             row.flags |= flag::FORCE;
             row.stamp = old_stamp(now);
-            self.put_back(id, Cause::Healing);
+            self.put_back(id);
             return false;
         }
         if row.has(flag::FOREIGN) {
@@ -169,7 +168,7 @@ impl Fib {
             let row = self.rows.row_mut(id);
             row.flags |= flag::FORCE;
             row.stamp = old_stamp(now);
-            self.put_back(id, Cause::Healing);
+            self.put_back(id);
             return false;
         }
         if goal != NONE && !kernel.ext_learned && !equals(self, goal) {
@@ -185,7 +184,7 @@ impl Fib {
         let row = self.rows.row_mut(id);
         let healed = row.goal() != NONE && !row.needs_write();
         row.flags |= flag::FORCE;
-        self.put_back(id, Cause::Healing);
+        self.put_back(id);
         self.stats.healed += u64::from(healed);
         healed
     }

@@ -1,4 +1,5 @@
-//! Who undoes our writes again and again: another control plane, or a tenant that claims a MAC which may not move.
+//! Who undoes our writes again and again: another control plane, say. (A tenant that claims a MAC which may not move is slowed
+//! down in the evpn room, which knows of it.)
 //!
 //! The first few times a row is put back at once; then ever more rarely, so that neither can make us write without end.
 //! Memory is bounded: a fight that no longer happens is forgotten, and of more fights than [`TRACKED`] at once the device is
@@ -19,21 +20,10 @@ const AT_ONCE: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait of a row that somebody else changes.
 const LONGEST: Duration = Duration::from_secs(30);
-/// The longest wait of a row that a tenant takes for its port: until then it takes the frames of another.
-const LONGEST_REASSERT: Duration = Duration::from_secs(1);
 /// A row that was left alone for so long begins anew.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 /// Fights that are told by name until somebody asks.
 const TOLD: usize = 8;
-
-/// Why a row is written again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// It was deleted or changed behind our back.
-    Healing,
-    /// A port heard a MAC that may not move.
-    Reassert,
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Fight {
@@ -53,7 +43,7 @@ pub(super) struct Fights {
 
 impl Fights {
     /// One more time: how long to wait before the row is put back, and how often it happened.
-    fn note(&mut self, id: u32, now: Time, longest: Duration) -> (Duration, u32) {
+    fn note(&mut self, id: u32, now: Time) -> (Duration, u32) {
         if self.rows.len() >= TRACKED && !self.rows.contains_key(&id) {
             // Not more often than once in a second: with very many fights the walk would be the work.
             if now.since(self.cleared) >= Duration::from_secs(1) {
@@ -70,7 +60,7 @@ impl Fights {
         fight.last = now;
         let wait = match fight.times.checked_sub(AT_ONCE + 1) {
             None => Duration::ZERO,
-            Some(more) => FIRST_WAIT.saturating_mul(1 << more.min(16)).min(longest),
+            Some(more) => FIRST_WAIT.saturating_mul(1 << more.min(16)).min(LONGEST),
         };
         (wait, fight.times)
     }
@@ -85,13 +75,12 @@ impl Fights {
 
 impl Fib {
     /// Queues a row that is to be written again (its `FORCE` is set): now, or, where it is undone again and again, later.
-    pub(super) fn put_back(&mut self, id: u32, cause: Cause) {
+    pub(super) fn put_back(&mut self, id: u32) {
         let row = *self.rows.row(id);
         if row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED) {
             return;
         }
-        let longest = if cause == Cause::Reassert { LONGEST_REASSERT } else { LONGEST };
-        let (mut wait, times) = self.fights.note(id, self.now, longest);
+        let (mut wait, times) = self.fights.note(id, self.now);
         wait = wait.max(self.device_wait(row.device));
         if wait.is_zero() || !row.needs_write() {
             self.touch(id);

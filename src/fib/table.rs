@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fights::{Cause, Fights};
+use super::fights::Fights;
 use super::message::Remote;
 use super::row::{NONE, Queue, Row, Rows, flag};
 use super::view::FibStats;
@@ -219,7 +219,7 @@ impl Fib {
         if !self.rows.row(id).has(flag::UNWANTED) {
             self.rows.row_mut(id).flags |= flag::FORCE;
             self.stats.reasserted += 1;
-            self.put_back(id, Cause::Reassert);
+            self.touch(id);
         }
     }
 
