@@ -285,7 +285,7 @@ impl World {
 
     /// The MACs that a node has rows for.
     fn remote_macs(&mut self, last: u8) -> Vec<MacAddr> {
-        match self.ask(last, Request::ShowMacs { vni: None, mac: None, after: None, limit: None }) {
+        match self.ask(last, Request::ShowMacs { vni: None, mac: None, duplicates: false, after: None, limit: None }) {
             Reply::Macs(page) => page.items.into_iter().filter(|mac| mac.vtep.is_some()).map(|mac| mac.mac).collect(),
             other => panic!("{other:?}"),
         }
