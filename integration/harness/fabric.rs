@@ -243,6 +243,11 @@ impl Guest {
             }
         }
         host.namespace.ip_batch(&format!("link set {port} addrgenmode none master {bridge} up\n"));
+        // The bridge hears of the port's carrier a moment later; what is said before is heard by nobody.
+        wait_until(&format!("{port} forwards on host {}", host.number), 20, || {
+            let state = host.namespace.output("bridge", ["link", "show", "dev", &port]);
+            super::ensure(state.contains("state forwarding"), || state)
+        });
     }
 
     /// Takes its cable away, as a hypervisor does when a guest stops.
