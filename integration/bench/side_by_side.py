@@ -180,12 +180,12 @@ def start_frr(place, name, what, router_id, neighbors, vnis=(), clients=None, wi
     return processes
 
 
-def start_evpnd(place, name, what, router_id, neighbors, vnis=(), clients=None, with_zebra=True):
+def start_evpnd(place, name, what, router_id, neighbors, vnis=(), clients=None, with_zebra=True, more=()):
     directory = os.path.join(place.directory, what)
     os.makedirs(directory, exist_ok=True)
     lines = ["[router]", f"asn = {ASN}", f'router-id = "{router_id}"', f'state-directory = "{directory}"']
     lines += [f'vtep = "{router_id}"'] if vnis else []
-    lines += ["[control]", f'socket = "{directory}/evpnd.sock"']
+    lines += ["[control]", f'socket = "{directory}/evpnd.sock"', *more]
     for address, passive in neighbors:
         lines += ["[[neighbor]]", f'address = "{address}"', "connect-retry = 1"]
         lines += ["passive = true"] if passive else []
@@ -198,7 +198,12 @@ def start_evpnd(place, name, what, router_id, neighbors, vnis=(), clients=None, 
     return [place.start(name, evpnd_binary(), "--config", config)]
 
 
-STARTERS = {"frr": start_frr, "evpnd": start_evpnd}
+def start_evpnd_by_group(*arguments, **options):
+    """evpnd whose rows name nexthop groups."""
+    return start_evpnd(*arguments, **options, more=["[vxlan]", "nexthop-groups = true"])
+
+
+STARTERS = {"frr": start_frr, "evpnd": start_evpnd, "evpnd-by-group": start_evpnd_by_group}
 
 
 def describe(runs):

@@ -18,6 +18,7 @@ pub const EXT_LEARNED: u8 = 0x10;
 
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
+const NDA_NH_ID: u16 = 13;
 const RTMGRP_NEIGH: u32 = 4;
 const NLMSG_ERROR: u16 = 2;
 const HEADER: usize = 16;
@@ -38,7 +39,7 @@ pub struct Event {
     pub flags: u8,
     /// The address.
     pub mac: [u8; 6],
-    /// Whether a remote VTEP is named.
+    /// Whether a remote VTEP is named, or a nexthop group in its place.
     pub has_destination: bool,
 }
 
@@ -228,7 +229,7 @@ fn event(kind: u16, body: &[u8]) -> Option<Event> {
         let value = attributes.get(4..len)?;
         match u16::from_ne_bytes([attributes[2], attributes[3]]) {
             NDA_LLADDR => event.mac = value.try_into().ok()?,
-            NDA_DST => event.has_destination = true,
+            NDA_DST | NDA_NH_ID => event.has_destination = true,
             _ => {}
         }
         attributes = attributes.get((len + 3) & !3..).unwrap_or_default();
