@@ -438,3 +438,72 @@ fn slots_of_vnis_that_come_and_go_are_used_again() {
     }
     assert_eq!(fib.stats().refused, 0);
 }
+
+#[test]
+fn rows_whose_remotes_went_are_put_back_and_others_left_alone() {
+    let mut fib = ready();
+    fib.device_ready(secs(0), vni(200), 8, Some(false), vec![]);
+    for (number, ip) in [(1, "10.0.0.2"), (2, "10.0.0.3")] {
+        fib.set_unicast(secs(1), vni(100), mac(number), to(ip));
+        fib.set_unicast(secs(1), vni(200), mac(number), to(ip));
+    }
+    fib.set_flood(secs(1), vni(100), to("10.0.0.2"));
+    fib.set_unicast(secs(1), vni(100), mac(3), Remote { vni: Some(vni(7)), ..to("10.0.0.2") });
+    assert_eq!(step(&mut fib, secs(1)).len(), 6);
+    // One more is under way: its write may have come before or after.
+    fib.set_unicast(secs(2), vni(100), mac(4), to("10.0.0.2"));
+    let batch = fib.poll_batch(secs(2)).unwrap();
+    let healed = fib.handle_remotes_gone(secs(2), &[vni(100)], &["10.0.0.2".parse().unwrap()]);
+    assert_eq!(healed, [(vni(100), 1)].into());
+    fib.handle_batch_done(secs(2), &done(batch.id, &[]));
+    let mut written: Vec<(u32, MacAddr)> = step(&mut fib, secs(2)).iter().map(|op| (op.ifindex, op.mac)).collect();
+    written.sort();
+    assert_eq!(
+        written,
+        [(7, mac(1)), (7, mac(4))],
+        "not the other VNI's, not the flood list's, not those with a VNI of their own"
+    );
+    assert!(fib.is_settled());
+}
+
+#[test]
+fn an_unconfirmed_row_whose_remote_went_is_written_when_it_is_confirmed() {
+    let mut fib = Fib::new(1);
+    let found = vec![row(mac(1), to("10.0.0.2"), true), row(mac(2), to("10.0.0.2"), true)];
+    fib.device_ready(secs(0), vni(100), 7, Some(false), found);
+    assert!(fib.handle_remotes_gone(secs(1), &[vni(100)], &["10.0.0.2".parse().unwrap()]).is_empty());
+    assert_eq!(step(&mut fib, secs(1)), []);
+    fib.set_unicast(secs(2), vni(100), mac(1), to("10.0.0.2"));
+    assert_eq!(
+        step(&mut fib, secs(2)).iter().map(|op| (op.kind, op.mac)).collect::<Vec<_>>(),
+        [(OpKind::ReplaceUnicast, mac(1))]
+    );
+    // The other form is such a case, too.
+    fib.reassert_all(secs(3), &[vni(100)]);
+    assert_eq!(
+        step(&mut fib, secs(3)).iter().map(|op| op.mac).collect::<Vec<_>>(),
+        [mac(1)],
+        "what nobody confirmed stays as it is"
+    );
+    fib.set_unicast(secs(4), vni(100), mac(2), to("10.0.0.2"));
+    assert_eq!(step(&mut fib, secs(4)).len(), 1);
+}
+
+#[test]
+fn the_remotes_in_use_are_told_when_one_falls_out_of_use() {
+    let mut fib = ready();
+    fib.set_unicast(secs(1), vni(100), mac(1), to("10.0.0.2"));
+    fib.set_unicast(secs(1), vni(100), mac(2), to("10.0.0.3"));
+    fib.set_unicast(secs(1), vni(100), mac(3), Remote { vni: Some(vni(7)), ..to("10.0.0.4") });
+    assert_eq!(fib.poll_remotes(), None);
+    step(&mut fib, secs(1));
+    assert_eq!(fib.poll_remotes(), None, "none went");
+    fib.clear_unicast(secs(2), vni(100), mac(1), false);
+    assert_eq!(fib.poll_remotes(), None, "its row stands yet");
+    step(&mut fib, secs(2));
+    assert_eq!(fib.poll_remotes(), Some(vec!["10.0.0.3".parse().unwrap()]));
+    assert_eq!(fib.poll_remotes(), None);
+    // After the sweep at the latest, so that what an earlier run left behind goes.
+    fib.sweep(secs(3));
+    assert_eq!(fib.poll_remotes(), Some(vec!["10.0.0.3".parse().unwrap()]));
+}

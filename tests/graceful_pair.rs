@@ -368,6 +368,7 @@ fn end_of_rib_waits_for_the_bridge() {
         mtu: None,
         learning: false,
         neighbor_suppression: true,
+        nexthop_groups: false,
     };
     world.kernel(1, KernelCommand::Devices(vec![spec]));
     world.pass(2);

@@ -232,6 +232,7 @@ pub fn spec(number: u32) -> DeviceSpec {
         mtu: None,
         learning: false,
         neighbor_suppression: true,
+        nexthop_groups: false,
     }
 }
 

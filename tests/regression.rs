@@ -167,6 +167,7 @@ fn rows_that_could_not_be_read_are_read_later() {
 fn a_daemon_that_stops_leaves_its_rows_alone_whatever_is_asked() {
     let (mut daemon, ..) = Daemon::with_route();
     assert!(acknowledge(&mut daemon, 0) > 0);
+    daemon.commands();
     daemon.speaker.shutdown(daemon.now, "the daemon stops");
     daemon.speaker.handle_request(daemon.now, RequestId(1), Request::ShowStatus {});
     daemon.speaker.handle_work(daemon.now);

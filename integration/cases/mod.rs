@@ -10,6 +10,7 @@ mod life;
 mod local_macs;
 mod middles;
 mod migration;
+mod nexthops;
 mod numbers;
 mod privilege;
 mod quiet;

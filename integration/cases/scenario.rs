@@ -29,11 +29,22 @@ impl Site {
 
     /// evpnd on each hypervisor, with VNI 100 and the middle as its neighbour. `asn` gives each host's AS.
     pub fn hypervisors(&self, family: Family, asn: impl Fn(&Host) -> u32, middle_asn: u32) -> [Evpnd<'_>; 3] {
+        self.hypervisors_with(family, asn, middle_asn, |config| config)
+    }
+
+    /// The same with more in their configurations.
+    pub fn hypervisors_with(
+        &self,
+        family: Family,
+        asn: impl Fn(&Host) -> u32,
+        middle_asn: u32,
+        more: impl Fn(Config) -> Config,
+    ) -> [Evpnd<'_>; 3] {
         self.hosts.each_ref().map(|host| {
             let neighbor = format!("asn = {middle_asn}\n");
             let config =
                 Config::hypervisor(host, asn(host), family).neighbor(self.middle.address(family), &neighbor).vni(VNI, "");
-            Evpnd::start(host, &config)
+            Evpnd::start(host, &more(config))
         })
     }
 

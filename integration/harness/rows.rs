@@ -15,6 +15,9 @@ pub struct Row {
     /// The remote VTEP (rows of the VXLAN FDB).
     #[serde(default)]
     pub dst: Option<IpAddr>,
+    /// The nexthop group that stands for it (`nexthop-groups`).
+    #[serde(default)]
+    pub nhid: Option<u32>,
     /// The bridge (rows of the bridge FDB).
     #[serde(default)]
     pub master: Option<String>,
@@ -38,7 +41,7 @@ pub fn remote_macs(namespace: &Namespace, device: &str) -> Result<BTreeMap<Strin
     let rows = rows(namespace, device);
     let mut vxlan = BTreeMap::new();
     for row in rows.iter().filter(|row| row.master.is_none() && row.mac != FLOOD) {
-        let Some(dst) = row.dst else { continue };
+        let Some(dst) = row.dst.or_else(|| behind_group(namespace, row.nhid?)) else { continue };
         if let Some(before) = vxlan.insert(row.mac.clone(), dst) {
             return Err(format!("{device} has {} twice: at {before} and {dst}", row.mac));
         }
@@ -53,6 +56,43 @@ pub fn remote_macs(namespace: &Namespace, device: &str) -> Result<BTreeMap<Strin
         return Err(format!("{mac} is in the bridge's FDB but not in that of {device}"));
     }
     Ok(vxlan)
+}
+
+/// A nexthop of `ip -j nexthop show`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Nexthop {
+    /// Its number.
+    pub id: u32,
+    /// Where it leads.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+    /// Where it is a group: its members.
+    #[serde(default)]
+    pub group: Vec<Member>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Member {
+    /// Its number.
+    pub id: u32,
+}
+
+/// Every nexthop of the namespace.
+pub fn nexthops(namespace: &Namespace) -> Vec<Nexthop> {
+    let text = namespace.output("ip", ["-j", "nexthop", "show"]);
+    if text.trim().is_empty() {
+        return Vec::new();
+    }
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("ip -j nexthop show: {error}: {text}"))
+}
+
+/// Where a group of one leads.
+fn behind_group(namespace: &Namespace, id: u32) -> Option<IpAddr> {
+    let all = nexthops(namespace);
+    let group = all.iter().find(|nexthop| nexthop.id == id)?;
+    let [Member { id: member }] = group.group[..] else { return None };
+    all.iter().find(|nexthop| nexthop.id == member)?.gateway
 }
 
 /// The remote VTEPs to which the device floods.

@@ -137,6 +137,10 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
     if old.duplicate_detection != new.duplicate_detection {
         found.applied.push("[duplicate-detection] changed".to_owned());
     }
+    if old.vxlan.nexthop_groups != new.vxlan.nexthop_groups {
+        let form = if new.vxlan.nexthop_groups { "nexthop groups" } else { "destinations" };
+        found.applied.push(format!("rows are written again, by {form}"));
+    }
     if old.limits != new.limits {
         found.applied.push("[limits] changed".to_owned());
     }

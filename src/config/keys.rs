@@ -29,7 +29,7 @@ pub const ROUTER: SectionKeys = SectionKeys {
 pub const VXLAN: SectionKeys = SectionKeys {
     name: "vxlan",
     repeated: false,
-    keys: &["port", "device", "bridge", "mtu", "audit-interval"],
+    keys: &["port", "device", "bridge", "mtu", "audit-interval", "nexthop-groups"],
     fixed: &[("adopt", "\"declared\"")],
     later: &["adopt-vnis", "ignore-devices"],
 };

@@ -68,6 +68,8 @@ pub struct Vxlan {
     pub mtu: Option<u32>,
     /// Every how many seconds all that stands in the kernel is compared with what should; 0: never.
     pub audit_interval_secs: u32,
+    /// Unicast rows name nexthop groups instead of destinations.
+    pub nexthop_groups: bool,
 }
 
 /// `[control]`: the control socket.

@@ -27,6 +27,7 @@ port = 8472
 device = "vx{vni}"
 bridge = "b{vni}"
 mtu = 1450
+nexthop-groups = true
 adopt = "declared"
 
 [control]
@@ -115,7 +116,7 @@ fn the_shortest_file_has_the_documented_defaults() {
     let config = read(SHORTEST);
     assert_eq!(config.router.router_id.to_string(), "10.0.0.1");
     assert_eq!(config.router.listen, ["0.0.0.0".parse::<IpAddr>().unwrap()]);
-    assert_eq!((config.router.listen_port, config.vxlan.port), (179, 4789));
+    assert_eq!((config.router.listen_port, config.vxlan.port, config.vxlan.nexthop_groups), (179, 4789, false));
     let neighbor = &config.neighbors[0];
     assert_eq!((neighbor.asn, neighbor.port, neighbor.hold_time_secs, neighbor.connect_retry_secs), (Asn(65000), 179, 90, 5));
     assert!(neighbor.enabled && !neighbor.passive && !neighbor.route_reflector_client);
@@ -135,6 +136,7 @@ fn every_key_is_read() {
     assert_eq!(config.vnis.keys().map(|vni| vni.get()).collect::<Vec<_>>(), [100, 101, 102, 300, 16_777_215]);
     assert_eq!(config.neighbors[0].password, Some(Password::Text(Secret::new("geheim"))));
     assert_eq!(config.neighbors[0].ttl_security, Some(2));
+    assert!(config.vxlan.nexthop_groups);
     assert!(config.neighbors[1].passive);
     assert!(!format!("{config:?}").contains("geheim"));
     let last = &config.vnis[&vni(16_777_215)];
@@ -239,6 +241,7 @@ fn every_mistake_is_found_where_it_is() {
         (id, "id = 1\ngroup = \"239.0.0.1\"\n", 10, 1, "not supported by this version"),
         // the others
         (id, "id = 1\n[vxlan]\nadopt = \"all\"\n", 11, 9, "not supported by this version"),
+        (id, "id = 1\n[vxlan]\nnexthop-groups = \"yes\"\n", 11, 18, "nexthop-groups is a string"),
         (id, "id = 1\n[metrics]\nlisten = \"::1\"\n", 10, 2, "not supported by this version"),
         (id, "id = 1\n[vni-defaults]\nrd = \"1:2\"\n", 11, 1, "unknown key \"rd\""),
         (id, "id = 1\n[control]\nsocket = \"a\"\n", 11, 10, "not an absolute path"),
@@ -333,6 +336,8 @@ fn the_difference_adds_and_removes_neighbors() {
     let found = difference(&old, &new);
     assert_eq!((found.neighbors_added.len(), found.neighbors_removed.len(), found.neighbors_changed.len()), (1, 1, 0));
     assert!(found.needs_restart.is_empty());
+    let found = difference(&old, &read(&format!("{SHORTEST}[vxlan]\nnexthop-groups = true\n")));
+    assert_eq!(found.to_string(), "rows are written again, by nexthop groups");
     let found = difference(&old, &read(&SHORTEST.replace("10.0.0.1\"", "10.0.0.2\"")));
     assert_eq!(found.needs_restart, ["router-id from 10.0.0.1 to 10.0.0.2", "vtep from 10.0.0.1 to 10.0.0.2"]);
 }

@@ -22,6 +22,9 @@ pub struct DeviceSpec {
     pub learning: bool,
     /// `neigh_suppress` on the VXLAN port.
     pub neighbor_suppression: bool,
+    /// Unicast rows name nexthop groups instead of destinations, where the kernel has them (≥ 5.8). A matter of the kernel
+    /// room alone: everybody else speaks of destinations.
+    pub nexthop_groups: bool,
 }
 
 /// A device that works: where rows for a VNI go.

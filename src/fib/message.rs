@@ -157,6 +157,12 @@ pub enum KernelCommand {
     },
     /// Read the interfaces again and mend what is not as it was wanted, without waiting for a notification.
     CheckDevices,
+    /// Every address that a row in the flood lists and among the unicast rows leads to, stands for or will: what the kernel
+    /// room keeps for others (nexthops) may go.
+    Remotes {
+        /// All of them, of rows without a VNI of their own.
+        in_use: Vec<IpAddr>,
+    },
     /// Dump the local MACs again; answered by [`KernelEvent::LocalMacs`] for each VNI.
     ResyncLocal,
     /// End.
@@ -204,6 +210,19 @@ pub enum KernelEvent {
         vni: Vni,
         /// As it is.
         row: KernelRow,
+    },
+    /// All unicast rows of some devices that lead to some addresses were deleted, and no event tells of each.
+    RemotesGone {
+        /// The devices.
+        vnis: Vec<Vni>,
+        /// The addresses, of rows without a VNI of their own.
+        remotes: Vec<IpAddr>,
+    },
+    /// Unicast rows of a device stand in a form that is not wanted any more ([`DeviceSpec::nexthop_groups`]) and are mended by
+    /// being written again.
+    RowsOfOtherForm {
+        /// Which VNI.
+        vni: Vni,
     },
     /// A batch was carried out.
     BatchDone(BatchDone),

@@ -1,10 +1,11 @@
 //! Floor 2: what the kernel should hold, entry by entry, and whether it does. Knows no BGP and no netlink.
 //!
 //! Read `message` first: it is the language between this room's owner and the kernel. Then `table`: wishes and the states
-//! of a row; `batch`: writes and their results; `adopt`: what the kernel says by itself; `audit`: what it says when asked; `fights`:
-//! rows that somebody undoes again and again; `view`: for people.
+//! of a row; `batch`: writes and their results; `adopt` and `again`: what the kernel says by itself; `audit`: what it says when
+//! asked; `fights`: rows that somebody undoes again and again; `view`: for people.
 
 mod adopt;
+mod again;
 mod audit;
 mod batch;
 mod counts;

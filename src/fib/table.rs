@@ -50,6 +50,8 @@ pub struct Fib {
     pub(super) due: BTreeSet<(Time, u32)>,
     pub(super) fights: Fights,
     pub(super) swept: bool,
+    /// A remote fell out of use, or may have before we came.
+    pub(super) remotes_shrunk: bool,
     pub(super) now: Time,
     pub(super) stats: FibStats,
 }
@@ -116,6 +118,7 @@ impl Fib {
             due: BTreeSet::new(),
             fights: Fights::default(),
             swept: false,
+            remotes_shrunk: false,
             now: Time::ZERO,
             stats: FibStats::default(),
         }
@@ -202,6 +205,7 @@ impl Fib {
     pub fn sweep(&mut self, now: Time) {
         self.now = now;
         self.swept = true;
+        self.remotes_shrunk = true;
         for id in 0..self.rows.end() {
             if self.rows.row(id).flags & (flag::FREE | flag::UNCONFIRMED) == flag::UNCONFIRMED {
                 self.rows.row_mut(id).flags &= !flag::UNCONFIRMED;
@@ -308,7 +312,7 @@ impl Fib {
     }
 
     pub(super) fn release(&mut self, remote: u32) {
-        self.remotes.release(InternId(remote));
+        self.remotes_shrunk |= self.remotes.release(InternId(remote)).is_some();
     }
 
     /// The kernel holds `remote` (one use of it is handed over), or nothing.

@@ -1,6 +1,8 @@
 //! Rows that may stand already are read before they are written ([`OpKind::EnsureUnicast`]); rows that should stand are read for
 //! the audit.
 
+use std::io;
+
 use super::reader::Halves;
 use super::worker::Worker;
 use crate::base::{MacAddr, Vni};
@@ -12,10 +14,10 @@ impl Worker {
         let ensured: Vec<(u32, MacAddr)> =
             batch.ops.iter().filter(|op| op.kind == OpKind::EnsureUnicast).map(|op| (op.ifindex, op.mac)).collect();
         if ensured.is_empty() {
-            return self.writer.write(batch, &mut self.requests);
+            return self.writer.write(batch, &mut self.requests, &mut self.nexthops);
         }
         // What cannot be read is written: that is right in any case.
-        let halves = self.reader.read(&ensured).unwrap_or_else(|error| {
+        let halves = self.halves(&ensured).unwrap_or_else(|error| {
             tracing::debug!(%error, "rows that may stand cannot be read: they are written");
             vec![Halves::default(); ensured.len()]
         });
@@ -25,7 +27,8 @@ impl Worker {
         for (index, op) in (0u32..).zip(&batch.ops) {
             if op.kind == OpKind::EnsureUnicast {
                 let stands = halves.next().unwrap_or_default();
-                if stands.are_as(op) {
+                let other_form = stands.own.as_ref().is_some_and(|own| self.nexthops.is_other_form(own));
+                if stands.are_as(op) && !other_form {
                     done.stood += 1;
                     continue;
                 }
@@ -40,11 +43,20 @@ impl Worker {
             places.push(index);
         }
         if !left.is_empty() {
-            let written = self.writer.write(&Batch { id: batch.id, ops: left }, &mut self.requests);
+            let written = self.writer.write(&Batch { id: batch.id, ops: left }, &mut self.requests, &mut self.nexthops);
             done.errors = written.errors.into_iter().map(|(at, errno)| (places[at as usize], errno)).collect();
             done.fatal = written.fatal;
         }
         done
+    }
+
+    /// Reads both halves of rows; those that name a group of ours have the address behind it.
+    fn halves(&mut self, asked: &[(u32, MacAddr)]) -> io::Result<Vec<Halves>> {
+        let mut found = self.reader.read(asked)?;
+        for own in found.iter_mut().filter_map(|halves| halves.own.as_mut()) {
+            self.nexthops.resolve(own);
+        }
+        Ok(found)
     }
 
     /// Reads rows for the audit. What is wrong in the bridge alone is dealt with here: a local port's MAC that was never
@@ -53,7 +65,7 @@ impl Worker {
         let named: Vec<(u32, Vni, MacAddr)> =
             wanted.iter().filter_map(|&(vni, mac)| Some((self.ready_device(vni)?.ifindex, vni, mac))).collect();
         let asked: Vec<(u32, MacAddr)> = named.iter().map(|&(ifindex, _, mac)| (ifindex, mac)).collect();
-        let halves = self.reader.read(&asked).unwrap_or_else(|error| {
+        let halves = self.halves(&asked).unwrap_or_else(|error| {
             tracing::warn!(%error, "rows could not be read for the audit");
             Vec::new()
         });

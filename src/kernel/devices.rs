@@ -358,6 +358,13 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
             said(known, Soft::Learning)
         ));
     }
+    if spec.nexthop_groups && (info.learning || info.proxy) {
+        let (what, word) = if info.learning { ("learning", "nolearning") } else { ("proxy", "noproxy") };
+        out.push(format!(
+            "the rows of {name} carry their destination, because kernels before 6.17 fall over nexthop groups on a device with \
+             {what}: ip link set {name} type vxlan {word}"
+        ));
+    }
     if link.port != Some(port_flags(spec)) {
         out.push(format!(
             "the flags of bridge port {name} could not be set{}: bridge link set dev {name} learning {} neigh_suppress {}",

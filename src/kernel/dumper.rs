@@ -6,6 +6,7 @@ use std::io;
 
 use super::codec;
 use super::fdb::{self, Entry};
+use super::nexthops::Nexthops;
 use super::socket::{RECEIVE_OCTETS, Received, Socket};
 use super::stations::Station;
 use crate::base::{MacAddr, Vni};
@@ -54,6 +55,8 @@ pub(super) enum Finished {
         vni: Vni,
         /// In order, each once; or why not.
         rows: Result<Vec<KernelRow>, String>,
+        /// Rows of ours stand in the form that is not wanted (`forms`).
+        other_form: bool,
     },
     /// More rows than wanted: given up.
     TooMany {
@@ -76,6 +79,7 @@ struct Current {
     /// MACs whose bridge entry points to the VXLAN device.
     bridged: Vec<MacAddr>,
     error: Option<String>,
+    other_form: bool,
     /// Where the results of the port under way begin, to take them back.
     mark: (usize, usize, usize),
 }
@@ -137,13 +141,14 @@ impl Dumper {
             rows: Vec::new(),
             bridged: Vec::new(),
             error: None,
+            other_form: false,
             mark: (0, 0, 0),
         });
         self.request()
     }
 
     /// Reads what waits, one datagram. Returns a finished job.
-    pub(super) fn handle_readable(&mut self) -> Option<Finished> {
+    pub(super) fn handle_readable(&mut self, nexthops: &Nexthops) -> Option<Finished> {
         let received = self.socket.receive(&mut self.buffer, false);
         let current = self.current.as_mut()?;
         let len = match received {
@@ -171,7 +176,9 @@ impl Dumper {
                 }
                 _ if message.kind == libc::RTM_NEWNEIGH => {
                     // A kernel without strict checking sends every port's.
-                    if let Some(entry) = Entry::parse(message.body).filter(|entry| entry.ifindex == port) {
+                    if let Some(mut entry) = Entry::parse(message.body).filter(|entry| entry.ifindex == port) {
+                        nexthops.resolve(&mut entry);
+                        current.other_form |= nexthops.is_other_form(&entry);
                         current.take(&entry);
                     }
                 }
@@ -256,7 +263,7 @@ impl Current {
             Job::Stations { vni } => Finished::Stations { vni, found: self.stations, error: self.error },
             Job::Rows { token, vni, .. } => {
                 if let Some(error) = self.error {
-                    return Finished::Rows { token, vni, rows: Err(error) };
+                    return Finished::Rows { token, vni, rows: Err(error), other_form: self.other_form };
                 }
                 // A row of a control plane needs its half in the bridge.
                 self.bridged.sort_unstable();
@@ -266,7 +273,7 @@ impl Current {
                 // A dump beside writes repeats rows.
                 self.rows.sort_unstable();
                 self.rows.dedup();
-                Finished::Rows { token, vni, rows: Ok(self.rows) }
+                Finished::Rows { token, vni, rows: Ok(self.rows), other_form: self.other_form }
             }
         }
     }

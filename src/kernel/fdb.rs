@@ -4,7 +4,7 @@
 //! (`NDA_MASTER`) maps a MAC to a port; for a remote MAC that port is the VXLAN device. A frame needs both.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::codec::{self, NDMSG};
 use crate::base::{MacAddr, Vni};
@@ -39,7 +39,9 @@ pub(super) struct Entry {
     pub flags: u8,
     /// The MAC.
     pub mac: MacAddr,
-    /// The destination, in VXLAN entries.
+    /// The destination, in VXLAN entries; that behind the group, where [`Nexthops::resolve`] found it to be ours.
+    ///
+    /// [`Nexthops::resolve`]: super::nexthops::Nexthops::resolve
     pub dst: Option<IpAddr>,
     /// A VNI other than the device's.
     pub vni: Option<u32>,
@@ -101,7 +103,8 @@ impl Entry {
         self.flags & libc::NTF_EXT_LEARNED != 0
     }
 
-    /// A row of the VXLAN FDB; `None` for the bridge's entries and for rows that name a nexthop group.
+    /// A row of the VXLAN FDB; `None` for the bridge's entries. One that names a nexthop group which is not ours is the
+    /// operator's, whatever it is marked with, and leads to the unspecified address.
     pub(super) fn row(&self) -> Option<KernelRow> {
         if !self.is_self() {
             return None;
@@ -110,10 +113,12 @@ impl Entry {
             None => None,
             Some(number) => Some(Vni::new(number)?),
         };
+        let theirs = self.dst.is_none() && self.nexthop.is_some();
+        let ip = if theirs { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { self.dst? };
         Some(KernelRow {
             mac: self.mac,
-            remote: Remote { ip: self.dst?, vni },
-            ext_learned: self.is_ext_learned(),
+            remote: Remote { ip, vni },
+            ext_learned: self.is_ext_learned() && !theirs,
             permanent: self.state & libc::NUD_PERMANENT != 0,
             bridged: true,
         })
@@ -171,8 +176,9 @@ impl Entry {
     }
 }
 
-/// Appends the message of one write. `flags` are added to those of the kind (`NLM_F_ACK` on the last of a batch).
-pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, flags: i32, sequence: u32) {
+/// Appends the message of one write. `flags` are added to those of the kind (`NLM_F_ACK` on the last of a batch). A unicast row
+/// names the nexthop `group` instead of its destination, unless that is 0.
+pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, group: u32, flags: i32, sequence: u32) {
     const OWN: u8 = libc::NTF_SELF;
     const BOTH: u8 = libc::NTF_SELF | libc::NTF_MASTER;
     let (new, del) = (libc::RTM_NEWNEIGH, libc::RTM_DELNEIGH);
@@ -189,12 +195,31 @@ pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, flags: i32, sequence: u32) {
     codec::attribute(out, libc::NDA_LLADDR, &op.mac.0);
     // A delete that names another destination than the entry's returns 0 and deletes nothing: unicast goes by MAC alone.
     if !matches!(op.kind, OpKind::DeleteUnicast { .. }) {
-        codec::address(out, libc::NDA_DST, op.remote.ip);
-        if let Some(vni) = op.remote.vni {
-            codec::attribute(out, libc::NDA_VNI, &vni.get().to_ne_bytes());
-        }
+        destination(out, op, group);
     }
     codec::finish(out, at);
+}
+
+/// Appends the write of a unicast row's VXLAN half alone, where there is none.
+pub(super) fn emit_half(out: &mut Vec<u8>, op: &Op, group: u32, flags: i32, sequence: u32) {
+    let extra = libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    let at = codec::begin(out, libc::RTM_NEWNEIGH, extra | flags, sequence);
+    codec::ndmsg(out, op.ifindex, UNICAST_STATE, libc::NTF_SELF | libc::NTF_EXT_LEARNED);
+    codec::attribute(out, libc::NDA_LLADDR, &op.mac.0);
+    destination(out, op, group);
+    codec::finish(out, at);
+}
+
+/// Where a row leads. The kernel refuses a group beside a destination or a VNI.
+fn destination(out: &mut Vec<u8>, op: &Op, group: u32) {
+    if group != 0 {
+        codec::attribute(out, NDA_NH_ID, &group.to_ne_bytes());
+        return;
+    }
+    codec::address(out, libc::NDA_DST, op.remote.ip);
+    if let Some(vni) = op.remote.vni {
+        codec::attribute(out, libc::NDA_VNI, &vni.get().to_ne_bytes());
+    }
 }
 
 /// Appends a dump request for one port: its entries in the bridge, then its own.
@@ -216,7 +241,7 @@ mod tests {
 
     fn emitted(op: &Op) -> (u16, u16, Entry, usize) {
         let mut out = Vec::new();
-        emit_op(&mut out, op, 0, 1);
+        emit_op(&mut out, op, 0, 0, 1);
         let message = codec::messages(&out).next().unwrap();
         (message.kind, message.flags, Entry::parse(message.body).unwrap(), out.len())
     }
@@ -230,6 +255,23 @@ mod tests {
         let (_, _, entry, len) = emitted(&op(OpKind::ReplaceUnicast, "fd00::2", Some(5)));
         assert_eq!(entry.row().unwrap().remote, op(OpKind::ReplaceUnicast, "fd00::2", Some(5)).remote);
         assert_eq!(len, OP_OCTETS);
+    }
+
+    #[test]
+    fn a_row_by_group_names_nothing_else() {
+        let op = op(OpKind::ReplaceUnicast, "fd00::2", None);
+        let (mut both, mut half) = (Vec::new(), Vec::new());
+        emit_op(&mut both, &op, 478_900_001, 0, 1);
+        emit_half(&mut half, &op, 478_900_001, 0, 1);
+        let read = |out: &[u8]| Entry::parse(codec::messages(out).next().unwrap().body).unwrap();
+        assert_eq!((read(&both).nexthop, read(&both).dst, read(&both).flags), (Some(478_900_001), None, 0x16));
+        assert_eq!((read(&half).nexthop, read(&half).state, read(&half).flags), (Some(478_900_001), 0x42, 0x12));
+        // Not resolved, it is not ours.
+        let row = read(&both).row().unwrap();
+        assert!(!row.ext_learned && row.remote.ip.is_unspecified());
+        let ours = Entry { dst: Some(op.remote.ip), ..read(&both) };
+        assert_eq!(ours.row().unwrap().remote, op.remote);
+        assert!(ours.show(|_| "vx".to_owned()).contains("dst fd00::2 nhid 478900001 self"));
     }
 
     #[test]

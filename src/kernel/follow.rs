@@ -7,6 +7,7 @@ use super::codec::{self, Message};
 use super::dumper::{Finished, Job};
 use super::fdb::Entry;
 use super::links::{Change, LinkKind, Links, VxlanInfo};
+use super::nexthops;
 use super::request::{KernelSaid, Requests};
 use super::setup;
 use super::socket::Received;
@@ -87,10 +88,12 @@ impl Worker {
                 self.handle_change(&change);
             }
             libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => {
-                if let Some(entry) = Entry::parse(message.body) {
+                if let Some(mut entry) = Entry::parse(message.body) {
+                    self.nexthops.resolve(&mut entry);
                     self.handle_entry(message.kind == libc::RTM_NEWNEIGH, &entry);
                 }
             }
+            nexthops::RTM_NEWNEXTHOP | nexthops::RTM_DELNEXTHOP => self.handle_nexthop(message),
             _ => {}
         }
     }
@@ -154,7 +157,7 @@ impl Worker {
     /// and deleted it, is no news: the bridge's entry was ours in between, and no notification says that it went.
     fn is_old_news(&mut self, vni: Vni, mac: MacAddr) -> bool {
         let Some(device) = self.ready_device(vni).map(|ready| ready.ifindex) else { return false };
-        match writer::entry(&mut self.requests, device, mac, libc::NTF_MASTER) {
+        match writer::entry(&mut self.requests, &self.nexthops, device, mac, libc::NTF_MASTER) {
             Ok(Some(entry)) => entry.ifindex == device,
             Ok(None) => {
                 // The port took the bridge's half of a row and lost it since.
@@ -215,6 +218,7 @@ impl Worker {
 
     /// Tells the rows that others deleted. Those of a device that was removed are not told one by one.
     fn end_slice(&mut self) {
+        self.tell_lost();
         let mut seen = std::mem::take(&mut self.seen);
         seen.halves.extend(seen.half);
         let mut gone = Vec::new();
@@ -238,7 +242,7 @@ impl Worker {
         }
         for (ifindex, mac) in seen.halves {
             let Some(vni) = self.devices.get(&ifindex).copied().filter(|_| !gone.contains(&ifindex)) else { continue };
-            match writer::entry(&mut self.requests, ifindex, mac, libc::NTF_MASTER) {
+            match writer::entry(&mut self.requests, &self.nexthops, ifindex, mac, libc::NTF_MASTER) {
                 // It stands again, or a local port has it.
                 Ok(Some(_)) => continue,
                 Ok(None) => {}
@@ -248,7 +252,7 @@ impl Worker {
                     continue;
                 }
             }
-            let own = writer::entry(&mut self.requests, ifindex, mac, libc::NTF_SELF);
+            let own = writer::entry(&mut self.requests, &self.nexthops, ifindex, mac, libc::NTF_SELF);
             if let Some(row) = own.ok().flatten().and_then(|entry| entry.row()) {
                 self.out.push(KernelEvent::RowGone { vni, row });
             }
@@ -263,7 +267,7 @@ impl Worker {
         if self.devices.get(&ifindex).is_none_or(learns) {
             return;
         }
-        let mut entry = |table| writer::entry(&mut self.requests, ifindex, mac, table).ok().flatten();
+        let mut entry = |table| writer::entry(&mut self.requests, &self.nexthops, ifindex, mac, table).ok().flatten();
         let unmarked = entry(libc::NTF_MASTER).is_some_and(|entry| entry.ifindex == ifindex && !entry.is_ext_learned());
         if !unmarked || !entry(libc::NTF_SELF).is_some_and(|entry| entry.is_ext_learned()) {
             return;
@@ -292,6 +296,7 @@ impl Worker {
         }
         self.links = links;
         self.writer.forget_echoes();
+        self.read_nexthops();
         self.dirty.extend(self.managed.keys().copied());
         self.resync_stations();
     }
@@ -336,7 +341,10 @@ impl Worker {
                 }
                 Job::Rows { token, vni, .. } => match self.ready_device(vni).map(|ready| ready.ifindex) {
                     Some(ifindex) => self.dumper.begin(job, [ifindex].into()),
-                    None => Some(Finished::Rows { token, vni, rows: Err(format!("VNI {vni} has no device that is ready")) }),
+                    None => {
+                        let rows = Err(format!("VNI {vni} has no device that is ready"));
+                        Some(Finished::Rows { token, vni, rows, other_form: false })
+                    }
                 },
             };
             self.finished(finished);
@@ -346,7 +354,12 @@ impl Worker {
     /// Tells what a dump found.
     pub(super) fn finished(&mut self, finished: Option<Finished>) {
         match finished {
-            Some(Finished::Rows { token, vni, rows }) => self.out.push(KernelEvent::Rows { token, vni, rows }),
+            Some(Finished::Rows { token, vni, rows, other_form }) => {
+                self.out.push(KernelEvent::Rows { token, vni, rows });
+                if other_form {
+                    self.out.push(KernelEvent::RowsOfOtherForm { vni });
+                }
+            }
             Some(Finished::TooMany { token, vni }) => self.out.push(KernelEvent::TooManyRows { token, vni }),
             Some(Finished::Stations { vni, found, error }) if self.ready_device(vni).is_some() => {
                 if let Some(error) = &error {

@@ -4,6 +4,7 @@ use super::codec;
 use super::devices::{self, Circumstances};
 use super::fdb::Entry;
 use super::links::Links;
+use super::nexthops::{self, Nexthop};
 use crate::base::Vni;
 use crate::fib::DeviceSpec;
 
@@ -28,6 +29,9 @@ pub fn datagram(octets: &[u8]) {
                     assert!(entry.show(|ifindex| links.name(ifindex)).starts_with(&entry.mac.to_string()));
                 }
             }
+            nexthops::RTM_NEWNEXTHOP | nexthops::RTM_DELNEXTHOP => {
+                assert!(Nexthop::parse(message.body).is_none_or(|nexthop| nexthop.id() != 0));
+            }
             _ => assert!(codec::answer(&message).errno >= i32::MIN + 1),
         }
     }
@@ -41,6 +45,7 @@ pub fn datagram(octets: &[u8]) {
         mtu: None,
         learning: false,
         neighbor_suppression: true,
+        nexthop_groups: true,
     };
     // Whatever was told, the planner answers, and a refusal has words.
     if let Err(refusal) = devices::judge(&spec, &links, &|_| true, &Circumstances::default()) {

@@ -18,6 +18,7 @@ const IFLA_VXLAN_GROUP: u16 = 2;
 pub(super) const IFLA_VXLAN_LOCAL: u16 = 4;
 pub(super) const IFLA_VXLAN_LEARNING: u16 = 7;
 pub(super) const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_PROXY: u16 = 11;
 const IFLA_VXLAN_GROUP6: u16 = 16;
 pub(super) const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
@@ -40,6 +41,8 @@ pub(super) struct VxlanInfo {
     pub port: u16,
     /// It learns from what it hears.
     pub learning: bool,
+    /// It answers ARP and ND itself (`proxy`).
+    pub proxy: bool,
     /// `external` (collect metadata): a single device for many VNIs.
     pub external: bool,
     /// The default destination: a multicast group, or one host.
@@ -330,6 +333,7 @@ fn vxlan_info(octets: &[u8]) -> VxlanInfo {
             IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => info.local = specified(value),
             IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => info.group = specified(value),
             IFLA_VXLAN_LEARNING => info.learning = on(value),
+            IFLA_VXLAN_PROXY => info.proxy = on(value),
             IFLA_VXLAN_COLLECT_METADATA => info.external = on(value),
             // Big-endian, as on the wire.
             IFLA_VXLAN_PORT => info.port = codec::u16_at(value, 0).map_or(0, u16::from_be),

@@ -98,6 +98,7 @@ impl Worker {
             managed.not_before = None;
             self.dirty.insert(vni);
         }
+        self.want_nexthops();
     }
 
     /// No notification waits: the table of interfaces is true. Judges devices until one needed work, whose own
@@ -210,10 +211,12 @@ impl Worker {
         let Some(managed) = self.managed.get_mut(&vni) else { return };
         let state = DeviceState::Ready(ready.clone());
         if managed.told.as_ref() == Some(&state) {
+            self.set_form(vni);
             return;
         }
         managed.told = Some(state.clone());
         managed.worked = true;
+        self.set_form(vni);
         self.out.push(KernelEvent::Device(state));
         if !was_ready {
             self.devices.insert(ready.ifindex, vni);
@@ -236,6 +239,7 @@ impl Worker {
     fn lose(&mut self, vni: Vni, reason: String) {
         let Some((ifindex, bridge)) = self.ready_device(vni).map(|ready| (ready.ifindex, ready.bridge_ifindex)) else { return };
         self.devices.remove(&ifindex);
+        self.nexthops.forget_device(ifindex);
         self.bridges.remove(&bridge);
         if let Some(managed) = self.managed.get_mut(&vni) {
             managed.told = None;

@@ -10,9 +10,10 @@
 //! | `links` | the table of interfaces (pure) |
 //! | `devices` | from a wanted device and the table to a verdict in words or steps (pure) |
 //! | `stations` | the MACs behind local ports (pure) |
+//! | `nexthops` | the nexthop groups that rows may name instead of a destination |
 //! | `socket`, `filter`, `request` | the sockets, and the filter on events |
 //! | `environment`, `preflight` | what must be so before anything is made |
-//! | `writer`, `reader`, `dumper`, `setup` | batches, known rows one by one, long dumps, the steps of `devices` |
+//! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `confirm`, `manage` | the thread: its loop, what it does with events, with rows that may stand, about devices |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
@@ -25,10 +26,12 @@ mod environment;
 mod fdb;
 mod filter;
 mod follow;
+mod forms;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod links;
 mod manage;
+mod nexthops;
 mod preflight;
 mod reader;
 mod request;

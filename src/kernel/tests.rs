@@ -39,6 +39,7 @@ fn the_table_is_what_ip_link_shows() {
             local: Some("10.0.0.1".parse().unwrap()),
             port: 4789,
             learning: false,
+            proxy: false,
             external: false,
             group: None,
         })
@@ -167,6 +168,7 @@ fn spec(number: u32) -> DeviceSpec {
         mtu: None,
         learning: false,
         neighbor_suppression: true,
+        nexthop_groups: false,
     }
 }
 

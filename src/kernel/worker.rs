@@ -16,6 +16,7 @@ use super::dumper::{Dumper, Job};
 use super::follow::Seen;
 use super::links::Links;
 use super::manage::Managed;
+use super::nexthops::Nexthops;
 use super::reader::Reader;
 use super::request::Requests;
 use super::socket::{Burst, Socket};
@@ -37,6 +38,9 @@ pub(super) struct Worker {
     pub(super) writer: Writer,
     pub(super) requests: Requests,
     pub(super) dumper: Dumper,
+    pub(super) nexthops: Nexthops,
+    /// Their notifications are asked for.
+    pub(super) nexthops_heard: bool,
     pub(super) burst: Burst,
     pub(super) reader: Reader,
     pub(super) links: Links,
@@ -122,6 +126,8 @@ impl Worker {
             writer: Writer::open()?,
             requests: Requests::open()?,
             dumper: Dumper::open()?,
+            nexthops: Nexthops::default(),
+            nexthops_heard: false,
             burst: Burst::default(),
             reader: Reader::open()?,
             links: Links::default(),
@@ -163,7 +169,7 @@ impl Worker {
                 self.settle();
             }
             if readable[2] && self.dumper.is_busy() {
-                let finished = self.dumper.handle_readable();
+                let finished = self.dumper.handle_readable(&self.nexthops);
                 self.finished(finished);
             }
             self.begin_jobs();
@@ -194,6 +200,7 @@ impl Worker {
                     self.wrote = true;
                 }
                 self.out.push(KernelEvent::BatchDone(done));
+                self.tell_lost();
                 self.hand_over();
             }
             KernelCommand::Dump { token, vni, at_most } => self.dumper.push(Job::Rows { token, vni, at_most }),
@@ -204,6 +211,7 @@ impl Worker {
             KernelCommand::Check { token, rows } => self.check(token, &rows),
             KernelCommand::CheckDevices => self.recheck = true,
             KernelCommand::Remove { vnis } => self.remove(vnis),
+            KernelCommand::Remotes { in_use } => self.keep_remotes(in_use),
             KernelCommand::ResyncLocal => self.resync_stations(),
             KernelCommand::Stop => {}
         }
@@ -222,7 +230,7 @@ impl Worker {
         let ifindex = self.ready_device(vni)?.ifindex;
         let mut lines = Vec::new();
         for table in [libc::NTF_SELF, libc::NTF_MASTER] {
-            if let Ok(Some(entry)) = writer::entry(&mut self.requests, ifindex, mac, table) {
+            if let Ok(Some(entry)) = writer::entry(&mut self.requests, &self.nexthops, ifindex, mac, table) {
                 lines.push(entry.show(|index| self.links.name(index)));
             }
         }

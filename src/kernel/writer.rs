@@ -8,6 +8,7 @@ use std::io;
 
 use super::codec;
 use super::fdb::{self, BATCH_OCTETS, Entry, OP_OCTETS};
+use super::nexthops::Nexthops;
 use super::request::Requests;
 use super::socket::{Received, Socket};
 use crate::base::MacAddr;
@@ -25,6 +26,8 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Rows that we deleted, whose notification is still to come.
     echoes: BTreeSet<(u32, MacAddr)>,
+    /// The nexthop group that each op of the batch under way names, 0 for none; empty where none does.
+    groups: Vec<u32>,
 }
 
 impl Writer {
@@ -42,6 +45,7 @@ impl Writer {
             out: Vec::with_capacity(BATCH_OCTETS),
             buffer: vec![0; 16 * 1024],
             echoes: BTreeSet::new(),
+            groups: Vec::new(),
         })
     }
 
@@ -49,10 +53,16 @@ impl Writer {
     ///
     /// A delete of what is not there is done. A delete in both databases whose bridge half belongs to a local port by now
     /// (ENOENT) goes on with the VXLAN half. A replace that only the bridge took is taken back there, so that no frame
-    /// is sent into a tunnel that has no address.
-    pub(super) fn write(&mut self, batch: &Batch, requests: &mut Requests) -> BatchDone {
+    /// is sent into a tunnel that has no address. Rows of devices that have nexthop groups name them (`forms`).
+    pub(super) fn write(&mut self, batch: &Batch, requests: &mut Requests, nexthops: &mut Nexthops) -> BatchDone {
         let mut done = BatchDone { id: batch.id, ..BatchDone::default() };
-        let mut errors = match self.send(&batch.ops) {
+        nexthops.groups_of(requests, &batch.ops, &mut self.groups);
+        let mended = self.send_ops(&batch.ops).and_then(|mut errors| {
+            self.mend(&batch.ops, &mut errors, requests, nexthops)?;
+            Ok(errors)
+        });
+        self.groups.clear();
+        let mut errors = match mended {
             Ok(errors) => errors,
             Err(error) => {
                 done.fatal = Some(format!("rows could not be written: {error}"));
@@ -67,7 +77,7 @@ impl Writer {
                 .iter()
                 .map(|index| Op { kind: OpKind::DeleteUnicast { self_only: true }, ..batch.ops[*index as usize] })
                 .collect();
-            match self.send(&ops) {
+            match self.send_ops(&ops) {
                 Ok(second) => {
                     errors.retain(|(index, _)| again.binary_search(index).is_err());
                     errors.extend(second.into_iter().map(|(at, errno)| (again[at as usize], errno)));
@@ -84,7 +94,7 @@ impl Writer {
             let op = &batch.ops[index as usize];
             match op.kind {
                 OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood if errno == libc::ENOENT => continue,
-                OpKind::ReplaceUnicast if !matches!(errno, libc::EPERM | libc::ENODEV) => take_back(requests, op),
+                OpKind::ReplaceUnicast if !matches!(errno, libc::EPERM | libc::ENODEV) => take_back(requests, nexthops, op),
                 _ => {}
             }
             done.errors.push((index, errno));
@@ -110,23 +120,46 @@ impl Writer {
     fn expect_echoes(&mut self, batch: &Batch, errors: &[(u32, i32)]) {
         for (index, op) in batch.ops.iter().enumerate() {
             let failed = errors.binary_search_by_key(&(index as u32), |(at, _)| *at).is_ok();
-            if matches!(op.kind, OpKind::DeleteUnicast { .. }) && !failed && self.echoes.len() < ECHOES {
-                self.echoes.insert((op.ifindex, op.mac));
+            if matches!(op.kind, OpKind::DeleteUnicast { .. }) && !failed {
+                self.expect_echo(op.ifindex, op.mac);
             }
         }
     }
 
-    /// Sends in pieces of at most 4 KiB and reads every result: index and errno, in order.
-    fn send(&mut self, ops: &[Op]) -> io::Result<Vec<(u32, i32)>> {
+    /// The notification of a row's end is our own doing.
+    pub(super) fn expect_echo(&mut self, ifindex: u32, mac: MacAddr) {
+        if self.echoes.len() < ECHOES {
+            self.echoes.insert((ifindex, mac));
+        }
+    }
+
+    /// The group that an op of the batch under way names; 0 for none.
+    pub(super) fn group_of(&self, index: u32) -> u32 {
+        self.groups.get(index as usize).copied().unwrap_or(0)
+    }
+
+    fn send_ops(&mut self, ops: &[Op]) -> io::Result<Vec<(u32, i32)>> {
+        let groups = std::mem::take(&mut self.groups);
+        let sent = self.send(ops.len(), |out, at, flags, sequence| {
+            fdb::emit_op(out, &ops[at], groups.get(at).copied().unwrap_or(0), flags, sequence);
+        });
+        self.groups = groups;
+        sent
+    }
+
+    /// Sends `count` messages, each of at most [`OP_OCTETS`], in pieces of at most 4 KiB and reads every result: index and
+    /// errno, in order. `emit` appends one, with these flags more and this sequence number.
+    pub(super) fn send(&mut self, count: usize, emit: impl Fn(&mut Vec<u8>, usize, i32, u32)) -> io::Result<Vec<(u32, i32)>> {
         let mut errors = Vec::new();
         let mut first = 0;
-        while first < ops.len() {
+        while first < count {
             self.out.clear();
             let base = self.sequence;
             let mut len = 0;
-            while let Some(op) = ops.get(first + len) {
-                let last = ops.len() == first + len + 1 || self.out.len() + 2 * OP_OCTETS > BATCH_OCTETS;
-                fdb::emit_op(&mut self.out, op, if last { libc::NLM_F_ACK } else { 0 }, base.wrapping_add(len as u32));
+            while first + len < count {
+                let last = count == first + len + 1 || self.out.len() + 2 * OP_OCTETS > BATCH_OCTETS;
+                let flags = if last { libc::NLM_F_ACK } else { 0 };
+                emit(&mut self.out, first + len, flags, base.wrapping_add(len as u32));
                 len += 1;
                 if last {
                     break;
@@ -167,8 +200,8 @@ impl Writer {
 
 /// The bridge took the row and the VXLAN device refused it: without a row there the bridge's half goes, too. Where an
 /// older row stands, both halves stay as they were.
-fn take_back(requests: &mut Requests, op: &Op) {
-    if let Ok(None) = entry(requests, op.ifindex, op.mac, libc::NTF_SELF) {
+fn take_back(requests: &mut Requests, nexthops: &Nexthops, op: &Op) {
+    if let Ok(None) = entry(requests, nexthops, op.ifindex, op.mac, libc::NTF_SELF) {
         // Nothing to take back is as good.
         let _ = requests.change(libc::RTM_DELNEIGH, 0, |out| {
             codec::ndmsg(out, op.ifindex, 0, libc::NTF_MASTER);
@@ -177,12 +210,14 @@ fn take_back(requests: &mut Requests, op: &Op) {
     }
 }
 
-/// One entry as it stands (`RTM_GETNEIGH`, kernel ≥ 5.0): `NTF_SELF` the VXLAN device's own, `NTF_MASTER` its bridge's.
+/// One entry as it stands (`RTM_GETNEIGH`, kernel ≥ 5.0): `NTF_SELF` the VXLAN device's own, `NTF_MASTER` its bridge's. Where it
+/// names a group of ours it has the address, too.
 ///
 /// # Errors
 /// What the kernel said, but that there is none.
 pub(super) fn entry(
     requests: &mut Requests,
+    nexthops: &Nexthops,
     ifindex: u32,
     mac: MacAddr,
     table: u8,
@@ -191,5 +226,9 @@ pub(super) fn entry(
         codec::ndmsg(out, ifindex, 0, table);
         codec::attribute(out, libc::NDA_LLADDR, &mac.0);
     };
-    requests.get(libc::RTM_GETNEIGH, body, |message| Entry::parse(message.body))
+    let mut found = requests.get(libc::RTM_GETNEIGH, body, |message| Entry::parse(message.body))?;
+    if let Some(entry) = &mut found {
+        nexthops.resolve(entry);
+    }
+    Ok(found)
 }

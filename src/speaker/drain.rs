@@ -76,6 +76,7 @@ impl Speaker {
         drain.deadline = now + PATIENCE;
         if has_kernel {
             let vnis = drain.vnis.clone();
+            self.actions.push_back(Action::Kernel(KernelCommand::Remotes { in_use: Vec::new() }));
             self.actions.push_back(Action::Kernel(KernelCommand::Remove { vnis }));
         } else {
             self.finish_drain("all routes are withdrawn".to_owned());

@@ -63,6 +63,7 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
         mtu: vni.mtu,
         learning: false,
         neighbor_suppression: vni.neighbor_suppression,
+        nexthop_groups: config.vxlan.nexthop_groups,
     })
 }
 
@@ -146,6 +147,19 @@ impl Speaker {
         self.wish_devices();
     }
 
+    /// Tells the kernel room which remotes are in use, when one has fallen out of use and everything that stood before us
+    /// is known.
+    pub(super) fn release_remotes(&mut self) {
+        let known = self.sweep_at.is_none() && self.drain.is_none() && self.config.router.vtep.is_some();
+        if self.fib.remotes_shrunk()
+            && known
+            && !self.vnis.values().any(|state| state.adopting)
+            && let Some(in_use) = self.fib.poll_remotes()
+        {
+            self.actions.push_back(Action::Kernel(KernelCommand::Remotes { in_use }));
+        }
+    }
+
     /// What the kernel room says. The caller calls [`Speaker::handle_work`] after the last of a bundle.
     pub fn handle_kernel(&mut self, now: Time, event: KernelEvent) {
         match event {
@@ -178,6 +192,12 @@ impl Speaker {
                     self.note_healed(now, vni, 1);
                 }
             }
+            KernelEvent::RemotesGone { vnis, remotes } => {
+                for (vni, rows) in self.fib.handle_remotes_gone(now, &vnis, &remotes) {
+                    self.note_healed(now, vni, rows);
+                }
+            }
+            KernelEvent::RowsOfOtherForm { vni } => self.fib.reassert_all(now, &[vni]),
             KernelEvent::Device(DeviceState::Ready(device)) => self.device_ready(now, device),
             KernelEvent::Device(DeviceState::Unusable { vni, reason, remedy }) => self.device_unusable(now, vni, reason, remedy),
             KernelEvent::DeviceGone { vni, reason } => self.device_gone(now, vni, &reason),

@@ -51,6 +51,7 @@ impl Speaker {
         let (vxlan, control) = (self.config.vxlan.clone(), self.config.control.clone());
         let needs_restart = difference.needs_restart;
         let graceful_changed = self.config.graceful_restart != config.graceful_restart;
+        let form_changes = config.vxlan.nexthop_groups != vxlan.nexthop_groups && needs_restart.is_empty();
         self.config = config;
         self.config.router = router;
         self.config.control = control;
@@ -99,6 +100,11 @@ impl Speaker {
         }
         self.limits_changed(now);
         self.wish_devices();
+        if form_changes {
+            // Behind the wish, so that the kernel room writes them in the new form.
+            let vnis: Vec<Vni> = self.vnis.keys().copied().collect();
+            self.fib.reassert_all(now, &vnis);
+        }
         if neighbors_changed {
             self.actions.push_back(Action::NeighborsChanged);
         }

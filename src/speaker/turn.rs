@@ -122,6 +122,7 @@ impl Speaker {
         }
         self.remove_devices_when_cleared();
         self.continue_restart(now);
+        self.release_remotes();
         self.continue_drain(now);
     }
 

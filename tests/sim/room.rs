@@ -199,6 +199,8 @@ impl Room {
                 }
                 self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
             }
+            // This kernel keeps nothing for remotes.
+            KernelCommand::Remotes { .. } => {}
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
                 let checked =
