@@ -2,6 +2,7 @@
 
 mod adoption;
 mod beside_frr;
+mod demo;
 mod graceful;
 mod harness_itself;
 mod hostile;
