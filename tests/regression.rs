@@ -198,12 +198,7 @@ fn a_vni_deleted_and_added_again_at_once_gets_its_device_back() {
 /// MAC all the time, so that nothing was heard of it any more, and nobody announced it.
 #[test]
 fn a_mac_whose_row_was_refused_is_looked_for_at_its_port_when_the_remote_host_withdraws() {
-    let (mut here, mut there, [ours, theirs]) = Daemon::with_route();
-    let mac = LocalMac { vni: vni(), mac: MAC, port: 4, port_name: "tap4".to_owned(), is_static: false };
-    acknowledge(&mut here, 0);
-    here.kernel(KernelEvent::LocalMac(mac.clone()));
-    acknowledge(&mut here, 0);
-    exchange(&mut here, ours, &mut there, theirs);
+    let (mut here, mut there, [ours, theirs], mac) = with_a_local_mac();
     // Heard there again: the row that is to follow is refused.
     there.kernel(KernelEvent::LocalMac(LocalMac { port: 5, ..mac.clone() }));
     exchange(&mut here, ours, &mut there, theirs);
@@ -217,6 +212,17 @@ fn a_mac_whose_row_was_refused_is_looked_for_at_its_port_when_the_remote_host_wi
     let wants = |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops.iter().any(|op| op.kind == OpKind::ReplaceUnicast));
     let commands = there.commands();
     assert!(commands.iter().any(wants), "announced again: {commands:?}");
+}
+
+/// Two daemons of which the first heard a MAC at its port, and told the other.
+fn with_a_local_mac() -> (Daemon, Daemon, [ConnId; 2], LocalMac) {
+    let (mut here, mut there, [ours, theirs]) = Daemon::with_route();
+    let mac = LocalMac { vni: vni(), mac: MAC, port: 4, port_name: "tap4".to_owned(), is_static: false };
+    acknowledge(&mut here, 0);
+    here.kernel(KernelEvent::LocalMac(mac.clone()));
+    acknowledge(&mut here, 0);
+    exchange(&mut here, ours, &mut there, theirs);
+    (here, there, [ours, theirs], mac)
 }
 
 /// Answers the writes that `daemon` wants, those of unicast rows with this errno. How many batches there were.
@@ -247,12 +253,7 @@ fn a_mac_with_a_row_of_the_operators_is_looked_for_at_its_port_too() {
 /// an overflow: what was read after it was taken for older than the row, and the MAC stayed where it was no more.
 #[test]
 fn a_mac_that_came_back_while_notifications_were_lost_is_announced_again() {
-    let (mut here, mut there, [ours, theirs]) = Daemon::with_route();
-    let mac = LocalMac { vni: vni(), mac: MAC, port: 4, port_name: "tap4".to_owned(), is_static: false };
-    acknowledge(&mut here, 0);
-    here.kernel(KernelEvent::LocalMac(mac.clone()));
-    acknowledge(&mut here, 0);
-    exchange(&mut here, ours, &mut there, theirs);
+    let (mut here, mut there, [ours, theirs], mac) = with_a_local_mac();
     acknowledge(&mut there, 0);
     there.kernel(KernelEvent::LocalMac(LocalMac { port: 5, ..mac.clone() }));
     exchange(&mut here, ours, &mut there, theirs);
