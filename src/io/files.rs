@@ -20,11 +20,10 @@ pub fn read_config(path: &Path) -> anyhow::Result<Config> {
     config::parse(&name, &text).map_err(|error| anyhow!("{error}"))
 }
 
-/// Reads a configuration for use: its passwords apart, and every password file readable.
+/// Reads a configuration for use: its passwords, those in files as well, apart.
 pub fn read_with_keys(path: &Path, before: &Keys) -> anyhow::Result<(Config, Keys)> {
     let mut config = read_config(path)?;
-    let keys = Keys::take(before, &mut config);
-    keys.check(&config)?;
+    let keys = Keys::take(before, &mut config)?;
     Ok((config, keys))
 }
 

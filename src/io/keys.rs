@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -12,80 +12,81 @@ use crate::config::{Config, NeighborAddress, Password, Secret};
 /// The longest key the kernel takes, octets (`TCP_MD5SIG_MAXKEYLEN`).
 pub const MAX_KEY_LEN: usize = 80;
 
-/// The keys that the configuration itself holds. Those in files are read whenever a socket needs one.
+/// The keys of the neighbors, those of a `password-file` as they were when the configuration was read.
 #[derive(Debug, Default)]
 pub struct Keys {
     kept: BTreeMap<NeighborAddress, (u64, Secret)>,
+    files: BTreeMap<NeighborAddress, PathBuf>,
     next: u64,
 }
 
 impl Keys {
     /// Takes the passwords out of `config` and leaves their numbers. A neighbor's password that is the same as `before` keeps
-    /// its number.
-    pub fn take(before: &Self, config: &mut Config) -> Self {
-        let mut keys = Self { kept: BTreeMap::new(), next: before.next };
+    /// its number, wherever it stands.
+    ///
+    /// # Errors
+    /// A password file that cannot be read or has no password in it, with its neighbor.
+    pub fn take(before: &Self, config: &mut Config) -> io::Result<Self> {
+        let mut keys = Self { next: before.next, ..Self::default() };
         for neighbor in &mut config.neighbors {
-            let Some(Password::Text(secret)) = &neighbor.password else { continue };
+            let secret = match &neighbor.password {
+                Some(Password::Text(secret)) => secret.clone(),
+                Some(Password::File(path)) => {
+                    keys.files.insert(neighbor.who, path.clone());
+                    read(neighbor.who, path)?
+                }
+                Some(Password::Kept(_)) | None => continue,
+            };
             let number = match before.kept.get(&neighbor.who) {
-                Some((number, same)) if same == secret => *number,
+                Some((number, same)) if *same == secret => *number,
                 _ => {
                     keys.next += 1;
                     keys.next
                 }
             };
-            keys.kept.insert(neighbor.who, (number, secret.clone()));
+            keys.kept.insert(neighbor.who, (number, secret));
             neighbor.password = Some(Password::Kept(number));
         }
-        keys
+        Ok(keys)
     }
 
     /// The key that `password`, which is that of `who`, stands for: 1 to 80 octets.
     ///
     /// # Errors
-    /// A file that cannot be read, named; a key of a length that the kernel does not take.
-    pub fn key(&self, who: NeighborAddress, password: &Password) -> io::Result<Zeroizing<Vec<u8>>> {
-        let gone = || io::Error::new(io::ErrorKind::NotFound, format!("neighbor {who} has another password by now"));
-        let key = match password {
-            Password::Text(secret) => Zeroizing::new(secret.expose().as_bytes().to_vec()),
-            Password::Kept(number) => match self.kept.get(&who) {
-                Some((kept, secret)) if kept == number => Zeroizing::new(secret.expose().as_bytes().to_vec()),
-                _ => return Err(gone()),
-            },
-            Password::File(path) => {
-                read(path).map_err(|error| io::Error::new(error.kind(), format!("password-file {}: {error}", path.display())))?
-            }
-        };
-        if key.is_empty() || key.len() > MAX_KEY_LEN {
-            let place = if let Password::File(path) = password { format!("{}: ", path.display()) } else { String::new() };
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{place}a password has 1 to {MAX_KEY_LEN} octets, this one {}", key.len()),
-            ));
+    /// Where another one has taken its place.
+    pub fn key(&self, who: NeighborAddress, password: &Password) -> io::Result<&[u8]> {
+        match self.kept.get(&who) {
+            Some((number, secret)) if *password == Password::Kept(*number) => Ok(secret.expose().as_bytes()),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("neighbor {who} has another password by now"))),
         }
-        Ok(key)
     }
 
-    /// Whether every password of `config` can be had.
+    /// The password files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.values().map(PathBuf::as_path)
+    }
+
+    /// Whether every password file can be read again.
     ///
     /// # Errors
     /// The first one that cannot, and why.
-    pub fn check(&self, config: &Config) -> io::Result<()> {
-        for neighbor in &config.neighbors {
-            if let Some(password) = &neighbor.password {
-                let said = |error: io::Error| io::Error::new(error.kind(), format!("neighbor {}: {error}", neighbor.who));
-                self.key(neighbor.who, password).map_err(said)?;
-            }
-        }
-        Ok(())
+    pub fn check_files(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|(who, path)| read(*who, path).map(|_| ()))
     }
 }
 
-/// The first line of a file.
-fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut text = Zeroizing::new(std::fs::read(path)?);
-    let end = text.iter().position(|octet| matches!(octet, b'\n' | b'\r')).unwrap_or(text.len());
-    text.truncate(end);
-    Ok(text)
+/// The password of `who`: the first line of a file.
+fn read(who: NeighborAddress, path: &Path) -> io::Result<Secret> {
+    let fail = |kind, why: &dyn std::fmt::Display| {
+        io::Error::new(kind, format!("neighbor {who}: password-file {}: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| fail(error.kind(), &error))?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() || line.len() > MAX_KEY_LEN {
+        let why = format!("a password has 1 to {MAX_KEY_LEN} octets, its first line has {}", line.len());
+        return Err(fail(io::ErrorKind::InvalidData, &why));
+    }
+    Ok(Secret::new(line))
 }
 
 #[cfg(test)]
@@ -102,24 +103,24 @@ mod tests {
 
     fn key_of(keys: &Keys, config: &Config, index: usize) -> io::Result<Vec<u8>> {
         let neighbor = &config.neighbors[index];
-        keys.key(neighbor.who, neighbor.password.as_ref().unwrap()).map(|key| key.to_vec())
+        keys.key(neighbor.who, neighbor.password.as_ref().unwrap()).map(<[u8]>::to_vec)
     }
 
     #[test]
     fn the_core_sees_numbers_that_change_with_the_password() {
         let mut first = config(&[("10.0.0.2", "password = \"geheim\""), ("10.0.0.3", "")]);
-        let keys = Keys::take(&Keys::default(), &mut first);
+        let keys = Keys::take(&Keys::default(), &mut first).unwrap();
         assert!(matches!(first.neighbors[0].password, Some(Password::Kept(_))));
         assert_eq!(first.neighbors[1].password, None);
         assert_eq!(key_of(&keys, &first, 0).unwrap(), b"geheim");
         assert!(!format!("{keys:?}{first:?}").contains("geheim"));
 
         let mut same = config(&[("10.0.0.2", "password = \"geheim\""), ("10.0.0.3", "")]);
-        let keys = Keys::take(&keys, &mut same);
+        let keys = Keys::take(&keys, &mut same).unwrap();
         assert_eq!(same.neighbors, first.neighbors, "nothing changed");
 
         let mut other = config(&[("10.0.0.2", "password = \"anders\""), ("10.0.0.3", "password = \"geheim\"")]);
-        let keys = Keys::take(&keys, &mut other);
+        let keys = Keys::take(&keys, &mut other).unwrap();
         assert_ne!(other.neighbors[0].password, first.neighbors[0].password);
         assert_eq!(key_of(&keys, &other, 0).unwrap(), b"anders");
         assert_eq!(key_of(&keys, &other, 1).unwrap(), b"geheim");
@@ -127,35 +128,39 @@ mod tests {
 
         // Taken away and given again: never a number that stood for something else.
         let mut none = config(&[("10.0.0.2", "")]);
-        let keys = Keys::take(&keys, &mut none);
+        let keys = Keys::take(&keys, &mut none).unwrap();
         let mut again = config(&[("10.0.0.2", "password = \"neu\"")]);
-        Keys::take(&keys, &mut again);
+        Keys::take(&keys, &mut again).unwrap();
         assert_ne!(again.neighbors[0].password, other.neighbors[0].password);
         assert_ne!(again.neighbors[0].password, first.neighbors[0].password);
     }
 
     #[test]
-    fn a_key_is_one_to_eighty_octets() {
-        let keys = Keys::default();
-        let who = NeighborAddress::Address([10, 0, 0, 2].into());
-        let key = |text: &str| keys.key(who, &Password::Text(Secret::new(text)));
-        assert!(key("").is_err());
-        assert!(key(&"x".repeat(81)).is_err());
-        assert_eq!(*key("secret").unwrap(), b"secret");
-    }
-
-    #[test]
     fn a_file_gives_its_first_line_or_its_name() {
         let path = std::env::temp_dir().join(format!("evpnd-keys-{}", std::process::id()));
-        let mut config = config(&[("10.0.0.2", &format!("password-file = \"{}\"", path.display()))]);
-        let keys = Keys::take(&Keys::default(), &mut config);
-        let error = keys.check(&config).unwrap_err().to_string();
+        let config = || config(&[("10.0.0.2", &format!("password-file = \"{}\"", path.display()))]);
+        let refused = || Keys::take(&Keys::default(), &mut config()).unwrap_err().to_string();
+        let error = refused();
         assert!(error.contains(path.to_str().unwrap()) && error.contains("10.0.0.2"), "{error}");
+        for wrong in ["", "\n", &"x".repeat(81)] {
+            std::fs::write(&path, wrong).unwrap();
+            let error = refused();
+            assert!(error.contains("1 to 80"), "{error}");
+        }
         std::fs::write(&path, "geheim\r\nmore\n").unwrap();
-        assert_eq!(key_of(&keys, &config, 0).unwrap(), b"geheim");
-        std::fs::write(&path, "\n").unwrap();
-        let error = keys.check(&config).unwrap_err().to_string();
-        assert!(error.contains("1 to 80"), "{error}");
+        let mut first = config();
+        let keys = Keys::take(&Keys::default(), &mut first).unwrap();
+        assert_eq!(key_of(&keys, &first, 0).unwrap(), b"geheim");
+        assert!(keys.files().eq([path.as_path()]) && keys.check_files().is_ok());
+        // Another password in the same file is a change; the same in another place is none.
+        std::fs::write(&path, "anders").unwrap();
+        let mut second = config();
+        Keys::take(&keys, &mut second).unwrap();
+        assert_ne!(second.neighbors, first.neighbors);
+        let mut inline = super::tests::config(&[("10.0.0.2", "password = \"geheim\"")]);
+        Keys::take(&keys, &mut inline).unwrap();
+        assert_eq!(inline.neighbors, first.neighbors);
         std::fs::remove_file(&path).unwrap();
+        assert!(keys.check_files().is_err());
     }
 }

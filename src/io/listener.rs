@@ -106,7 +106,7 @@ fn set_keys_of(listener: &Listener, config: &Config, keys: &Keys) -> Vec<io::Err
     for neighbor in config.neighbors.iter().filter(|neighbor| range(neighbor).addr().is_ipv4() == listener.is_ipv4()) {
         let Some(password) = &neighbor.password else { continue };
         wanted.insert(range(neighbor));
-        let set = keys.key(neighbor.who, password).and_then(|key| security::set_key(fd, range(neighbor), &key));
+        let set = keys.key(neighbor.who, password).and_then(|key| security::set_key(fd, range(neighbor), key));
         if let Err(error) = set {
             failed.push(io::Error::new(error.kind(), format!("neighbor {}: {error}", neighbor.who)));
         }

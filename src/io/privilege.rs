@@ -14,7 +14,7 @@ use landlock::{
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
 
-use crate::config::{Config, Password};
+use crate::config::Config;
 
 use super::keys::Keys;
 
@@ -54,11 +54,10 @@ impl Fence {
 /// Gives up what a running daemon does not need. `config_path` as it was given.
 ///
 /// # Errors
-/// Where capabilities that are not needed cannot be given up, or where a password file can then not be read: its sessions
-/// could never come up.
+/// Where capabilities that are not needed cannot be given up.
 pub fn give_up(config: &Config, keys: &Keys, config_path: &Path) -> anyhow::Result<Fence> {
     no_new_privileges().context("cannot set no_new_privs")?;
-    let (fence, landlock) = match restrict_files(config, config_path) {
+    let (fence, landlock) = match restrict_files(config, keys, config_path) {
         Ok((fence, status)) => (fence, landlock_in_words(&status)),
         Err(error) => (Fence::default(), format!("no landlock ({error})")),
     };
@@ -71,11 +70,10 @@ pub fn give_up(config: &Config, keys: &Keys, config_path: &Path) -> anyhow::Resu
     let capabilities = if kept.is_empty() { "no capability" } else { "CAP_NET_ADMIN" };
     tracing::info!("from here on with {capabilities} and {landlock}");
 
-    keys.check(config).map_err(|error| fence.explain(error.into()))?;
-    if let Err(error) = std::fs::File::open(config_path) {
-        let error =
-            anyhow!(error).context(format!("a reload will be refused, for {} can no more be read", config_path.display()));
-        tracing::warn!("{:#}", fence.explain(error));
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", config_path.display()));
+    let again = std::fs::File::open(config_path).map_err(named).and_then(|_| keys.check_files());
+    if let Err(error) = again {
+        tracing::warn!("a reload will be refused: {:#}", fence.explain(error.into()));
     }
     Ok(fence)
 }
@@ -131,7 +129,7 @@ fn landlock_in_words(status: &RestrictionStatus) -> String {
 
 /// Closes the file system but for the directories of the files that the configuration names. By directory, not by file: editors
 /// and tools of configuration management put a new file in the old one's place.
-fn restrict_files(config: &Config, config_path: &Path) -> anyhow::Result<(Fence, RestrictionStatus)> {
+fn restrict_files(config: &Config, keys: &Keys, config_path: &Path) -> anyhow::Result<(Fence, RestrictionStatus)> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let mut rules = Ruleset::default().handle_access(AccessFs::from_all(FILE_RIGHTS))?;
     // No signal to anybody; abstract sockets are for a service manager only.
@@ -141,11 +139,7 @@ fn restrict_files(config: &Config, config_path: &Path) -> anyhow::Result<(Fence,
     }
     let mut rules = rules.create()?;
 
-    let password_files = config.neighbors.iter().filter_map(|neighbor| match &neighbor.password {
-        Some(Password::File(path)) => Some(path.as_path()),
-        _ => None,
-    });
-    let mut readable: Vec<PathBuf> = std::iter::once(config_path).chain(password_files).flat_map(directories).collect();
+    let mut readable: Vec<PathBuf> = std::iter::once(config_path).chain(keys.files()).flat_map(directories).collect();
     readable.sort();
     readable.dedup();
     for directory in &readable {

@@ -117,7 +117,7 @@ fn set_hops(fd: BorrowedFd<'_>, transport: &Transport) -> io::Result<()> {
 /// Sets the peer's key on a socket that connects to it.
 fn set_md5(fd: BorrowedFd<'_>, peer: IpAddr, neighbor: &Neighbor, keys: &Keys) -> io::Result<()> {
     let Some(password) = &neighbor.password else { return Ok(()) };
-    set_key(fd, IpNet::from(peer), &keys.key(neighbor.who, password)?)
+    set_key(fd, IpNet::from(peer), keys.key(neighbor.who, password)?)
 }
 
 /// Where some peer checks it a listener must answer with TTL 255 (RFC 5082 §3 rule 1), and keep the headers of each SYN.
