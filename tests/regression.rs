@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Request, VniAdd};
@@ -289,4 +290,21 @@ fn rows_that_nobody_confirmed_go_with_end_of_rib_and_not_with_the_next_keepalive
     let deletes = |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops.iter().any(|op| op.mac == old && matches!(op.kind, OpKind::DeleteUnicast { .. })));
     let commands = here.commands();
     assert!(commands.iter().any(deletes), "{commands:?}");
+}
+
+/// The first audit was planned when some other timer fired: a daemon whose sessions were quiet, or that had none, did not audit.
+#[test]
+fn the_first_audit_comes_without_another_timer() {
+    let mut daemon = Daemon::new("[[vni]]\nid = 100\n");
+    daemon.device_ready();
+    let token = daemon.dump_token();
+    daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(Vec::new()) });
+    daemon.commands();
+    let end = NOW + Duration::from_secs(61);
+    while let Some((at, _)) = daemon.speaker.poll_timeout().filter(|(at, _)| *at <= end) {
+        daemon.now = at;
+        daemon.speaker.handle_timeout(at);
+    }
+    let commands = daemon.commands();
+    assert!(commands.contains(&KernelCommand::CheckDevices), "{commands:?}");
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::base::{Time, Vni};
+use crate::config::Config;
 use crate::control::{Event, Level};
 use crate::fib::message::KernelCommand;
 
@@ -21,7 +22,7 @@ const ROWS_PER_SECOND: u32 = 2000;
 /// What is put back is told once for so long, with how much it was.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 /// Of rows that somebody changes again and again, so many lines in an hour.
-const FIGHTS_TOLD_PER_HOUR: u32 = 64;
+const FIGHTS_TOLD_PER_HOUR: u32 = 8;
 
 /// Where the audit is.
 #[derive(Debug, Default)]
@@ -47,6 +48,14 @@ pub(super) struct Healing {
     tell_at: Option<Time>,
     fights_told: u32,
     fights_since: Time,
+}
+
+impl Audit {
+    /// The first pass begins one interval after the start.
+    pub(super) fn new(now: Time, config: &Config) -> Self {
+        let interval = Duration::from_secs(config.vxlan.audit_interval_secs.into());
+        Self { pass_at: (!interval.is_zero()).then(|| now + interval), ..Self::default() }
+    }
 }
 
 impl Speaker {

@@ -167,6 +167,7 @@ impl Speaker {
         evpn.set_verbose(false);
         let fib = Fib::new(seed.next_u64());
         let sweep_at = Some(now + config.graceful_restart.restart_time());
+        let audit = audit::Audit::new(now, &config);
         Self {
             config,
             host_name,
@@ -189,7 +190,7 @@ impl Speaker {
             removing: BTreeSet::new(),
             overflows: 0,
             healing: audit::Healing::default(),
-            audit: audit::Audit::default(),
+            audit,
             failures_told: 0,
             work_left: false,
             kernel_fault: None,
