@@ -194,6 +194,8 @@ def start_evpnd(place, name, what, router_id, neighbors, vnis=(), clients=None, 
         lines += ["[[neighbor]]", f'listen-range = "{clients}"', "route-reflector-client = true"]
     if vnis:
         lines += ["[[vni]]", f'ids = "{vnis[0]}-{vnis[-1]}"' if len(vnis) > 1 else f"id = {vnis[0]}"]
+    # FRR has no such limits; here one port stands for a whole host.
+    lines += ["[limits]", "local-macs-per-vni = 1000000", "local-macs-per-port = 1000000"]
     config = write(f"{directory}/evpnd.toml", "\n".join(lines) + "\n")
     return [place.start(name, evpnd_binary(), "--config", config)]
 
