@@ -70,6 +70,14 @@ class Place:
         sh("bridge", "-n", name, "-batch", "-",
            text="\n".join(f"link set dev vxlan{v} learning off neigh_suppress on" for v in vnis) + "\n")
 
+    def guest(self, host, name, bridge, interface="vm0"):
+        """A guest with a cable from its eth0 to a bridge of `host`."""
+        guest = self.namespace(name)
+        self.ip(host, f"link add {interface} type veth peer name eth0 netns {guest}\n"
+                      f"link set {interface} addrgenmode none master {bridge} up")
+        self.ip(guest, "link set eth0 addrgenmode none up")
+        return guest
+
     def start(self, name, *words, talk=False):
         log = open(os.path.join(self.directory, "log"), "a")
         pipe = subprocess.PIPE if talk else None
@@ -86,7 +94,7 @@ class Place:
         for name in self.names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
         if kind is None:
-            shutil.rmtree(self.directory) if not os.environ.get("BENCH_KEEP") else print(self.directory, file=sys.stderr)
+            shutil.rmtree(self.directory)
         else:
             print(f"bench: logs are kept in {self.directory}", file=sys.stderr)
 
@@ -111,6 +119,16 @@ class Tool:
         if report["event"] != event:
             raise RuntimeError(f"loadgen {self.mode}: waited for {event!r}, got {report}")
         return report
+
+
+def until(condition, seconds, every=0.2):
+    """How long it took until `condition` held; None where it did not within `seconds`."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        if condition():
+            return time.monotonic() - started
+        time.sleep(every)
+    return None
 
 
 def cpu_seconds(processes):
@@ -205,7 +223,27 @@ def start_evpnd_by_group(*arguments, **options):
     return start_evpnd(*arguments, **options, more=["[vxlan]", "nexthop-groups = true"])
 
 
-STARTERS = {"frr": start_frr, "evpnd": start_evpnd, "evpnd-by-group": start_evpnd_by_group}
+def start_frr_graceful(*arguments, **options):
+    """FRR with graceful restart."""
+    return start_frr(*arguments, **options, graceful=True)
+
+
+STARTERS = {"frr": start_frr, "frr-gr": start_frr_graceful, "evpnd": start_evpnd, "evpnd-by-group": start_evpnd_by_group}
+
+
+def require(who, daemons):
+    """Ends the script `who` in words where it cannot run."""
+    if os.geteuid():
+        sys.exit(f"{who}: run it as root: it makes network namespaces")
+    unknown = set(daemons) - set(STARTERS)
+    if unknown:
+        sys.exit(f"{who}: no daemon {', '.join(sorted(unknown))}: there are {', '.join(STARTERS)}")
+    needed = [(loadgen_binary(), "cargo build --release --example loadgen")]
+    needed += [(BGPD, "install the package frr")] if any(daemon.startswith("frr") for daemon in daemons) else []
+    needed += [(evpnd_binary(), "cargo build --release")] if any(daemon.startswith("evpnd") for daemon in daemons) else []
+    for path, remedy in needed:
+        if not os.path.exists(path):
+            sys.exit(f"{who}: {path} is missing: {remedy}")
 
 
 def describe(runs):
@@ -214,3 +252,8 @@ def describe(runs):
     commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     return {"date": datetime.date.today().isoformat(), "commit": commit, "cpu": cpu, "cpus": os.cpu_count(),
             "kernel": platform.release(), "frr": frr, "runs": runs}
+
+
+def headline(machine):
+    return (f"{machine['date']}, commit {machine['commit']}, {machine['cpu']} ({machine['cpus']} CPUs), Linux {machine['kernel']}, "
+            f"FRR {machine['frr']}")
