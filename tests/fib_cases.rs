@@ -248,6 +248,68 @@ fn an_answer_that_comes_after_the_device_was_made_anew_proves_nothing() {
 }
 
 #[test]
+fn adopted_rows_are_not_moved_while_moves_are_deferred() {
+    let mut fib = Fib::new(1);
+    fib.defer_moves();
+    let existing = (1..6).map(|number| row(mac(number), to("10.0.0.2"), true)).collect();
+    // Heard before what stands is known, and after.
+    fib.set_unicast(secs(0), vni(100), mac(1), to("10.0.0.9"));
+    fib.device_ready(secs(0), vni(100), 7, Some(false), existing);
+    fib.set_unicast(secs(1), vni(100), mac(2), to("10.0.0.9"));
+    assert_eq!((status(&fib, mac(1)), status(&fib, mac(2))), (Status::Deferred, Status::Deferred));
+    // The better route comes.
+    fib.set_unicast(secs(1), vni(100), mac(2), to("10.0.0.2"));
+    assert_eq!(status(&fib, mac(2)), Status::InSync);
+    // Confirmed, it is a row like any.
+    fib.set_unicast(secs(1), vni(100), mac(2), to("10.0.0.3"));
+    assert_eq!(step(&mut fib, secs(1))[0].remote, to("10.0.0.3"));
+    // Withdrawn before it moved, it is what an earlier run left.
+    fib.set_unicast(secs(1), vni(100), mac(3), to("10.0.0.9"));
+    fib.clear_unicast(secs(1), vni(100), mac(3), false);
+    assert_eq!(status(&fib, mac(3)), Status::Unconfirmed);
+    // Come here, it goes at once.
+    fib.set_unicast(secs(1), vni(100), mac(4), to("10.0.0.9"));
+    fib.clear_unicast(secs(1), vni(100), mac(4), true);
+    assert_eq!(step(&mut fib, secs(1))[0].kind, OpKind::DeleteUnicast { self_only: true });
+    // Removed by somebody, it has nothing to wait for.
+    fib.set_unicast(secs(1), vni(100), mac(5), to("10.0.0.9"));
+    assert!(fib.handle_row_gone(secs(60), vni(100), &row(mac(5), to("10.0.0.2"), true)));
+    assert_eq!(step(&mut fib, secs(60))[0].remote, to("10.0.0.9"));
+    // A listing that shows what stands changes nothing.
+    fib.handle_rows(
+        secs(61),
+        vni(100),
+        &[
+            row(mac(1), to("10.0.0.2"), true),
+            row(mac(2), to("10.0.0.3"), true),
+            row(mac(3), to("10.0.0.2"), true),
+            row(mac(5), to("10.0.0.9"), true),
+        ],
+    );
+    assert!(fib.is_settled());
+    fib.end_deferral(secs(62));
+    let ops = step(&mut fib, secs(62));
+    assert_eq!(ops.iter().map(|op| (op.mac, op.remote)).collect::<Vec<_>>(), [(mac(1), to("10.0.0.9"))]);
+    fib.sweep(secs(63));
+    assert_eq!(step(&mut fib, secs(63))[0].mac, mac(3));
+}
+
+#[test]
+fn rows_of_a_device_that_nobody_listed_are_not_written_while_moves_are_deferred() {
+    let mut fib = Fib::new(1);
+    fib.defer_moves();
+    fib.device_ready_unlisted(secs(0), vni(100), 7, Some(false));
+    fib.set_flood(secs(0), vni(100), to("10.0.0.2"));
+    fib.set_unicast(secs(0), vni(100), mac(1), to("10.0.0.2"));
+    fib.set_unicast(secs(0), vni(100), mac(2), to("10.0.0.2"));
+    assert_eq!(step(&mut fib, secs(0)).iter().map(|op| op.kind).collect::<Vec<_>>(), [OpKind::AppendFlood]);
+    fib.clear_unicast(secs(0), vni(100), mac(2), false);
+    fib.end_deferral(secs(1));
+    let ops = step(&mut fib, secs(1));
+    assert_eq!(ops.iter().map(|op| (op.kind, op.mac)).collect::<Vec<_>>(), [(OpKind::EnsureUnicast, mac(1))]);
+}
+
+#[test]
 fn adopted_rows_are_confirmed_without_a_write_and_swept_when_nobody_wants_them() {
     let mut fib = Fib::new(1);
     let existing = vec![
@@ -339,8 +401,7 @@ fn a_row_changed_behind_our_back_is_put_back() {
     assert_eq!(step(&mut fib, secs(60))[0].remote, to("10.0.0.2"));
     assert!(fib.handle_row_changed(secs(120), vni(100), &row(mac(1), to("10.0.0.6"), false)));
     let ops = step(&mut fib, secs(120));
-    let kinds: Vec<_> = ops.iter().map(|op| op.kind).collect();
-    assert_eq!(kinds, [OpKind::DeleteUnicast { self_only: false }, OpKind::ReplaceUnicast], "its kind must change back");
+    assert_eq!(ops.iter().map(|op| op.kind).collect::<Vec<_>>(), [OpKind::RestoreUnicast], "its kind must change back");
     assert!(!fib.handle_row_changed(secs(120), vni(100), &row(mac(1), to("10.0.0.2"), true)));
     assert!(fib.is_settled());
 }

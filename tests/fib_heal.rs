@@ -209,7 +209,7 @@ fn what_an_audit_finds_wrong_is_put_back_and_what_changed_meanwhile_is_not_judge
     for number in 1..4 {
         assert_eq!(of(number), [OpKind::ReplaceUnicast], "{number}");
     }
-    assert_eq!(of(4), [OpKind::DeleteUnicast { self_only: false }, OpKind::ReplaceUnicast]);
+    assert_eq!(of(4), [OpKind::RestoreUnicast]);
     assert_eq!((fib.stats().healed, fib.stats().differences), (4, 4));
 }
 

@@ -59,7 +59,10 @@ impl Kernel {
             let flood = (MacAddr::ZERO, Some(op.remote));
             let unicast = (op.mac, None);
             match op.kind {
-                OpKind::ReplaceUnicast | OpKind::EnsureUnicast => {
+                OpKind::ReplaceUnicast | OpKind::EnsureUnicast | OpKind::RestoreUnicast => {
+                    if op.kind == OpKind::RestoreUnicast && self.rows.get(&unicast).is_some_and(|(_, ext_learned)| !ext_learned) {
+                        self.delete(&unicast);
+                    }
                     self.local.retain(|mac| *mac != op.mac);
                     self.put(unicast, op.remote, true);
                 }

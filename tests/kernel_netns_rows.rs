@@ -107,6 +107,30 @@ fn rows_that_stand_are_not_written_again_and_the_operators_are_left_alone() {
 }
 
 #[test]
+fn a_row_is_put_back_over_an_operators_and_not_touched_where_it_stands() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        let index = ready.ifindex;
+        let restore = OpKind::RestoreUnicast;
+        room.write(vec![
+            op(index, OpKind::ReplaceUnicast, mac(1), "10.0.0.2"),
+            op(index, OpKind::ReplaceUnicast, mac(2), "10.0.0.2"),
+        ]);
+        sh(&format!("bridge fdb del {} dev vxlan100 self", mac(2)));
+        sh(&format!("bridge fdb add {} dev vxlan100 dst 10.0.0.9 self static", mac(2)));
+        sh(&format!("bridge fdb add {} dev vxlan100 dst 10.0.0.9 self static", mac(3)));
+        room.listen(100);
+        let done = room.write((1..5).map(|n| op(index, restore, mac(n), "10.0.0.2")).collect());
+        assert_eq!((done.errors, done.stood), (vec![], 1));
+        for number in 1..5 {
+            let lines = fdb(mac(number));
+            assert_eq!(lines.iter().filter(|line| line.contains("extern_learn")).count(), 2, "{lines:?}");
+            assert!(lines.iter().any(|line| line.contains("dst 10.0.0.2 ")), "{lines:?}");
+        }
+    });
+}
+
+#[test]
 fn a_device_with_too_many_rows_is_not_listed_and_the_next_listing_works() {
     in_namespace(|| {
         let (mut room, ready) = Room::with_port();

@@ -69,12 +69,16 @@ impl Daemon {
     }
     /// The same where these rows stood when it started.
     fn with_route_and_rows(rows: Vec<KernelRow>) -> (Self, Self, [ConnId; 2]) {
+        Self::with_route_rows_and(rows, "")
+    }
+    /// And this in its configuration.
+    fn with_route_rows_and(rows: Vec<KernelRow>, more: &str) -> (Self, Self, [ConnId; 2]) {
         let vni = "[[vni]]\nid = 100\n";
-        let mut here = Self::new(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\n{vni}"));
+        let mut here = Self::new(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\n{more}{vni}"));
         let mut there = Self::at("10.0.0.2", &format!("[[neighbor]]\naddress = \"10.0.0.1\"\npassive = true\n{vni}"));
         let actions = std::iter::from_fn(|| here.speaker.poll_action());
         let ours =
-            actions.filter_map(|action| if let Action::Connect(conn, _) = action { Some(conn) } else { None }).last().unwrap();
+            actions.filter_map(|action| if let Action::Connect(conn, _) = action { Some(conn) } else { None }).next().unwrap();
         let at = |last: u8| SocketAddr::from(([10, 0, 0, last], 179));
         let (theirs, _) = there.speaker.handle_incoming(NOW, at(2), at(1)).unwrap();
         here.speaker.handle_connected(NOW, ours, at(1));
@@ -307,4 +311,35 @@ fn the_first_audit_comes_without_another_timer() {
     }
     let commands = daemon.commands();
     assert!(commands.contains(&KernelCommand::CheckDevices), "{commands:?}");
+}
+
+/// The first route heard after a restart moved a row that stood, though it was what a reflector kept of a host that is away and
+/// the better one was to come from the next neighbor (RFC 4724 §4.1).
+#[test]
+fn a_row_of_an_earlier_run_is_not_moved_before_the_neighbors_have_said_all() {
+    let stands = KernelRow { mac: MAC, remote: to("10.0.0.3"), ext_learned: true, permanent: false, bridged: true };
+    let other = "[[neighbor]]\naddress = \"10.0.0.3\"\n";
+    let (mut here, _, _) = Daemon::with_route_rows_and(vec![stands], other);
+    let moves =
+        |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops.iter().any(|op| op.mac == MAC));
+    let commands = here.commands();
+    assert!(!commands.iter().any(moves), "{commands:?}");
+    // A neighbor that is away does not hold it for long.
+    here.now = NOW + Duration::from_secs(1);
+    here.speaker.handle_timeout(here.now);
+    let commands = here.commands();
+    assert!(commands.iter().any(moves), "{commands:?}");
+}
+
+/// A listing that was read before our row was written showed an operator's entry in its place: the row was deleted before it was
+/// written once more, and frames were flooded meanwhile.
+#[test]
+fn an_old_listing_has_no_row_deleted() {
+    let mut fib = Fib::new(1);
+    fib.device_ready(NOW, vni(), 7, Some(false), Vec::new());
+    fib.set_unicast(NOW, vni(), MAC, to("10.0.0.2"));
+    carry_out(&mut fib);
+    let old = KernelRow { mac: MAC, remote: to("10.0.0.9"), ext_learned: false, permanent: false, bridged: true };
+    fib.handle_rows(NOW, vni(), &[old]);
+    assert_eq!(carry_out(&mut fib), [(OpKind::RestoreUnicast, MAC)], "what stands is read before it is touched");
 }

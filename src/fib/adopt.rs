@@ -172,8 +172,7 @@ impl Fib {
             return false;
         }
         if goal != NONE && !kernel.ext_learned && !equals(self, goal) {
-            // A write with EXT_LEARNED over an entry written by netlink changes neither state nor flags.
-            self.rows.row_mut(id).flags |= flag::DELETE_FIRST;
+            self.rows.row_mut(id).flags |= flag::RESTORE;
         }
         self.force(id)
     }
@@ -183,7 +182,7 @@ impl Fib {
     pub(super) fn force(&mut self, id: u32) -> bool {
         let row = self.rows.row_mut(id);
         let healed = row.goal() != NONE && !row.needs_write();
-        row.flags |= flag::FORCE;
+        row.flags = row.flags & !flag::DEFERRED | flag::FORCE;
         self.put_back(id);
         self.stats.healed += u64::from(healed);
         healed
@@ -276,7 +275,7 @@ impl Fib {
                 return;
             }
             differences += usize::from(row.goal() != NONE && !row.needs_write());
-            row.flags |= flag::FORCE;
+            row.flags = row.flags & !flag::DEFERRED | flag::FORCE;
             fib.touch(id);
         });
         differences
@@ -295,12 +294,15 @@ impl Fib {
         let theirs = !kernel.ext_learned && (row.has(flag::FOREIGN) || goal == NONE || row.installed == NONE);
         if theirs || fresh {
             self.found(id, kernel);
+            let deferred = !theirs && goal != NONE && self.defers_from(self.rows.row(id).installed, goal);
             let row = self.rows.row_mut(id);
             row.flags = if theirs { row.flags & !flag::UNCONFIRMED | flag::FOREIGN } else { row.flags & !flag::FOREIGN };
+            row.flags |= if deferred { flag::DEFERRED } else { 0 };
             self.touch(id);
             return false;
         }
-        let equal = self.remote(if goal == NONE { row.installed } else { goal }) == Some(kernel.remote);
+        let expected = if goal == NONE || row.has(flag::DEFERRED) { row.installed } else { goal };
+        let equal = self.remote(expected) == Some(kernel.remote);
         let swept = self.swept;
         let row = self.rows.row_mut(id);
         let differs = goal != NONE && !equal && !row.needs_write();
@@ -308,9 +310,9 @@ impl Fib {
             row.flags &= !flag::FOREIGN;
             row.flags |= if goal == NONE && !swept { flag::UNCONFIRMED } else { flag::FORCE };
         } else if !equal {
-            row.flags |= flag::FORCE;
+            row.flags = row.flags & !flag::DEFERRED | flag::FORCE;
             if !kernel.ext_learned {
-                row.flags |= flag::DELETE_FIRST;
+                row.flags |= flag::RESTORE;
             }
         }
         self.touch(id);

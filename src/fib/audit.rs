@@ -40,7 +40,8 @@ impl Fib {
                 continue;
             }
             let device = &self.devices[row.device as usize];
-            let settled = !row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED | flag::FOREIGN | flag::UNCONFIRMED);
+            let settled =
+                !row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED | flag::FOREIGN | flag::UNCONFIRMED | flag::DEFERRED);
             if !settled || row.goal() == NONE || row.needs_write() || !is_large(device) {
                 continue;
             }
@@ -66,7 +67,8 @@ impl Fib {
         self.stats.checked += 1;
         let Some(id) = self.by_vni.get(&vni).and_then(|&slot| self.rows.find_unicast(slot, mac)) else { return false };
         let row = *self.rows.row(id);
-        let under_way = row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED | flag::FOREIGN | flag::UNCONFIRMED);
+        let under_way =
+            row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED | flag::FOREIGN | flag::UNCONFIRMED | flag::DEFERRED);
         if under_way || row.needs_write() || row.goal() == NONE {
             // It was changed since: a result or an event will tell.
             return false;
@@ -74,8 +76,7 @@ impl Fib {
         let goal = self.remote(row.goal());
         match stands.filter(|stands| stands.bridged) {
             Some(stands) if Some(stands.remote) == goal => return false,
-            // A write with EXT_LEARNED over an entry written by netlink changes neither state nor flags.
-            Some(stands) if !stands.ext_learned => self.rows.row_mut(id).flags |= flag::DELETE_FIRST,
+            Some(stands) if !stands.ext_learned => self.rows.row_mut(id).flags |= flag::RESTORE,
             _ => {}
         }
         self.stats.differences += 1;

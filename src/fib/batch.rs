@@ -76,8 +76,12 @@ impl Fib {
         };
         let (epoch, is_ipv6) = (device.epoch, device.is_ipv6);
         // Of a row that nobody has listed and nobody has spoken of, nothing is known but that it may stand.
-        let unread = device.unlisted && row.installed == NONE && !row.has(flag::FORCE | flag::UNSURE | flag::DELETE_FIRST);
-        let write = if unread { OpKind::EnsureUnicast } else { OpKind::ReplaceUnicast };
+        let unread = device.unlisted && row.is_unread();
+        let write = match row.has(flag::RESTORE) {
+            true => OpKind::RestoreUnicast,
+            false if unread => OpKind::EnsureUnicast,
+            false => OpKind::ReplaceUnicast,
+        };
         let flood = row.has(flag::FLOOD);
         let mut goal = row.goal();
         if let (Some(remote), Some(is_ipv6)) = (self.remote(goal), is_ipv6)
@@ -98,21 +102,17 @@ impl Fib {
             ops.push(Op { ifindex, kind, mac: row.mac, remote });
             flights.push(flight);
         };
-        let flight = Flight { row: id, target: goal, epoch, prelude: false, self_only };
+        let flight = Flight { row: id, target: goal, epoch, self_only };
         match self.remotes.value(InternId(goal)).copied() {
             None if flood => push(OpKind::DeleteFlood, standing, flight),
             None => push(OpKind::DeleteUnicast { self_only }, standing, flight),
             Some(remote) => {
-                if row.has(flag::DELETE_FIRST) && !flood {
-                    let prelude = Flight { target: NONE, prelude: true, ..flight };
-                    push(OpKind::DeleteUnicast { self_only: false }, standing, prelude);
-                }
                 self.remotes.retain(InternId(goal));
                 push(if flood { OpKind::AppendFlood } else { write }, remote, flight);
             }
         }
         let row = self.rows.row_mut(id);
-        row.flags = row.flags & !(flag::FORCE | flag::DELETE_FIRST | flag::ECHOED) | flag::IN_FLIGHT;
+        row.flags = row.flags & !(flag::FORCE | flag::RESTORE | flag::ECHOED) | flag::IN_FLIGHT;
         if goal != NONE {
             row.flags &= !flag::BRIDGE_LOCAL;
         }
@@ -148,10 +148,6 @@ impl Fib {
     }
 
     fn land(&mut self, now: Time, flight: Flight, errno: i32) {
-        if flight.prelude {
-            self.stats.deleted += u64::from(errno == 0);
-            return;
-        }
         let Flight { row: id, target, .. } = flight;
         let row = self.rows.row_mut(id);
         row.flags &= !flag::IN_FLIGHT;

@@ -31,7 +31,7 @@ impl Fib {
             counts.wanted += u64::from(view.wanted.is_some());
             match view.status {
                 Status::InSync => counts.in_sync += 1,
-                Status::Dirty | Status::NoDevice | Status::Unconfirmed => counts.dirty += 1,
+                Status::Dirty | Status::NoDevice | Status::Unconfirmed | Status::Deferred => counts.dirty += 1,
                 Status::InFlight => counts.in_flight += 1,
                 Status::Failed { .. } => counts.failed += 1,
                 Status::Operator => {}

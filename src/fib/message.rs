@@ -24,6 +24,10 @@ pub enum OpKind {
     /// The same, unless the row stands there just so: then nothing is written. It is read first, which costs as much as
     /// half a write; worth it where thousands of rows of an earlier run may stand that nobody has listed.
     EnsureUnicast,
+    /// Puts a row back whose place the operator's (without EXT_LEARNED) was seen to have taken: it is read first. Where it
+    /// stands just so, what was seen was older than it, and nothing is written; where an operator's does, that is deleted
+    /// before, because a write over it would change neither its state nor its mark.
+    RestoreUnicast,
     /// Deletes the row of a MAC, by MAC alone (a delete that names another destination deletes nothing).
     DeleteUnicast {
         /// Only in the VXLAN FDB: the bridge's entry belongs to a local port now.
@@ -33,6 +37,13 @@ pub enum OpKind {
     AppendFlood,
     /// Takes one destination from the flood list; the destination is named.
     DeleteFlood,
+}
+
+impl OpKind {
+    /// Whether it leaves a row for a MAC behind, in both FDBs.
+    pub const fn writes_unicast(self) -> bool {
+        matches!(self, Self::ReplaceUnicast | Self::EnsureUnicast | Self::RestoreUnicast)
+    }
 }
 
 /// One write to the kernel.
@@ -66,7 +77,7 @@ pub struct BatchDone {
     pub errors: Vec<(u32, i32)>,
     /// The whole batch could not be sent: why, in words. Nothing is known of any of its ops.
     pub fatal: Option<String>,
-    /// How many rows of [`OpKind::EnsureUnicast`] stood already.
+    /// How many rows of [`OpKind::EnsureUnicast`] and [`OpKind::RestoreUnicast`] stood already.
     pub stood: u32,
     /// Ops of [`OpKind::EnsureUnicast`] that were not done because the operator's row (without EXT_LEARNED) stands there:
     /// index, and where that row leads.

@@ -2,13 +2,15 @@
 //!
 //! Read `message` first: it is the language between this room's owner and the kernel. Then `table`: wishes and the states
 //! of a row; `batch`: writes and their results; `adopt` and `again`: what the kernel says by itself; `audit`: what it says when
-//! asked; `fights`: rows that somebody undoes again and again; `view`: for people.
+//! asked; `fights`: rows that somebody undoes again and again; `defer`: moves that wait
+//! after a restart; `view`: for people.
 
 mod adopt;
 mod again;
 mod audit;
 mod batch;
 mod counts;
+mod defer;
 pub mod device;
 mod fights;
 pub mod message;

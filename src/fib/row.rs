@@ -35,8 +35,8 @@ pub(super) mod flag {
     pub const UNSURE: u16 = 1 << 7;
     /// The next delete touches the VXLAN FDB alone.
     pub const SELF_ONLY: u16 = 1 << 8;
-    /// Delete before the next write: a write would not change what kind of entry stands there.
-    pub const DELETE_FIRST: u16 = 1 << 9;
+    /// The operator's entry was seen in its place: the next write is `OpKind::RestoreUnicast`.
+    pub const RESTORE: u16 = 1 << 9;
     /// The echo of the write in flight was seen.
     pub const ECHOED: u16 = 1 << 10;
     /// Seen in the dump under way.
@@ -47,6 +47,8 @@ pub(super) mod flag {
     pub const FREE: u16 = 1 << 13;
     /// The bridge's entry is a local port's, and no write was cut since that could take it over.
     pub const BRIDGE_LOCAL: u16 = 1 << 14;
+    /// Stands as an earlier run left it and is wanted elsewhere: it is not moved before moves are no longer deferred.
+    pub const DEFERRED: u16 = 1 << 15;
 }
 
 /// A row: what is wanted, what the kernel is believed to hold, and what is under way.
@@ -74,6 +76,11 @@ impl Row {
         self.flags & flags != 0
     }
 
+    /// Nothing is known of what the kernel holds, where nobody has listed the device.
+    pub fn is_unread(&self) -> bool {
+        self.installed == NONE && !self.has(flag::FORCE | flag::UNSURE | flag::RESTORE)
+    }
+
     /// The remote the kernel should hold, or [`NONE`].
     pub fn goal(&self) -> u32 {
         if self.has(flag::UNWANTED) { NONE } else { self.wanted }
@@ -81,7 +88,7 @@ impl Row {
 
     /// Whether the kernel must be told something.
     pub fn needs_write(&self) -> bool {
-        if self.has(flag::UNCONFIRMED | flag::FOREIGN) {
+        if self.has(flag::UNCONFIRMED | flag::FOREIGN | flag::DEFERRED) {
             return false;
         }
         let goal = self.goal();

@@ -50,6 +50,8 @@ pub struct Fib {
     pub(super) due: BTreeSet<(Time, u32)>,
     pub(super) fights: Fights,
     pub(super) swept: bool,
+    /// Rows of an earlier run are not moved yet.
+    pub(super) deferring: bool,
     /// A remote fell out of use, or may have before we came.
     pub(super) remotes_shrunk: bool,
     pub(super) now: Time,
@@ -82,8 +84,6 @@ pub(super) struct Flight {
     /// What the kernel holds when it succeeds (one use of the remote), or [`NONE`].
     pub target: u32,
     pub epoch: u32,
-    /// A delete that the write after it needs; its own result does not matter.
-    pub prelude: bool,
     /// A delete of the VXLAN entry alone.
     pub self_only: bool,
 }
@@ -118,6 +118,7 @@ impl Fib {
             due: BTreeSet::new(),
             fights: Fights::default(),
             swept: false,
+            deferring: false,
             remotes_shrunk: false,
             now: Time::ZERO,
             stats: FibStats::default(),
@@ -144,9 +145,10 @@ impl Fib {
         // While only the VXLAN entry was to go, the bridge's entry pointed to a local port: it must be written again.
         let force = if row.has(flag::SELF_ONLY) { flag::FORCE } else { 0 };
         self.confirm(&row, wanted);
+        let deferred = if self.defers(&row, wanted) { flag::DEFERRED } else { 0 };
         let row = self.rows.row_mut(id);
         row.wanted = wanted;
-        row.flags = row.flags & !(flag::UNWANTED | flag::UNCONFIRMED | flag::SELF_ONLY) | force;
+        row.flags = row.flags & !(flag::UNWANTED | flag::UNCONFIRMED | flag::SELF_ONLY | flag::DEFERRED) | force | deferred;
         self.renew(id);
     }
 
@@ -162,12 +164,15 @@ impl Fib {
         } else if !became_local {
             return;
         }
+        let unconfirmed = if row.has(flag::DEFERRED) && !became_local { flag::UNCONFIRMED } else { 0 };
         let row = self.rows.row_mut(id);
         row.wanted = NONE;
-        row.flags = row.flags & !(flag::FORCE | flag::DELETE_FIRST | flag::UNCONFIRMED) | flag::UNWANTED;
+        row.flags = row.flags & !(flag::FORCE | flag::RESTORE | flag::UNCONFIRMED | flag::DEFERRED) | flag::UNWANTED;
         if became_local || row.has(flag::BRIDGE_LOCAL) {
             row.flags |= flag::SELF_ONLY | flag::BRIDGE_LOCAL;
         }
+        // One that was wanted elsewhere and never moved is what an earlier run left, again.
+        row.flags |= unconfirmed;
         self.renew(id);
     }
 
@@ -251,8 +256,9 @@ impl Fib {
         if row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED) {
             return;
         }
-        let ready = self.devices[row.device as usize].ifindex.is_some();
-        if ready && row.needs_write() {
+        let device = &self.devices[row.device as usize];
+        let ready = device.ifindex.is_some();
+        if ready && row.needs_write() && !(self.deferring && device.unlisted && row.is_unread() && !row.has(flag::FLOOD)) {
             self.rows.row_mut(id).flags |= flag::QUEUED;
             let queue = if row.has(flag::FLOOD) { &mut self.flood_queue } else { &mut self.unicast_queue };
             queue.push(&mut self.rows, id);
@@ -299,7 +305,7 @@ impl Fib {
     }
 
     fn confirm(&mut self, row: &Row, wanted: u32) {
-        if row.has(flag::UNCONFIRMED) && row.installed == wanted {
+        if row.has(flag::UNCONFIRMED | flag::DEFERRED) && row.installed == wanted {
             self.stats.confirmed += 1;
         }
     }

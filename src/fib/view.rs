@@ -71,6 +71,8 @@ pub enum Status {
     },
     /// Stood in the kernel when we came; nobody wanted it yet, and it is not swept yet.
     Unconfirmed,
+    /// Stood in the kernel when we came and leads elsewhere than is wanted: moved when the neighbors have said all they have.
+    Deferred,
     /// There is no usable device.
     NoDevice,
     /// The operator's row (without EXT_LEARNED) stands there and is left alone.
@@ -89,6 +91,7 @@ impl fmt::Display for Status {
             Self::Failed { errno, attempts: 1, .. } => write!(f, "failed: {}", errno_words(*errno)),
             Self::Failed { errno, attempts, .. } => write!(f, "failed {attempts} times: {}", errno_words(*errno)),
             Self::Unconfirmed => f.write_str("found at start, not confirmed yet"),
+            Self::Deferred => f.write_str("moved when the neighbors have said all they have"),
             Self::NoDevice => f.write_str("no usable device"),
             Self::Operator => f.write_str("the operator's own row stands here and is left alone"),
         }
@@ -304,6 +307,8 @@ impl Fib {
             Status::Operator
         } else if row.has(flag::UNCONFIRMED) {
             Status::Unconfirmed
+        } else if row.has(flag::DEFERRED) {
+            Status::Deferred
         } else if self.devices[row.device as usize].ifindex.is_none() {
             Status::NoDevice
         } else if let Some(retry) = self.retries.get(&id).filter(|_| row.has(flag::FAILED)) {

@@ -1,5 +1,5 @@
-//! Rows that may stand already are read before they are written ([`OpKind::EnsureUnicast`]); rows that should stand are read for
-//! the audit.
+//! Rows that may stand already are read before they are written ([`OpKind::EnsureUnicast`], [`OpKind::RestoreUnicast`]); rows that
+//! should stand are read for the audit.
 
 use std::io;
 
@@ -8,11 +8,18 @@ use super::worker::Worker;
 use crate::base::{MacAddr, Vni};
 use crate::fib::{Batch, BatchDone, CheckedRow, KernelEvent, Op, OpKind};
 
+/// The op that is done for another one: its own result is nobody's.
+const NOBODYS: u32 = u32::MAX;
+
+fn is_read_first(op: &Op) -> bool {
+    matches!(op.kind, OpKind::EnsureUnicast | OpKind::RestoreUnicast)
+}
+
 impl Worker {
     /// Carries out a batch. Of the rows that are only to be ensured, those that stand are left alone, and so are the operator's.
     pub(super) fn write(&mut self, batch: &Batch) -> BatchDone {
         let ensured: Vec<(u32, MacAddr)> =
-            batch.ops.iter().filter(|op| op.kind == OpKind::EnsureUnicast).map(|op| (op.ifindex, op.mac)).collect();
+            batch.ops.iter().filter(|op| is_read_first(op)).map(|op| (op.ifindex, op.mac)).collect();
         if ensured.is_empty() {
             return self.writer.write(batch, &mut self.requests, &mut self.nexthops);
         }
@@ -25,16 +32,25 @@ impl Worker {
         let (mut left, mut places) = (Vec::new(), Vec::new());
         let mut halves = halves.into_iter();
         for (index, op) in (0u32..).zip(&batch.ops) {
-            if op.kind == OpKind::EnsureUnicast {
+            if is_read_first(op) {
                 let stands = halves.next().unwrap_or_default();
                 let other_form = stands.own.as_ref().is_some_and(|own| self.nexthops.is_other_form(own));
                 if stands.are_as(op) && !other_form {
                     done.stood += 1;
                     continue;
                 }
-                if let Some(row) = stands.row(op.ifindex).filter(|row| !row.ext_learned) {
-                    done.theirs.push((index, row.remote));
-                    continue;
+                match stands.row(op.ifindex).filter(|row| !row.ext_learned) {
+                    Some(row) if op.kind == OpKind::EnsureUnicast => {
+                        done.theirs.push((index, row.remote));
+                        continue;
+                    }
+                    // A write with EXT_LEARNED over an entry without it changes neither its state nor its flags (6.18); the
+                    // bridge's takes the mark. A delete of both would stop at the bridge where that has none.
+                    Some(_) => {
+                        left.push(Op { kind: OpKind::DeleteUnicast { self_only: true }, ..*op });
+                        places.push(NOBODYS);
+                    }
+                    None => {}
                 }
                 left.push(Op { kind: OpKind::ReplaceUnicast, ..*op });
             } else {
@@ -44,7 +60,8 @@ impl Worker {
         }
         if !left.is_empty() {
             let written = self.writer.write(&Batch { id: batch.id, ops: left }, &mut self.requests, &mut self.nexthops);
-            done.errors = written.errors.into_iter().map(|(at, errno)| (places[at as usize], errno)).collect();
+            let errors = written.errors.into_iter().map(|(at, errno)| (places[at as usize], errno));
+            done.errors = errors.filter(|(at, _)| *at != NOBODYS).collect();
             done.fatal = written.fatal;
         }
         done

@@ -183,7 +183,7 @@ pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, group: u32, flags: i32, sequen
     const BOTH: u8 = libc::NTF_SELF | libc::NTF_MASTER;
     let (new, del) = (libc::RTM_NEWNEIGH, libc::RTM_DELNEIGH);
     let (kind, extra, state, neighbor_flags) = match op.kind {
-        OpKind::ReplaceUnicast | OpKind::EnsureUnicast => {
+        OpKind::ReplaceUnicast | OpKind::EnsureUnicast | OpKind::RestoreUnicast => {
             (new, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, UNICAST_STATE, BOTH | libc::NTF_EXT_LEARNED)
         }
         OpKind::AppendFlood => (new, libc::NLM_F_CREATE | libc::NLM_F_APPEND, FLOOD_STATE, OWN | libc::NTF_EXT_LEARNED),

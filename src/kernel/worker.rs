@@ -23,7 +23,7 @@ use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
 use super::{EVENTS, KernelOptions, Shared, filter};
 use crate::base::{MacAddr, Vni};
-use crate::fib::{DeviceState, KernelCommand, KernelEvent, OpKind, ReadyDevice};
+use crate::fib::{DeviceState, KernelCommand, KernelEvent, ReadyDevice};
 
 /// Commands taken in one turn: between them notifications are read, so that a burst of writes delays no local MAC.
 const COMMANDS_PER_TURN: usize = 4;
@@ -193,7 +193,7 @@ impl Worker {
                 // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also
                 // where the write failed, perhaps half-way: the core takes the MAC for remote, so whatever a port hears of it
                 // next is news.
-                for op in batch.ops.iter().filter(|op| matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast)) {
+                for op in batch.ops.iter().filter(|op| op.kind.writes_unicast()) {
                     if let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni)) {
                         managed.stations.gone(op.mac);
                     }

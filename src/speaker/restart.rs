@@ -17,6 +17,8 @@ use super::{Action, Speaker};
 /// How long we wait for the End-of-RIB of a neighbor that may not send one, or that waits for ours: without graceful restart,
 /// or restarted itself (RFC 4724 §4.1 would not wait at all; this gives its routes the time to arrive).
 const COURTESY: Duration = Duration::from_secs(5);
+/// How long moves wait for neighbors that are not here when the first has said all it has.
+const LATECOMERS: Duration = Duration::from_secs(1);
 /// Changes of who is here that come within this are written once: two hundred clients are not two hundred `fsync`s.
 const SAVE_AFTER: Duration = Duration::from_millis(200);
 
@@ -29,8 +31,12 @@ pub(super) struct Restart {
     until: Option<Time>,
     /// A neighbor's courtesy ends.
     look_at: Option<Time>,
+    /// When the first neighbor had said all it has.
+    first_heard: Option<Time>,
     /// Whose routes we had before, and whose End-of-RIB has not come yet.
     awaited: BTreeSet<IpAddr>,
+    /// When moves may be deferred no longer, unless something comes before.
+    move_at: Option<Time>,
     /// The state file is to be written.
     save_at: Option<Time>,
 }
@@ -44,6 +50,7 @@ impl Restart {
     /// When to look again, and why.
     pub(super) fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let waits = self.until.into_iter().chain(self.look_at).map(|at| (at, "End-of-RIB deferral"));
+        let waits = waits.chain(self.move_at.map(|at| (at, "moves of rows that stood")));
         waits.chain(self.save_at.map(|at| (at, "state to keep"))).min_by_key(|(at, _)| *at)
     }
 }
@@ -60,6 +67,35 @@ impl Speaker {
             self.restart.save_at = Some(now);
         }
         self.rib.hold_end_of_rib(true);
+        self.fib.defer_moves();
+    }
+
+    /// Rows that stood before us are moved once whoever is here has said all it has (RFC 4724 §4.1), and [`LATECOMERS`] after
+    /// the first of them though others are not here yet: a reflector that is away for long must not hold every move back.
+    pub(super) fn continue_moves(&mut self, now: Time) {
+        if !self.fib.defers_moves() || self.rib.has_changes() {
+            return;
+        }
+        self.restart.move_at = None;
+        if self.sweep_at.is_some() {
+            let (mut heard, mut away, mut until) = (false, false, None);
+            for peer in self.peers.iter().filter(|peer| peer.neighbor.enabled && !peer.leaving) {
+                match peer.up_since {
+                    None => away |= !peer.dynamic,
+                    Some(since) if !peer.end_of_rib && since + COURTESY > now => until = until.max(Some(since + COURTESY)),
+                    Some(_) => heard = true,
+                }
+            }
+            if until.is_none() && heard && away {
+                let first = *self.restart.first_heard.get_or_insert(now);
+                until = Some(first + LATECOMERS).filter(|at| *at > now);
+            }
+            if !heard || until.is_some() {
+                self.restart.move_at = until;
+                return;
+            }
+        }
+        self.fib.end_deferral(now);
     }
 
     /// The F bit of 25/70: a reflector is not in the way of any frame; a hypervisor's rows and devices outlive the process,

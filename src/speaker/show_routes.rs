@@ -86,7 +86,7 @@ impl Speaker {
         let found = self.fib.unicast(vni, mac.mac).filter(|row| row.wanted.is_some());
         let row = found.map_or(RowState::None, |row| match row.status {
             Status::InSync => RowState::InSync,
-            Status::Dirty | Status::Unconfirmed | Status::NoDevice => RowState::Dirty,
+            Status::Dirty | Status::Unconfirmed | Status::Deferred | Status::NoDevice => RowState::Dirty,
             Status::InFlight => RowState::InFlight,
             Status::Failed { .. } => RowState::Failed,
             Status::Operator => RowState::None,

@@ -111,6 +111,7 @@ impl Speaker {
         self.take_evpn_events();
         // Before the batches are cut: what it wants gone must not wait for the next turn, which may be a keepalive away.
         self.sweep_when_confirmed(now);
+        self.continue_moves(now);
         self.tell_fights(now);
         self.plan_refused(now);
         while let Some(batch) = self.fib.poll_batch(now) {

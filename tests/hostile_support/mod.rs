@@ -299,7 +299,9 @@ impl Stage {
                     }
                     self.healthy_writes += u32::from(op.mac.0[..2] == [2, 2]);
                     match op.kind {
-                        OpKind::ReplaceUnicast | OpKind::EnsureUnicast => drop(self.rows.insert(op.mac, op.remote)),
+                        kind if kind.writes_unicast() => {
+                            self.rows.insert(op.mac, op.remote);
+                        }
                         OpKind::DeleteUnicast { .. } => drop(self.rows.remove(&op.mac)),
                         _ => {}
                     }

@@ -212,12 +212,12 @@ impl Kernel {
         const EAFNOSUPPORT: i32 = 97;
         let Some(vni) = self.vni_of(op.ifindex) else { return (Err(ENODEV), None) };
         let remote = op.remote;
-        let adds = matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast | OpKind::AppendFlood);
+        let adds = op.kind.writes_unicast() || op.kind == OpKind::AppendFlood;
         if adds && remote.ip.is_ipv6() != self.is_ipv6 {
             return (Err(EAFNOSUPPORT), None);
         }
         match op.kind {
-            OpKind::ReplaceUnicast | OpKind::EnsureUnicast => {
+            OpKind::ReplaceUnicast | OpKind::EnsureUnicast | OpKind::RestoreUnicast => {
                 self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
                 let Some(vxlan) = self.vxlans.get_mut(&vni) else { return (Err(ENODEV), None) };
                 // Over an entry without EXT_LEARNED the flags stay as they were.

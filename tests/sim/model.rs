@@ -120,8 +120,21 @@ impl World {
         let here = &self.nodes[host];
         let stopped = here.stopping && here.left_standing.contains(&number);
         if was == right && to != Some(right) && (stopped || self.is_steady(&vm, host)) {
+            self.tell_routes(vni, mac);
             let (host, owner) = (&self.nodes[host].name, &self.nodes[owner].name);
             panic!("{host} lost {mac} of VNI {vni}, which never left {owner}: {was:?} → {to:?}");
+        }
+    }
+
+    /// For the story of a failure: what everybody has of a MAC.
+    fn tell_routes(&mut self, vni: Vni, mac: MacAddr) {
+        for index in 0..self.nodes.len() {
+            let request =
+                Request::ShowRoutes { route_type: Some(2), vni: Some(vni), rd: None, neighbor: None, after: None, limit: None };
+            let Some(Reply::Routes(page)) = self.request(index, request) else { continue };
+            for route in page.items.iter().filter(|route| route.key.contains(&mac.to_string())) {
+                tell!(self, "{} has {route:?}", self.nodes[index].name);
+            }
         }
     }
 

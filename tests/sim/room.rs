@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use evpnd::base::{MacAddr, Random, Vni};
-use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, OpKind, ReadyDevice};
+use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, ReadyDevice};
 
 use super::kernel::{Kernel, Note, Written};
 
@@ -138,18 +138,23 @@ impl Room {
                     batch.ops.len()
                 };
                 // What we made remote, or tried to, is no station to the core any more.
-                for op in batch.ops.iter().filter(|op| matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast)) {
+                for op in batch.ops.iter().filter(|op| op.kind.writes_unicast()) {
                     if let Some(managed) = self.managed.values_mut().find(|managed| managed.told == Some(op.ifindex)) {
                         managed.gone(op.mac);
                     }
                     self.wrote = true;
                 }
                 for (index, op) in batch.ops.iter().enumerate().take(until) {
-                    if op.kind == OpKind::EnsureUnicast {
+                    if matches!(op.kind, OpKind::EnsureUnicast | OpKind::RestoreUnicast) {
                         match kernel.standing(op) {
                             Some(row) if row.ext_learned && row.bridged && row.remote == op.remote => {
                                 done.stood += 1;
                                 continue;
+                            }
+                            Some(row) if !row.ext_learned && op.kind == OpKind::RestoreUnicast => {
+                                let (_, written) = kernel.write(&Op { kind: OpKind::DeleteUnicast { self_only: true }, ..*op });
+                                self.writes.extend(written);
+                                self.echoes.insert((op.ifindex, op.mac));
                             }
                             Some(row) if !row.ext_learned => {
                                 done.theirs.push((index as u32, row.remote));
@@ -160,7 +165,7 @@ impl Room {
                     }
                     if kernel.refuse_percent > 0 && random.below(100) < kernel.refuse_percent {
                         let errno = [12, 105, 16, 28][random.below(4) as usize];
-                        if matches!(op.kind, OpKind::ReplaceUnicast | OpKind::EnsureUnicast) && random.below(2) == 0 {
+                        if op.kind.writes_unicast() && random.below(2) == 0 {
                             kernel.write_half(op);
                         }
                         done.errors.push((index as u32, errno));
