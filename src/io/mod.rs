@@ -11,6 +11,7 @@ mod files;
 mod keys;
 mod listener;
 mod logging;
+mod panics;
 mod privilege;
 mod security;
 mod supervisor;
@@ -31,6 +32,7 @@ pub use logging::set_up as set_up_logging;
 /// Runs the daemon in the foreground until it is told to stop. Errors are start-up refusals: one sentence that says
 /// what to do; nothing was made by then.
 pub fn run(config_path: &Path) -> anyhow::Result<()> {
+    panics::end_process();
     let (config, keys) = read_with_keys(config_path, &keys::Keys::default())?;
     privilege::guard_memory(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;

@@ -8,7 +8,7 @@ use super::devices::{self, Circumstances, Soft, Step, Verdict};
 use super::fdb::Entry;
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
 use crate::base::{MacAddr, Random, Vni};
-use crate::fib::{Batch, DeviceSpec, KernelCommand, KernelEvent};
+use crate::fib::DeviceSpec;
 
 const CAPTURED: &[u8] = include_bytes!("captured.bin");
 
@@ -348,22 +348,4 @@ fn the_zero_mac_is_nobodys() {
     let mut host = Host::default();
     host.add("x", "", None, |_| {});
     assert!(!host.0.is_own_mac(MacAddr::ZERO));
-}
-
-/// A thread that died silently would leave a daemon that looks alive and writes nothing.
-#[test]
-fn a_panic_of_the_thread_is_told() {
-    let panicked = std::sync::atomic::AtomicBool::new(false);
-    let (told, woken) = std::sync::mpsc::sync_channel(8);
-    let wake = Box::new(move || {
-        if !panicked.swap(true, std::sync::atomic::Ordering::Relaxed) {
-            panic!("as a bug would");
-        }
-        let _ = told.send(());
-    });
-    let kernel = super::start(super::KernelOptions { receive_buffer: 1 << 16, wake }).unwrap();
-    kernel.send(KernelCommand::Write(Batch { id: 1, ops: Vec::new() }));
-    woken.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
-    let events: Vec<KernelEvent> = std::iter::from_fn(|| kernel.try_receive()).collect();
-    assert!(matches!(events.last(), Some(KernelEvent::Fatal(why)) if why.contains("panicked")), "{events:?}");
 }

@@ -289,14 +289,3 @@ impl Worker {
         }
     }
 }
-
-impl Drop for Worker {
-    /// A thread that panicked is told of like one that cannot go on: a daemon without its kernel side must not look alive, and
-    /// the next one adopts what stands.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.events().push_back(KernelEvent::Fatal("its thread panicked (see the log above)".to_owned()));
-            (self.wake)();
-        }
-    }
-}
