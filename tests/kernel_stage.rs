@@ -223,17 +223,7 @@ pub fn vni(number: u32) -> Vni {
 }
 
 pub fn spec(number: u32) -> DeviceSpec {
-    DeviceSpec {
-        vni: vni(number),
-        device: format!("vxlan{number}"),
-        bridge: format!("br{number}"),
-        local: "10.0.0.1".parse().unwrap(),
-        port: 4789,
-        mtu: None,
-        learning: false,
-        neighbor_suppression: true,
-        nexthop_groups: false,
-    }
+    DeviceSpec::new(vni(number), [10, 0, 0, 1].into())
 }
 
 pub fn mac(number: u32) -> MacAddr {

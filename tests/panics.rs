@@ -2,6 +2,8 @@
 //! in the task that accepts connections: Rust's `Instant::now` panics then. Needs a C compiler (as Rust's linker does) and no root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod session_support;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -9,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use evpnd::base::{Asn, BgpIdentifier, Time};
-use evpnd::session::{Direction, Session, SessionConfig, SessionEvent};
+use evpnd::base::Time;
+use evpnd::session::{Direction, Session, SessionEvent};
 use evpnd::wire::header::{MAX_EXTENDED_MESSAGE_LEN, MessageType, frame};
 
 /// The second connection over IPv4 that is accepted makes the next look at the clock fail, in the same thread.
@@ -146,19 +148,8 @@ fn a_panic_in_a_task_ends_the_daemon_without_a_word_to_its_peers() {
     let mut daemon = Daemon(daemon.unwrap());
 
     // A neighbor whose session stands.
-    let config = SessionConfig {
-        local_asn: Asn(65000),
-        local_identifier: BgpIdentifier([10, 0, 0, 1].into()),
-        remote_asn: None,
-        passive: false,
-        hold_time_secs: 90,
-        connect_retry_secs: 5,
-        host_name: None,
-        graceful_restart: None,
-        long_lived_stale_secs: 0,
-    };
     let stream = patiently("the daemon listens", || connect(Ipv4Addr::new(127, 0, 0, 2), at));
-    let mut peer = Peer { session: Session::new(config, 1, Time::ZERO), stream, heard: Vec::new() };
+    let mut peer = Peer { session: Session::new(session_support::config(1), 1, Time::ZERO), stream, heard: Vec::new() };
     peer.session.start(Time::ZERO);
     peer.session.handle_connected(Time::ZERO, Direction::Outgoing);
     while !peer.speak() {

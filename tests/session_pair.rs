@@ -3,14 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod session_support;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use evpnd::base::{Asn, BgpIdentifier, Random, Time};
-use evpnd::session::{Admission, Direction, Session, SessionConfig, SessionEvent, State};
+use evpnd::base::{Random, Time};
+use evpnd::session::{Admission, Direction, Session, SessionEvent, State};
 use evpnd::wire::capability::GracefulRestart;
 use evpnd::wire::header::{MessageType, begin, finish};
 use evpnd::wire::route_refresh::RouteRefresh;
+use session_support::{Asn, SessionConfig};
 
 /// A TCP connection of the simulation. `ends[0]` belongs to the node that opened it.
 #[derive(Debug, Clone)]
@@ -59,17 +62,7 @@ struct Pair {
 }
 
 fn config(n: u8) -> SessionConfig {
-    SessionConfig {
-        local_asn: Asn(65000),
-        local_identifier: BgpIdentifier([10, 0, 0, n].into()),
-        remote_asn: Some(Asn(65000)),
-        passive: false,
-        hold_time_secs: 90,
-        connect_retry_secs: 5,
-        host_name: Some(format!("hv{n}")),
-        graceful_restart: None,
-        long_lived_stale_secs: 0,
-    }
+    SessionConfig { remote_asn: Some(Asn(65000)), host_name: Some(format!("hv{n}")), ..session_support::config(n) }
 }
 
 impl Pair {

@@ -4,13 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod session_support;
+
 use std::time::Duration;
 
-use evpnd::base::{Asn, BgpIdentifier, Time};
-use evpnd::session::{Admission, Direction, DownReason, Session, SessionConfig, SessionEvent, State};
+use evpnd::base::Time;
+use evpnd::session::{Admission, Direction, DownReason, Session, SessionEvent, State};
 use evpnd::wire::capability::GracefulRestart;
 use evpnd::wire::notification::Notification;
 use evpnd::wire::route_refresh::RouteRefresh;
+use session_support::{Asn, SessionConfig};
 
 const KEEPALIVE: &[u8] = &[0, 19, 4];
 const CAP_EVPN: &[u8] = &[1, 4, 0, 25, 0, 70];
@@ -53,17 +56,7 @@ fn good_open() -> Vec<u8> {
 
 /// Our side: AS 65000, 10.0.0.1, passive.
 fn config() -> SessionConfig {
-    SessionConfig {
-        local_asn: Asn(65000),
-        local_identifier: BgpIdentifier([10, 0, 0, 1].into()),
-        remote_asn: None,
-        passive: true,
-        hold_time_secs: 90,
-        connect_retry_secs: 5,
-        host_name: Some("hv1".to_owned()),
-        graceful_restart: None,
-        long_lived_stale_secs: 0,
-    }
+    SessionConfig { passive: true, host_name: Some("hv1".to_owned()), ..session_support::config(1) }
 }
 
 /// An event that owns its octets.

@@ -3,16 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod session_support;
+
 use std::time::Duration;
 
-use evpnd::base::{Asn, BgpIdentifier, Time};
-use evpnd::session::{Direction, Session, SessionConfig, SessionEvent, State};
+use evpnd::base::Time;
+use evpnd::session::{Direction, Session, SessionEvent, State};
 use evpnd::wire::capability::{Capability, GracefulRestart};
 use evpnd::wire::header::{MessageType, begin, emit_keepalive, finish};
 use evpnd::wire::notification::Notification;
 use evpnd::wire::open::Open;
 use evpnd::wire::route_refresh::RouteRefresh;
 use proptest::prelude::*;
+use session_support::{BgpIdentifier, SessionConfig};
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -84,17 +87,7 @@ fn open(id: u8, hold_time_secs: u16, evpn: bool) -> Vec<u8> {
 /// What became of one life: its events in words, for the comparison of two.
 fn live(acts: &[Act], passive: bool, graceful: bool, seed: u64) -> Vec<String> {
     let restart = GracefulRestart { restarted: false, notification: false, restart_time_secs: 9, families: vec![(25, 70, true)] };
-    let config = SessionConfig {
-        local_asn: Asn(65000),
-        local_identifier: BgpIdentifier([10, 0, 0, 2].into()),
-        remote_asn: None,
-        passive,
-        hold_time_secs: 90,
-        connect_retry_secs: 5,
-        host_name: None,
-        graceful_restart: graceful.then_some(restart),
-        long_lived_stale_secs: 0,
-    };
+    let config = SessionConfig { passive, graceful_restart: graceful.then_some(restart), ..session_support::config(2) };
     let mut session = Session::new(config, seed, Time::ZERO);
     let (mut now, mut log, mut wanted, mut up) = (Time::ZERO, Vec::new(), false, false);
     for act in acts {

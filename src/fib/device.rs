@@ -27,6 +27,23 @@ pub struct DeviceSpec {
     pub nexthop_groups: bool,
 }
 
+impl DeviceSpec {
+    /// As it is where the configuration says nothing of it.
+    pub fn new(vni: Vni, local: IpAddr) -> Self {
+        Self {
+            vni,
+            device: format!("vxlan{vni}"),
+            bridge: format!("br{vni}"),
+            local,
+            port: 4789,
+            mtu: None,
+            learning: false,
+            neighbor_suppression: true,
+            nexthop_groups: false,
+        }
+    }
+}
+
 /// A device that works: where rows for a VNI go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyDevice {

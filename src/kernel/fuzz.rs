@@ -36,17 +36,7 @@ pub fn datagram(octets: &[u8]) {
         }
     }
     let Some(vni) = Vni::new(100) else { return };
-    let spec = DeviceSpec {
-        vni,
-        device: "vxlan100".to_owned(),
-        bridge: "br100".to_owned(),
-        local: [10, 0, 0, 1].into(),
-        port: 4789,
-        mtu: None,
-        learning: false,
-        neighbor_suppression: true,
-        nexthop_groups: true,
-    };
+    let spec = DeviceSpec { nexthop_groups: true, ..DeviceSpec::new(vni, [10, 0, 0, 1].into()) };
     // Whatever was told, the planner answers, and a refusal has words.
     if let Err(refusal) = devices::judge(&spec, &links, &|_| true, &Circumstances::default()) {
         assert!(!refusal.reason.is_empty() && !refusal.remedy.is_empty());

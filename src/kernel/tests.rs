@@ -159,17 +159,7 @@ fn mutated_octets_are_no_panic() {
 // ---- the planner ---------------------------------------------------------------------------------------------------
 
 fn spec(number: u32) -> DeviceSpec {
-    DeviceSpec {
-        vni: Vni::new(number).unwrap(),
-        device: format!("vxlan{number}"),
-        bridge: format!("br{number}"),
-        local: "10.0.0.1".parse().unwrap(),
-        port: 4789,
-        mtu: None,
-        learning: false,
-        neighbor_suppression: true,
-        nexthop_groups: false,
-    }
+    DeviceSpec::new(Vni::new(number).unwrap(), [10, 0, 0, 1].into())
 }
 
 /// A table made by hand: each link goes through the octets of a notification.

@@ -55,15 +55,13 @@ pub fn device_specs(config: &Config) -> Vec<DeviceSpec> {
 
 fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
     Some(DeviceSpec {
-        vni: vni.vni,
         device: vni.device.clone(),
         bridge: vni.bridge.clone(),
-        local: config.router.vtep?,
         port: config.vxlan.port,
         mtu: vni.mtu,
-        learning: false,
         neighbor_suppression: vni.neighbor_suppression,
         nexthop_groups: config.vxlan.nexthop_groups,
+        ..DeviceSpec::new(vni.vni, config.router.vtep?)
     })
 }
 
