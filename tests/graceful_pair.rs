@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Event, NeighborView, Reply, Request};
-use evpnd::fib::{DeviceState, KernelCommand, KernelEvent, LocalMac, ReadyDevice};
+use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, LocalMac, OpKind, ReadyDevice};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 use evpnd::wire::header::{MAX_EXTENDED_MESSAGE_LEN, MessageType, frame};
 use evpnd::wire::notification::Notification;
@@ -23,6 +23,8 @@ struct Node {
     macs: Vec<MacAddr>,
     /// The kernel does not answer.
     deaf: bool,
+    /// Rows that were deleted, from the flood list too.
+    deleted: usize,
     events: Vec<Event>,
 }
 
@@ -72,7 +74,7 @@ impl World {
     }
 
     fn add(&mut self, last: u8, config: String, macs: Vec<MacAddr>) {
-        let node = Node { config, kept: KeptState::default(), speaker: None, macs, deaf: false, events: Vec::new() };
+        let node = Node { config, kept: KeptState::default(), speaker: None, macs, deaf: false, deleted: 0, events: Vec::new() };
         self.nodes.insert(last, node);
         self.start(last);
     }
@@ -102,6 +104,22 @@ impl World {
         self.speaker(last).shutdown(now, "the daemon stops");
         self.pump();
         self.nodes.get_mut(&last).unwrap().speaker = None;
+    }
+
+    /// `evpnctl reload` of a file in which one thing is another.
+    fn reload(&mut self, last: u8, from: &str, to: &str) {
+        let node = self.nodes.get_mut(&last).unwrap();
+        assert!(node.config.contains(from), "{from} in {}", node.config);
+        node.config = node.config.replacen(from, to, 1);
+        let config = evpnd::config::parse("evpnd.toml", &node.config).unwrap_or_else(|error| panic!("{error}"));
+        let now = self.now;
+        self.speaker(last).reload(now, Ok(config), None);
+        self.pump();
+    }
+
+    /// Rows that were deleted since the last call, of all nodes.
+    fn deleted(&mut self) -> usize {
+        self.nodes.values_mut().map(|node| std::mem::take(&mut node.deleted)).sum()
     }
 
     fn speaker(&mut self, last: u8) -> &mut Speaker {
@@ -234,6 +252,8 @@ impl World {
                 speaker.handle_kernel(now, KernelEvent::Rows { token, vni, rows: Ok(Vec::new()) });
             }
             KernelCommand::Write(batch) => {
+                let is_delete = |kind| matches!(kind, OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood);
+                node.deleted += batch.ops.iter().filter(|op| is_delete(op.kind)).count();
                 let done = evpnd::fib::BatchDone { id: batch.id, ..Default::default() };
                 speaker.handle_kernel(now, KernelEvent::BatchDone(done));
             }
@@ -358,18 +378,7 @@ fn end_of_rib_waits_for_the_bridge() {
     assert_eq!(world.remote_macs(2), [mac(1)], "nothing goes before the kernel was asked");
     // The kernel answers at last.
     world.nodes.get_mut(&1).unwrap().deaf = false;
-    let vtep = address(1);
-    let spec = evpnd::fib::DeviceSpec {
-        vni: vni(),
-        device: "vxlan100".to_owned(),
-        bridge: "br100".to_owned(),
-        local: vtep,
-        port: 4789,
-        mtu: None,
-        learning: false,
-        neighbor_suppression: true,
-        nexthop_groups: false,
-    };
+    let spec = DeviceSpec::new(vni(), address(1));
     world.kernel(1, KernelCommand::Devices(vec![spec]));
     world.pass(2);
     assert!(world.neighbor(254, 1).unwrap().end_of_rib);
@@ -471,6 +480,80 @@ fn a_reflector_that_resets_a_session_by_hand_costs_no_route() {
     world.pass(10);
     assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![mac(2)], vec![mac(1)]));
     assert_eq!(world.neighbor(254, 1).unwrap().stale_secs, None);
+}
+
+/// What a reload changes of a neighbor may need another session, and nobody went anywhere for that.
+#[test]
+fn a_reload_that_resets_a_session_changes_no_row() {
+    let without = "[graceful-restart]\nenabled = false\n";
+    let word = "cease: other configuration change (6/6)";
+    let other = "[[neighbor]]\naddress = \"10.0.0.2\"\npassive = true\ndescription = \"no client\"\n";
+    let cases = [
+        ("hold time of a reflector's", "", 1, "connect-retry = 1", "connect-retry = 1\nhold-time = 30", 1),
+        ("graceful restart itself", "", 1, "connect-retry = 1", "graceful-restart = false", 1),
+        ("nothing was agreed on", without, 1, "connect-retry = 1", "hold-time = 30", 1),
+        ("those of a range", "", 254, "[[neighbor]]", "[[neighbor]]\nhold-time = 30", 2),
+        ("what it is to us", other, 254, "description", "route-reflector-client = true\ndescription", 1),
+        ("another password, which both get", "", 1, "connect-retry = 1", "connect-retry = 1\npassword = \"new\"", 1),
+    ];
+    for (what, everywhere, who, from, to, sessions) in cases {
+        let mut world = fabric(everywhere, if who == 1 { everywhere } else { "" });
+        assert_eq!(world.deleted(), 0);
+        world.reload(who, from, to);
+        assert_eq!(world.said, vec![(who, word.to_owned()); sessions], "{what}");
+        world.pass(400);
+        assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![mac(2)], vec![mac(1)]), "{what}");
+        assert_eq!(world.deleted(), 0, "{what}");
+        assert_eq!(
+            world.neighbor(1, 254).map(|view| (view.state, view.stale_routes)),
+            Some(("established".to_owned(), 0)),
+            "{what}"
+        );
+    }
+}
+
+/// A neighbor of another AS is another one, and one that is disabled is gone.
+#[test]
+fn a_reload_that_makes_it_another_neighbor_ends_it() {
+    let hard = |why: &str| format!("cease: hard reset (6/9), cease: {why}");
+    for (change, word) in [
+        ("asn = 65001", hard("peer de-configured (6/3)")),
+        ("enabled = false", hard("administrative shutdown (6/2) \"disabled\"")),
+    ] {
+        let mut world = fabric("", "");
+        world.reload(1, "connect-retry = 1", change);
+        assert_eq!(world.said.first(), Some(&(1, word)));
+        assert_eq!((world.remote_macs(1), world.remote_macs(2)), (vec![], vec![]), "{change}");
+    }
+}
+
+/// A neighbor that does not come back after a reload is no different from any that is lost.
+#[test]
+fn what_a_reload_kept_goes_in_time() {
+    let mut world = fabric("", "");
+    world.reload(1, "connect-retry = 1", "port = 1179\npassive = true");
+    // The reflector lets in, and connects to nobody.
+    world.pass(100);
+    assert_eq!(world.remote_macs(1), [mac(2)]);
+    world.pass(25);
+    assert_eq!(world.remote_macs(1), []);
+    assert_eq!(world.swept(1), [(2, "it did not come back within its restart time".to_owned())]);
+}
+
+/// `connect-retry` holds without another session.
+#[test]
+fn the_pause_between_attempts_is_the_one_of_the_file() {
+    let mut world = fabric("", "");
+    world.reload(1, "connect-retry = 1", "connect-retry = 60");
+    assert_eq!(world.said, []);
+    world.kill(254);
+    world.pass(1);
+    assert!(world.speaker(1).poll_timeout().is_some());
+    world.start(254);
+    world.pass(40);
+    assert_ne!(world.neighbor(1, 254).unwrap().state, "established");
+    world.pass(30);
+    assert_eq!(world.neighbor(1, 254).unwrap().state, "established");
 }
 
 /// RFC 9494: after the restart time the routes stay as the last resort, at the reflector and, marked, at its clients.

@@ -303,7 +303,7 @@ fn live(seed: u64) {
             }
             12 | 13 => {
                 let description = some_peer(&mut random, n, model.peers.get(&n));
-                if model.peers.get(&n).is_some_and(|before| before.kind != description.kind) {
+                if model.peers.get(&n).is_some_and(|before| before.asn != description.asn) {
                     model.remove_peer(n, true);
                 }
                 lab.up(n, description);

@@ -3,15 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod session_support;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use evpnd::base::{Asn, BgpIdentifier, Time};
+use evpnd::base::Time;
 use evpnd::session::fsm::{Connection, Context, Input, Output};
+use evpnd::session::graceful::Pause;
 use evpnd::session::timers::Timers;
-use evpnd::session::{Direction, DownReason, Negotiated, Refusal, SessionConfig, State};
+use evpnd::session::{Direction, DownReason, Refusal, State};
 use evpnd::wire::notification::Notification;
 use evpnd::wire::route_refresh::RouteRefresh;
+use session_support::{Asn, Negotiated, SessionConfig};
 
 /// The table for an outgoing connection of a peer that is not passive. A cell is `next state: outputs`; a dot means that
 /// nothing changes and nothing is done. `N6/7` is a NOTIFICATION. `Active` is `Active` with a retry to come, `Active-`
@@ -21,6 +25,7 @@ const OUTGOING: &str = "
 Start             | Connect: connect  | .                      | .                 | .                            | .                             | .
 Stop              | .                 | Idle: cancel           | Idle              | Idle: N6/2 close             | Idle: N6/2 close              | Idle: N6/2 close down
 Restart           | .                 | Idle: cancel           | Idle              | Idle: N6/2 close             | Idle: N6/2 close              | Idle: N6/2 close down
+Reconfigured      | .                 | Idle: cancel           | Idle              | Idle: N6/6 close             | Idle: N6/6 close              | Idle: N6/6 close down
 RetryTimer        | .                 | Active: cancel refused | Connect: connect  | .                            | .                             | .
 HoldTimer         | .                 | .                      | .                 | Active: N4/0 close refused   | Active: N4/0 close refused    | Active: N4/0 close down
 KeepaliveTimer    | .                 | .                      | .                 | .                            | OpenConfirm: KEEPALIVE        | Established: KEEPALIVE
@@ -56,33 +61,11 @@ const PASSIVE: &[(&str, &str, &str)] = &[("Start", "Idle", "Active-"), ("RetryTi
 const NOW: Time = Time::from_secs(1000);
 
 fn config(passive: bool) -> SessionConfig {
-    SessionConfig {
-        local_asn: Asn(65000),
-        local_identifier: BgpIdentifier([10, 0, 0, 1].into()),
-        remote_asn: Some(Asn(65000)),
-        passive,
-        hold_time_secs: 90,
-        connect_retry_secs: 5,
-        host_name: None,
-        graceful_restart: None,
-        long_lived_stale_secs: 0,
-    }
+    SessionConfig { remote_asn: Some(Asn(65000)), passive, ..session_support::config(1) }
 }
 
 fn negotiated() -> Box<Negotiated> {
-    Box::new(Negotiated {
-        peer_asn: Asn(65000),
-        peer_identifier: BgpIdentifier([10, 0, 0, 2].into()),
-        hold_time_secs: 90,
-        four_octet_as: true,
-        extended_message: true,
-        route_refresh: true,
-        enhanced_route_refresh: true,
-        graceful_restart: None,
-        peer_host_name: None,
-        capabilities: Vec::new(),
-        external: false,
-    })
+    Box::new(session_support::negotiated())
 }
 
 fn at(secs: u64) -> Time {
@@ -118,7 +101,8 @@ fn inputs() -> Vec<(&'static str, Input)> {
     let name = |input: &Input| match input {
         Input::Start => "Start",
         Input::Stop { .. } => "Stop",
-        Input::Restart { .. } => "Restart",
+        Input::Pause { pause: Pause::Restart, .. } => "Restart",
+        Input::Pause { pause: Pause::Reconfigured, .. } => "Reconfigured",
         Input::RetryTimer => "RetryTimer",
         Input::HoldTimer => "HoldTimer",
         Input::KeepaliveTimer => "KeepaliveTimer",
@@ -148,7 +132,8 @@ fn inputs() -> Vec<(&'static str, Input)> {
     vec![
         Input::Start,
         Input::Stop { subcode: 2, text: "upgrade".to_owned() },
-        Input::Restart { text: "upgrade".to_owned() },
+        Input::Pause { pause: Pause::Restart, text: "upgrade".to_owned() },
+        Input::Pause { pause: Pause::Reconfigured, text: String::new() },
         Input::RetryTimer,
         Input::HoldTimer,
         Input::KeepaliveTimer,

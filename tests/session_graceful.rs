@@ -4,14 +4,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod session_support;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use evpnd::base::{Asn, BgpIdentifier, Time};
+use evpnd::base::Time;
+use evpnd::session::DownReason;
 use evpnd::session::graceful::{Helper, Input, Limits, Loss, Output, Return, Terms};
-use evpnd::session::{DownReason, Negotiated};
 use evpnd::wire::capability::{Capability, GracefulRestart};
 use evpnd::wire::notification::{Notification, cease};
+use session_support::Negotiated;
 
 /// A cell is `next state @ deadline in seconds from now: output`; a dot means that nothing changes and nothing is done.
 /// `kept long ago` are states whose oldest routes are stale for longer than RFC 8538's limit.
@@ -146,17 +149,9 @@ fn every_cell() {
 
 fn negotiated(theirs: Option<GracefulRestart>, long_lived: Option<Vec<(u16, u8, u8, u32)>>) -> Negotiated {
     Negotiated {
-        peer_asn: Asn(65000),
-        peer_identifier: BgpIdentifier([10, 0, 0, 2].into()),
-        hold_time_secs: 90,
-        four_octet_as: true,
-        extended_message: true,
-        route_refresh: true,
-        enhanced_route_refresh: true,
         graceful_restart: theirs,
-        peer_host_name: None,
         capabilities: long_lived.map(Capability::LongLivedGracefulRestart).into_iter().collect(),
-        external: false,
+        ..session_support::negotiated()
     }
 }
 
@@ -184,6 +179,7 @@ fn which_loss_is_which() {
         ("too much here", DownReason::Sent(cease(cease::OUT_OF_RESOURCES)), "FFG"),
         ("we reset hard", DownReason::Sent(cease(cease::HARD_RESET)), "FFF"),
         ("its UPDATE was wrong", DownReason::Sent(Notification { code: 3, subcode: 1, data: vec![] }), "HHG"),
+        ("its configuration changed here", DownReason::Reconfigured, "HGG"),
         ("evpnctl clear neighbor", DownReason::AdminStop("reset by the operator".to_owned()), "HHG"),
     ];
     let evpn = [(25, 70, true)];

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::model::{Config, Difference, Neighbor, NeighborChange, VniChange, VniConfig};
+use super::model::{Config, Cost, Difference, Neighbor, NeighborChange, VniChange, VniConfig};
 
 /// What has to be done to come from `old` to `new`.
 pub fn difference(old: &Config, new: &Config) -> Difference {
@@ -24,15 +24,15 @@ fn neighbors(old: &[Neighbor], new: &[Neighbor], found: &mut Difference) {
             None => found.neighbors_added.push(neighbor.clone()),
             Some(before) if *before == neighbor => {}
             Some(before) => {
-                let (reset, keys) = neighbor_keys(before, neighbor);
-                found.neighbors_changed.push(NeighborChange { neighbor: neighbor.clone(), reset, keys });
+                let (cost, keys) = neighbor_keys(before, neighbor);
+                found.neighbors_changed.push(NeighborChange { neighbor: neighbor.clone(), cost, keys });
             }
         }
     }
 }
 
-/// The keys in which two neighbors differ, and whether one of them is settled when the session opens.
-fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> (bool, Vec<&'static str>) {
+/// The keys in which two neighbors differ, and what the dearest of them costs: most are settled when the session opens.
+fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> (Cost, Vec<&'static str>) {
     // Taken apart so that a new field cannot be forgotten here.
     let Neighbor {
         who: _,
@@ -52,23 +52,23 @@ fn neighbor_keys(old: &Neighbor, new: &Neighbor) -> (bool, Vec<&'static str>) {
         enabled,
     } = old;
     let table = [
-        ("asn", *asn != new.asn, true),
-        ("port", *port != new.port, true),
-        ("local-address", *local_address != new.local_address, true),
-        ("passive", *passive != new.passive, true),
-        ("hold-time", *hold_time_secs != new.hold_time_secs, true),
-        ("connect-retry", *connect_retry_secs != new.connect_retry_secs, false),
-        ("password", *password != new.password, true),
-        ("ttl-security", *ttl_security != new.ttl_security, true),
-        ("multihop", *multihop != new.multihop, true),
-        ("route-reflector-client", *route_reflector_client != new.route_reflector_client, true),
-        ("graceful-restart", *graceful_restart != new.graceful_restart, true),
-        ("max-routes", *max_routes != new.max_routes, false),
-        ("description", *description != new.description, false),
-        ("enabled", *enabled != new.enabled, true),
+        ("asn", *asn != new.asn, Cost::Routes),
+        ("port", *port != new.port, Cost::Session),
+        ("local-address", *local_address != new.local_address, Cost::Session),
+        ("passive", *passive != new.passive, Cost::Session),
+        ("hold-time", *hold_time_secs != new.hold_time_secs, Cost::Session),
+        ("connect-retry", *connect_retry_secs != new.connect_retry_secs, Cost::Nothing),
+        ("password", *password != new.password, Cost::Session),
+        ("ttl-security", *ttl_security != new.ttl_security, Cost::Session),
+        ("multihop", *multihop != new.multihop, Cost::Session),
+        ("route-reflector-client", *route_reflector_client != new.route_reflector_client, Cost::Session),
+        ("graceful-restart", *graceful_restart != new.graceful_restart, Cost::Session),
+        ("max-routes", *max_routes != new.max_routes, Cost::Nothing),
+        ("description", *description != new.description, Cost::Nothing),
+        ("enabled", *enabled != new.enabled, Cost::Routes),
     ];
     let changed = table.iter().filter(|(_, changed, _)| *changed);
-    (changed.clone().any(|(_, _, reset)| *reset), changed.map(|(key, _, _)| *key).collect())
+    (changed.clone().map(|(.., cost)| *cost).max().unwrap_or(Cost::Nothing), changed.map(|(key, ..)| *key).collect())
 }
 
 fn vnis(old: &Config, new: &Config, found: &mut Difference) {
@@ -161,7 +161,7 @@ impl Difference {
         said.extend(self.neighbors_added.iter().map(|neighbor| format!("neighbor {} added", neighbor.who)));
         said.extend(self.neighbors_removed.iter().map(|who| format!("neighbor {who} removed")));
         for change in &self.neighbors_changed {
-            let reset = if change.reset { ", session reset" } else { "" };
+            let reset = if change.cost == Cost::Nothing { "" } else { ", session reset" };
             said.push(format!("neighbor {}: {} changed{reset}", change.neighbor.who, change.keys.join(", ")));
         }
         // A thousand VNIs are one phrase.

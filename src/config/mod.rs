@@ -30,7 +30,7 @@ mod vni;
 pub use difference::difference;
 pub use graceful::GracefulRestart;
 pub use model::{
-    Config, Control, Difference, DuplicateDetection, ExportTarget, ImportTarget, Limits, Neighbor, NeighborAddress,
+    Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, ImportTarget, Limits, Neighbor, NeighborAddress,
     NeighborChange, Password, Router, VniChange, VniConfig, VniDefaults, Vxlan,
 };
 pub use parse::parse;

@@ -262,13 +262,24 @@ pub struct Difference {
     pub needs_restart: Vec<String>,
 }
 
+/// What a change of a neighbor costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cost {
+    /// It holds at once.
+    Nothing,
+    /// The session is closed and opened again; its routes stay meanwhile as over any loss (`[graceful-restart]`).
+    Session,
+    /// The session and the routes: it is another neighbor now, or none.
+    Routes,
+}
+
 /// A neighbor of which something changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeighborChange {
     /// As it should be.
     pub neighbor: Neighbor,
-    /// Whether its session has to be closed and opened again for that.
-    pub reset: bool,
+    /// What that costs.
+    pub cost: Cost,
     /// The keys that changed.
     pub keys: Vec<&'static str>,
 }

@@ -317,7 +317,7 @@ fn the_difference_names_what_changed_and_nothing_else() {
         .replace("action = \"freeze\"", "action = \"warn\"")
         .replace("vnis = 40", "vnis = 41");
     let found = difference(&old, &read(&text));
-    assert_eq!(found.neighbors_changed.iter().map(|change| change.reset).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(found.neighbors_changed.iter().map(|change| change.cost).collect::<Vec<_>>(), [Cost::Nothing, Cost::Session]);
     assert_eq!(found.vnis_added.iter().map(|vni| vni.vni.get()).collect::<Vec<_>>(), [103]);
     assert_eq!(found.vnis_removed, [vni(100), vni(300)]);
     assert_eq!(found.vnis_changed[0].keys, ["export", "mtu"]);

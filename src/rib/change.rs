@@ -205,9 +205,10 @@ impl Rib {
     }
 
     /// The visit of the walk after sessions ended: dead paths go, paths kept as stale get their mark, and where their peer is
-    /// away for long the community that says so.
+    /// away for long the community that says so. Where their peer came back in another role, others may hear them now.
     fn visit_ended(&mut self, id: u32) {
         let (mut dead, mut unmarked, mut long) = (false, SmallVec::<[u16; 4]>::new(), SmallVec::<[u16; 4]>::new());
+        let mut in_other_role = SmallVec::<[u16; 4]>::new();
         for path in self.table.paths(id) {
             match self.peers.liveness(path) {
                 Liveness::Live => {}
@@ -215,6 +216,9 @@ impl Rib {
                 Liveness::Stale => {
                     if !path.is_stale() {
                         unmarked.push(path.peer);
+                    }
+                    if !path.has_identity(self.peers.slot(path.peer).identity) {
+                        in_other_role.push(path.peer);
                     }
                     if self.peers.slot(path.peer).stale_long && !self.attrs.is_long_lived_stale(path.attr) {
                         long.push(path.peer);
@@ -225,8 +229,14 @@ impl Rib {
         for peer in long {
             self.make_long_lived(id, peer);
         }
-        if dead || (!unmarked.is_empty() && self.table.has_rivals(id)) {
+        if dead || !in_other_role.is_empty() || (!unmarked.is_empty() && self.table.has_rivals(id)) {
             self.touch(id);
+        }
+        for peer in in_other_role {
+            let identity = self.peers.slot(peer).identity;
+            if let Some(path) = self.table.path_mut(id, peer) {
+                path.set_identity(identity);
+            }
         }
         for peer in unmarked {
             if let Some(path) = self.table.path_mut(id, peer) {

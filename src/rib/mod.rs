@@ -161,12 +161,15 @@ impl Rib {
         }
         self.peer_down(id, Stale::Drop);
         let slot = self.peers.slot_mut(id.0);
-        let other = (slot.peer.kind, slot.peer.asn, slot.peer.identifier) != (peer.kind, peer.asn, peer.identifier);
+        let other = (slot.peer.asn, slot.peer.identifier) != (peer.asn, peer.identifier);
+        let renamed = other || slot.peer.kind != peer.kind;
         (slot.peer, slot.up) = (peer, true);
-        slot.identity = slot.identity.wrapping_add(u8::from(other));
+        slot.identity = slot.identity.wrapping_add(u8::from(renamed));
         if other {
             // What was kept for its restart came from what is now somebody else.
             self.sweep_stale(id);
+        } else if renamed && slot.stale_routes > 0 {
+            self.ended_walk.restart(self.table.dests.len());
         }
     }
 }

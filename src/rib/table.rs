@@ -55,6 +55,16 @@ impl Path {
         self.label |= Self::STALE;
     }
 
+    /// Whether it came from the peer as it is now.
+    pub(super) const fn has_identity(&self, identity: u8) -> bool {
+        self.label >> Self::IDENTITY == (identity as u32) & 0x7f
+    }
+
+    /// The peer is the same, in another role.
+    pub(super) const fn set_identity(&mut self, identity: u8) {
+        self.label = self.label & ((1 << Self::IDENTITY) - 1) | (identity as u32) << Self::IDENTITY;
+    }
+
     /// Whether two best paths are the same for everybody who uses them.
     pub(super) const fn is_same(&self, other: &Self) -> bool {
         self.attr == other.attr

@@ -47,6 +47,8 @@ pub enum DownReason {
     ConnectFailed(String),
     /// The operator ended it, in the operator's words.
     AdminStop(String),
+    /// It was closed here because what is configured of the peer changed, and is opened again.
+    Reconfigured,
     /// The peer opened a new connection, so the old one was dead (RFC 4724 §4.2; before Established: ours).
     Superseded,
     /// Two connections met and the other one was kept (RFC 4271 §6.8).
@@ -66,6 +68,7 @@ impl DownReason {
             | Self::ConnectionClosed(_)
             | Self::ConnectFailed(_)
             | Self::AdminStop(_)
+            | Self::Reconfigured
             | Self::Superseded
             | Self::Collision => None,
         }
@@ -93,6 +96,7 @@ impl fmt::Display for DownReason {
             Self::ConnectFailed(why) => write!(f, "no connection: {why}"),
             Self::AdminStop(text) if text.is_empty() => f.write_str("stopped here"),
             Self::AdminStop(text) => write!(f, "stopped here: {text}"),
+            Self::Reconfigured => f.write_str("its configuration here has changed"),
             Self::Superseded => f.write_str("the peer opened a new connection, so the old one was dead"),
             Self::Collision => f.write_str("two connections to the peer met and the other one was kept"),
         }

@@ -28,7 +28,7 @@ use crate::wire::notification::{self, Notification, cease};
 use crate::wire::route_refresh::RouteRefresh;
 
 use super::event::DownReason;
-use super::graceful;
+use super::graceful::{self, Pause};
 use super::negotiate::{Negotiated, Refusal};
 use super::timers::{self, CONNECT_TIMEOUT, INCOMING_HOLD, LARGE_HOLD, STEADY, Timers};
 use super::{Direction, SessionConfig, State};
@@ -90,8 +90,10 @@ pub enum Input {
         /// For the peer's operator (RFC 9003).
         text: String,
     },
-    /// 2: the daemon ends to come back (RFC 4724 §4.1).
-    Restart {
+    /// 2: the session is closed to come back, so that neither side forgets the other's routes where that was agreed on.
+    Pause {
+        /// What for.
+        pause: Pause,
         /// For the peer's operator.
         text: String,
     },
@@ -290,16 +292,19 @@ impl Connection {
     pub fn step(self, input: Input, cx: &mut Context<'_>) -> Self {
         use Connection::{Active, Connect, Established, Idle, OpenConfirm, OpenSent};
         match (self, input) {
-            (Established { negotiated, .. }, Input::Restart { text }) => {
-                if let Some(notification) = graceful::parting(&text, &negotiated) {
+            (Established { negotiated, .. }, Input::Pause { pause, text }) => {
+                if let Some(notification) = graceful::parting(pause, &text, &negotiated) {
                     cx.say(Output::SendNotification(notification));
                 }
                 cx.say(Output::Close);
-                cx.say(Output::Down(DownReason::AdminStop(text)));
+                cx.say(Output::Down(match pause {
+                    Pause::Restart => DownReason::AdminStop(text),
+                    Pause::Reconfigured => DownReason::Reconfigured,
+                }));
                 Idle
             }
             // Where no route was exchanged there is none to be kept.
-            (stay, Input::Restart { text }) => stay.step(Input::Stop { subcode: cease::ADMIN_SHUTDOWN, text }, cx),
+            (stay, Input::Pause { pause, text }) => stay.step(Input::Stop { subcode: pause.cease(), text }, cx),
 
             // ── Idle ────────────────────────────────────────────────────────────────────────────────────────────────
             (Idle, Input::Start) => cx.begin(),

@@ -281,6 +281,8 @@ impl Terms {
         let graceful = match reason {
             // RFC 4724 §4.2: the TCP session ended, or the peer opened another.
             DownReason::ConnectionClosed(_) | DownReason::ConnectFailed(_) | DownReason::Superseded => true,
+            // We closed it ourselves to open it again; nothing happened to the peer.
+            DownReason::Reconfigured => true,
             DownReason::Received(notification) | DownReason::Sent(notification) => {
                 // RFC 8538 §3: only a hard reset ends everything. Without the N bit a word that means "for good" does
                 // (RFC 4724 §4.1: the normal procedures of RFC 4271).
@@ -346,12 +348,32 @@ pub(super) fn spelt_out(notification: Notification, negotiated: &Negotiated) -> 
     Notification { code: CEASE, subcode: cease::HARD_RESET, data }
 }
 
+/// Why we close a session that we are coming back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// The daemon ends and another follows (RFC 4724 §4.1).
+    Restart,
+    /// What was configured of the peer has changed and holds from the next session on.
+    Reconfigured,
+}
+
+impl Pause {
+    /// The subcode of Cease where nothing was agreed that would leave our routes.
+    pub(super) fn cease(self) -> u8 {
+        match self {
+            Self::Restart => cease::ADMIN_SHUTDOWN,
+            Self::Reconfigured => cease::OTHER_CONFIG,
+        }
+    }
+}
+
 /// How we go where we are coming back: with the N bit a NOTIFICATION that leaves our routes, with graceful restart alone
 /// none at all (RFC 4724 §4.2 takes any for the end), without it Cease as ever.
-pub(super) fn parting(text: &str, negotiated: &Negotiated) -> Option<Notification> {
-    match &negotiated.graceful_restart {
-        Some(GracefulRestart { notification: true, .. }) => Some(Notification::cease(cease::ADMIN_RESET, text)),
-        Some(_) => None,
-        None => Some(Notification::cease(cease::ADMIN_SHUTDOWN, text)),
-    }
+pub(super) fn parting(pause: Pause, text: &str, negotiated: &Negotiated) -> Option<Notification> {
+    let subcode = match (&negotiated.graceful_restart, pause) {
+        (Some(GracefulRestart { notification: true, .. }), Pause::Restart) => cease::ADMIN_RESET,
+        (Some(GracefulRestart { notification: true, .. }) | None, _) => pause.cease(),
+        (Some(_), _) => return None,
+    };
+    Some(Notification::cease(subcode, text))
 }

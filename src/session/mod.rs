@@ -33,6 +33,7 @@ pub use stats::{MessageCounts, SessionStats};
 
 use buffer::{Message, Outbox, ReceiveBuffer};
 use fsm::{Connection, Context, Input, Output};
+use graceful::Pause;
 use timers::Timers;
 
 /// The (at most) two connections of one peer, by who opened them.
@@ -189,10 +190,15 @@ impl Session {
 
     /// We end, and mean to be back: the peer is told in the way that leaves our routes where one was agreed on (RFC 4724,
     /// RFC 8538), with Cease where none was.
-    pub fn stop_for_restart(&mut self, now: Time, text: &str) {
+    pub fn pause(&mut self, now: Time, pause: Pause, text: &str) {
         for direction in [Direction::Incoming, Direction::Outgoing] {
-            self.step(now, direction, Input::Restart { text: text.to_owned() });
+            self.step(now, direction, Input::Pause { pause, text: text.to_owned() });
         }
+    }
+
+    /// What the next session is to be like. The one that runs, if any, goes on as it was agreed on: see [`Session::pause`].
+    pub fn reconfigure(&mut self, config: SessionConfig) {
+        self.config = config;
     }
 
     /// A TCP connection is up. An incoming one is judged against what stands (RFC 4271 §6.8, RFC 4724 §4.2).

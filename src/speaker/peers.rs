@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::Time;
 use crate::config::{Neighbor, NeighborAddress};
 use crate::rib::{PeerId, PeerKind, RibPeer, UpdateOutcome};
-use crate::session::graceful::{Helper, Input, Terms};
+use crate::session::graceful::{Helper, Input, Pause, Terms};
 use crate::session::{Admission, Direction, DownReason, Negotiated, Session, SessionConfig};
 use crate::wire::update::UpdateContext;
 
@@ -195,19 +195,7 @@ impl Speaker {
 
     fn add_peer(&mut self, now: Time, address: IpAddr, neighbor: &Neighbor, dynamic: bool) -> Option<PeerId> {
         let id = self.peers.free_slot()?;
-        let (graceful_restart, long_lived_stale_secs) = self.graceful_capability(neighbor);
-        let config = SessionConfig {
-            local_asn: self.config.router.asn,
-            local_identifier: self.config.router.router_id,
-            remote_asn: Some(neighbor.asn),
-            passive: neighbor.passive || dynamic,
-            hold_time_secs: neighbor.hold_time_secs,
-            connect_retry_secs: neighbor.connect_retry_secs,
-            host_name: self.host_name.clone(),
-            graceful_restart,
-            long_lived_stale_secs,
-        };
-        let session = Session::new(config, self.seed.next_u64(), now);
+        let session = Session::new(self.session_config(neighbor, dynamic), self.seed.next_u64(), now);
         let peer = Peer {
             id,
             address,
@@ -230,6 +218,48 @@ impl Speaker {
         self.peers.slots[usize::from(id.0)] = Some(peer);
         self.peers.by_address.insert(address, id);
         Some(id)
+    }
+
+    fn session_config(&self, neighbor: &Neighbor, dynamic: bool) -> SessionConfig {
+        let (graceful_restart, long_lived_stale_secs) = self.graceful_capability(neighbor);
+        SessionConfig {
+            local_asn: self.config.router.asn,
+            local_identifier: self.config.router.router_id,
+            remote_asn: Some(neighbor.asn),
+            passive: neighbor.passive || dynamic,
+            hold_time_secs: neighbor.hold_time_secs,
+            connect_retry_secs: neighbor.connect_retry_secs,
+            host_name: self.host_name.clone(),
+            graceful_restart,
+            long_lived_stale_secs,
+        }
+    }
+
+    /// Closes a peer's session and opens it again as `neighbor` says. It is the same peer as before, and went nowhere: its
+    /// routes are dealt with as those of any session that was lost.
+    pub(super) fn reopen_peer(&mut self, now: Time, id: PeerId, neighbor: &Neighbor) {
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        peer.watch.forgive();
+        peer.session.pause(now, Pause::Reconfigured, "configuration changed");
+        self.drain_session(now, id);
+        self.renew_peer(id, neighbor);
+        if neighbor.enabled
+            && let Some(peer) = self.peers.by_id_mut(id)
+        {
+            peer.session.start(now);
+        }
+        self.drain_session(now, id);
+        self.forget_if_over(id);
+    }
+
+    /// What is configured of a peer is `neighbor` from now on; its session goes by it where that needs no other OPEN.
+    pub(super) fn renew_peer(&mut self, id: PeerId, neighbor: &Neighbor) {
+        let Some(dynamic) = self.peers.by_id(id).map(|peer| peer.dynamic) else { return };
+        let config = self.session_config(neighbor, dynamic);
+        if let Some(peer) = self.peers.by_id_mut(id) {
+            peer.neighbor = neighbor.clone();
+            peer.session.reconfigure(config);
+        }
     }
 
     /// Ends a peer for good with Cease/`subcode` and these words; it is forgotten when its connections are closed.
@@ -467,7 +497,7 @@ impl Speaker {
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.by_id_mut(id) {
                 peer.leaving = true;
-                peer.session.stop_for_restart(now, text);
+                peer.session.pause(now, Pause::Restart, text);
             }
             self.drain_session(now, id);
             self.forget_if_over(id);

@@ -2,7 +2,7 @@
 //! request; a neighbor is reset.
 
 use crate::base::{MacAddr, Time, Vni};
-use crate::config::{self, Config, Difference, NeighborAddress, NeighborChange, VniChange, VniConfig};
+use crate::config::{self, Config, Cost, Difference, NeighborAddress, NeighborChange, VniChange, VniConfig};
 use crate::control::{Event, Reply, VniAdd};
 use crate::rib::PeerId;
 use crate::wire::notification::cease;
@@ -127,20 +127,22 @@ impl Speaker {
         if let Some(range) = self.peers.ranges.iter_mut().find(|range| range.who == who) {
             *range = change.neighbor.clone();
         }
-        if change.reset {
-            for id in self.peers_of(who) {
-                self.remove_peer(now, id, cease::OTHER_CONFIG, "configuration changed");
-                self.forget_peer(id);
-            }
-            if matches!(who, NeighborAddress::Address(_)) {
-                self.add_neighbor(now, &change.neighbor);
-            }
-        } else {
-            for id in self.peers_of(who) {
-                if let Some(peer) = self.peers.by_id_mut(id) {
-                    peer.neighbor = change.neighbor.clone();
+        for id in self.peers_of(who) {
+            match change.cost {
+                Cost::Nothing => self.renew_peer(id, &change.neighbor),
+                Cost::Session => self.reopen_peer(now, id, &change.neighbor),
+                Cost::Routes => {
+                    let (subcode, text) = match change.neighbor.enabled {
+                        false => (cease::ADMIN_SHUTDOWN, "disabled"),
+                        true => (cease::PEER_DECONFIGURED, "configuration changed"),
+                    };
+                    self.remove_peer(now, id, subcode, text);
+                    self.forget_peer(id);
                 }
             }
+        }
+        if change.cost == Cost::Routes && matches!(who, NeighborAddress::Address(_)) {
+            self.add_neighbor(now, &change.neighbor);
         }
     }
 
