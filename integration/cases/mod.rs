@@ -9,6 +9,7 @@ mod hostile;
 mod ipv6;
 mod life;
 mod local_macs;
+mod metrics;
 mod middles;
 mod migration;
 mod nexthops;

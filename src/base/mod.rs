@@ -1,6 +1,7 @@
 //! Floor 0: values that every room speaks of. Nothing here does IO, knows BGP or owns state that outlives a call.
 
 mod asn;
+mod histogram;
 mod identifier;
 mod interner;
 mod mac;
@@ -11,6 +12,7 @@ mod vlan;
 mod vni;
 
 pub use asn::Asn;
+pub use histogram::Histogram;
 pub use identifier::BgpIdentifier;
 pub use interner::{InternId, Interner};
 pub use mac::MacAddr;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::model::{Config, Cost, Difference, Neighbor, NeighborChange, VniChange, VniConfig};
+use super::model::{Config, Cost, Difference, Metrics, Neighbor, NeighborChange, VniChange, VniConfig};
 
 /// What has to be done to come from `old` to `new`.
 pub fn difference(old: &Config, new: &Config) -> Difference {
@@ -126,6 +126,11 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
     restart("the control socket", old.control.socket.display().to_string(), new.control.socket.display().to_string());
     let group = |group: &Option<String>| group.clone().unwrap_or_else(|| "none".to_owned());
     restart("the control socket's group", group(&old.control.group), group(&new.control.group));
+    let places = |metrics: &Metrics| {
+        let places: Vec<String> = metrics.listen.iter().map(ToString::to_string).collect();
+        if places.is_empty() { "nowhere".to_owned() } else { places.join(", ") }
+    };
+    restart("where metrics are served", places(&old.metrics), places(&new.metrics));
     if old.vxlan.port != new.vxlan.port {
         found.applied.push(format!("devices that are made from now on use UDP port {}", new.vxlan.port));
     }

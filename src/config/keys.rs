@@ -38,6 +38,9 @@ pub const VXLAN: SectionKeys = SectionKeys {
 pub const CONTROL: SectionKeys =
     SectionKeys { name: "control", repeated: false, keys: &["socket", "group"], fixed: &[], later: &[] };
 
+/// `[metrics]`.
+pub const METRICS: SectionKeys = SectionKeys { name: "metrics", repeated: false, keys: &["listen"], fixed: &[], later: &[] };
+
 /// `[[neighbor]]`.
 pub const NEIGHBOR: SectionKeys = SectionKeys {
     name: "neighbor",
@@ -123,10 +126,8 @@ pub const LIMITS: SectionKeys = SectionKeys {
 };
 
 /// Every section, in the order people write them.
-pub const SECTIONS: &[SectionKeys] = &[ROUTER, VXLAN, CONTROL, NEIGHBOR, VNI_DEFAULTS, VNI, GRACEFUL_RESTART, DUPLICATES, LIMITS];
-
-/// Sections whose names are taken for later versions.
-pub const LATER_SECTIONS: &[&str] = &["metrics"];
+pub const SECTIONS: &[SectionKeys] =
+    &[ROUTER, VXLAN, CONTROL, METRICS, NEIGHBOR, VNI_DEFAULTS, VNI, GRACEFUL_RESTART, DUPLICATES, LIMITS];
 
 impl SectionKeys {
     /// The section as its header is written.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -24,6 +24,8 @@ pub struct Config {
     pub vxlan: Vxlan,
     /// `[control]`.
     pub control: Control,
+    /// `[metrics]`.
+    pub metrics: Metrics,
     /// `[[neighbor]]`, in the order of the file.
     pub neighbors: Vec<Neighbor>,
     /// `[[vni]]`, with `ids` spelt out and the defaults filled in.
@@ -79,6 +81,13 @@ pub struct Control {
     pub socket: PathBuf,
     /// Group that may use it besides root.
     pub group: Option<String>,
+}
+
+/// `[metrics]`: numbers for Prometheus.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// Where they are served; empty: nowhere.
+    pub listen: Vec<SocketAddr>,
 }
 
 /// Whom a `[[neighbor]]` names.

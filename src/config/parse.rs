@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::graceful;
 use super::keys::{
-    CONTROL, DUPLICATES, GRACEFUL_RESTART, LATER_SECTIONS, LIMITS, NEIGHBOR, ROUTER, SECTIONS, SectionKeys, VNI, VNI_DEFAULTS,
-    VXLAN, nearest,
+    CONTROL, DUPLICATES, GRACEFUL_RESTART, LIMITS, METRICS, NEIGHBOR, ROUTER, SECTIONS, SectionKeys, VNI, VNI_DEFAULTS, VXLAN,
+    nearest,
 };
 use super::model::Config;
 use super::neighbor;
@@ -56,6 +56,7 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
     };
     let vxlan = router::vxlan(one(root, &VXLAN, mistakes).as_ref(), mistakes);
     let control = router::control(one(root, &CONTROL, mistakes).as_ref(), mistakes);
+    let metrics = router::metrics(one(root, &METRICS, mistakes).as_ref(), mistakes);
     let graceful_restart = graceful::read(one(root, &GRACEFUL_RESTART, mistakes).as_ref(), mistakes);
     let duplicate_detection = router::duplicates(one(root, &DUPLICATES, mistakes).as_ref(), mistakes);
     let limits = router::limits(one(root, &LIMITS, mistakes).as_ref(), mistakes);
@@ -86,6 +87,7 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
         router,
         vxlan,
         control,
+        metrics,
         neighbors,
         vnis: vnis.into_inner(),
         vni_defaults,
@@ -103,10 +105,6 @@ fn unknown_section(key: &Spanned<std::borrow::Cow<'_, str>>, value: Range<usize>
     // Written as `key = value`, and not as a header: the value may be a password that went astray.
     if value.start >= key.span().end {
         mistakes.hide(value);
-    }
-    if LATER_SECTIONS.contains(&name) {
-        mistakes.add(key.span(), format!("[{name}] is not supported by this version"), "not known yet", "leave the section out");
-        return;
     }
     let section = nearest(name, SECTIONS.iter().map(|section| section.name))
         .and_then(|meant| SECTIONS.iter().find(|section| section.name == meant));

@@ -1,6 +1,6 @@
-//! `[router]`, `[vxlan]`, `[control]`, `[duplicate-detection]` and `[limits]`: what a file says once.
+//! `[router]`, `[vxlan]`, `[control]`, `[metrics]`, `[duplicate-detection]` and `[limits]`: what a file says once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use crate::base::{Asn, BgpIdentifier};
 
-use super::model::{Control, DuplicateDetection, Limits, Neighbor, NeighborAddress, Router, Vxlan};
+use super::model::{Control, DuplicateDetection, Limits, Metrics, Neighbor, NeighborAddress, Router, Vxlan};
 use super::names::{BRIDGE_DEFAULT, DEVICE_DEFAULT, template};
 use super::reader::{Section, parsed};
 use super::report::Mistakes;
@@ -235,6 +235,25 @@ pub(super) fn control(section: Option<&Section<'_>>, mistakes: &mut Mistakes) ->
         control.group = Some(name.to_owned());
     }
     control
+}
+
+/// Reads `[metrics]`.
+pub(super) fn metrics(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> Metrics {
+    let mut metrics = Metrics::default();
+    let what = "addresses with ports";
+    let Some(list) = section.and_then(|section| section.strings("listen", what, true, mistakes)) else { return metrics };
+    let help = "write listen = \"127.0.0.1:9179\", or \"[::]:9179\" for every address of this host";
+    for text in list.get_ref() {
+        let Some(at) = parsed::<SocketAddr>("listen", text, "an address with a port", help, mistakes) else { continue };
+        let at = *at.get_ref();
+        let twice = metrics.listen.contains(&at);
+        if twice || at.port() == 0 {
+            let why = if twice { "stands in the list already" } else { "names no port" };
+            mistakes.add(text.span(), format!("listen = \"{at}\" {why}"), format!("expected {what}"), help);
+        }
+        metrics.listen.push(at);
+    }
+    metrics
 }
 
 /// Reads `[duplicate-detection]`.

@@ -242,7 +242,9 @@ fn every_mistake_is_found_where_it_is() {
         // the others
         (id, "id = 1\n[vxlan]\nadopt = \"all\"\n", 11, 9, "not supported by this version"),
         (id, "id = 1\n[vxlan]\nnexthop-groups = \"yes\"\n", 11, 18, "nexthop-groups is a string"),
-        (id, "id = 1\n[metrics]\nlisten = \"::1\"\n", 10, 2, "not supported by this version"),
+        (id, "id = 1\n[metrics]\nlisten = \"::1\"\n", 11, 10, "not an address with a port"),
+        (id, "id = 1\n[metrics]\nlisten = [\"[::1]:80\", \"[::1]:80\"]\n", 11, 23, "already"),
+        (id, "id = 1\n[metrics]\nlisten = \"[::]:0\"\n", 11, 10, "names no port"),
         (id, "id = 1\n[vni-defaults]\nrd = \"1:2\"\n", 11, 1, "unknown key \"rd\""),
         (id, "id = 1\n[control]\nsocket = \"a\"\n", 11, 10, "not an absolute path"),
         (id, "ids = \"1-3\"\n[limits]\nvnis = 2\n", 9, 7, "more VNIs than"),

@@ -5,7 +5,9 @@
 //! an event until the client hangs up. Read `request` first, then `reply`; `event` is also what the log says;
 //! `render` turns replies into tables and stories for people.
 
+pub mod counters;
 pub mod event;
+pub mod metrics;
 pub mod render;
 pub mod reply;
 pub mod request;

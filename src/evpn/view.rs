@@ -1,6 +1,6 @@
 //! Instances, MACs and VTEPs as people see them, and the counters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::config::InstanceConfig;
@@ -238,6 +238,12 @@ impl Evpn {
             }
         }
         vteps.into_values().collect()
+    }
+
+    /// Remote VTEPs that some VNI floods to.
+    pub fn flood_vteps(&self) -> BTreeSet<IpAddr> {
+        let instances = self.by_vni.values().filter_map(|number| self.slot(*number));
+        instances.flat_map(|instance| instance.flood.keys()).map(|remote| remote.ip).collect()
     }
 
     /// The addresses that routes of other hosts give for a MAC, in order.

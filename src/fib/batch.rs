@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::message::{Batch, BatchDone, Op, OpKind, Remote};
 use super::row::{NONE, flag};
-use super::table::{Fib, Flight, Retry};
+use super::table::{Fib, Flight, InFlight, Retry};
 use crate::base::{InternId, Time};
 
 /// The entry is not there.
@@ -50,9 +50,11 @@ impl Fib {
         }
         let mut ops = Vec::with_capacity(room + 1);
         let mut flights = Vec::with_capacity(room + 1);
+        let mut oldest = now;
         while ops.len() < self.limits.batch_len {
             let next = self.flood_queue.pop(&self.rows).or_else(|| self.unicast_queue.pop(&self.rows));
-            let Some(id) = next else { break };
+            let Some((id, since)) = next else { break };
+            oldest = oldest.min(since);
             self.rows.row_mut(id).flags &= !flag::QUEUED;
             self.cut(now, id, &mut ops, &mut flights);
         }
@@ -61,7 +63,8 @@ impl Fib {
         }
         let id = self.next_batch;
         self.next_batch += 1;
-        self.in_flight.insert(id, flights);
+        self.in_flight.insert(id, InFlight { flights, since: oldest });
+        self.pace.sizes.observe(ops.len() as u64, 1);
         self.stats.in_flight += ops.len() as u64;
         self.stats.batches += 1;
         Some(Batch { id, ops })
@@ -121,12 +124,19 @@ impl Fib {
     /// A batch was carried out: rows are in sync, failed, or dirty again where they changed meanwhile.
     pub fn handle_batch_done(&mut self, now: Time, done: &BatchDone) {
         self.now = now;
-        let Some(flights) = self.in_flight.remove(&done.id) else {
+        let Some(InFlight { flights, since }) = self.in_flight.remove(&done.id) else {
             self.stats.unknown_batches += 1;
             return;
         };
         self.stats.in_flight -= flights.len() as u64;
         self.stats.confirmed += u64::from(done.stood);
+        let before = self.stats.written + self.stats.deleted;
+        self.land_all(now, flights, done);
+        let carried_out = self.stats.written + self.stats.deleted - before;
+        self.pace.latency.observe(now.since(since).as_micros() as u64, carried_out);
+    }
+
+    fn land_all(&mut self, now: Time, flights: Vec<Flight>, done: &BatchDone) {
         if done.errors.is_empty() && done.fatal.is_none() && done.theirs.is_empty() {
             for flight in flights {
                 self.land(now, flight, 0);

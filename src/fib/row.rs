@@ -3,11 +3,12 @@
 //! A million rows must fit in about 35 octets each, index and queue included: rows lie in chunks (no doubling copy),
 //! remotes are interned, and the queue of dirty rows is threaded through the rows, so that it can never hold more.
 
+use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-use crate::base::MacAddr;
+use crate::base::{MacAddr, Time};
 
 /// No remote, no row.
 pub(super) const NONE: u32 = u32::MAX;
@@ -114,16 +115,27 @@ pub(super) struct Queue {
     tail: u32,
     /// How many are in it.
     pub len: usize,
+    /// Rows that were ever put in.
+    pushed: u64,
+    /// Since when rows wait, for each time with the number of the first that waits since then.
+    marks: VecDeque<(u64, Time)>,
 }
+
+/// Times that a queue remembers. Beyond, rows count as waiting since the last of them: longer than they do.
+const MARKS: usize = 4096;
 
 impl Queue {
     /// An empty one.
     pub const fn new() -> Self {
-        Self { head: NONE, tail: NONE, len: 0 }
+        Self { head: NONE, tail: NONE, len: 0, pushed: 0, marks: VecDeque::new() }
     }
 
-    /// Puts a row at the end. It must not be in a queue already: the caller keeps the flag.
-    pub fn push(&mut self, rows: &mut Rows, id: u32) {
+    /// Puts a row at the end, which waits since `since`. It must not be in a queue already: the caller keeps the flag.
+    pub fn push(&mut self, rows: &mut Rows, id: u32, since: Time) {
+        if self.marks.len() < MARKS && self.marks.back().is_none_or(|(_, last)| *last != since) {
+            self.marks.push_back((self.pushed, since));
+        }
+        self.pushed += 1;
         rows.row_mut(id).next = NONE;
         if self.tail == NONE {
             self.head = id;
@@ -134,18 +146,24 @@ impl Queue {
         self.len += 1;
     }
 
-    /// Takes the first.
-    pub fn pop(&mut self, rows: &Rows) -> Option<u32> {
+    /// Takes the first, with the time since when it waits.
+    pub fn pop(&mut self, rows: &Rows) -> Option<(u32, Time)> {
         if self.head == NONE {
             return None;
         }
         let id = self.head;
+        let number = self.pushed - self.len as u64;
+        while self.marks.get(1).is_some_and(|(first, _)| *first <= number) {
+            self.marks.pop_front();
+        }
+        let since = self.marks.front().map_or(Time::ZERO, |(_, since)| *since);
         self.head = rows.row(id).next;
+        self.len -= 1;
         if self.head == NONE {
             self.tail = NONE;
+            self.marks.clear();
         }
-        self.len -= 1;
-        Some(id)
+        Some((id, since))
     }
 }
 
@@ -310,11 +328,12 @@ mod tests {
         let mut rows = Rows::new(1);
         let mut queue = Queue::new();
         let ids: Vec<u32> = (0..5).map(|n| rows.insert(row(n, 0))).collect();
-        for &id in &ids {
-            queue.push(&mut rows, id);
+        let since = [1, 1, 2, 2, 3].map(Time::from_secs);
+        for (&id, since) in ids.iter().zip(since) {
+            queue.push(&mut rows, id, since);
         }
-        let order: Vec<u32> = std::iter::from_fn(|| queue.pop(&rows)).collect();
-        assert_eq!(order, ids);
+        let order: Vec<(u32, Time)> = std::iter::from_fn(|| queue.pop(&rows)).collect();
+        assert_eq!(order, ids.iter().copied().zip(since).collect::<Vec<_>>());
         assert_eq!(queue.len, 0);
     }
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fights::Fights;
 use super::message::Remote;
+use super::pace::Pace;
 use super::row::{NONE, Queue, Row, Rows, flag};
 use super::view::FibStats;
 use crate::base::{InternId, Interner, MacAddr, Time, Vni};
@@ -44,7 +45,7 @@ pub struct Fib {
     pub(super) by_vni: BTreeMap<Vni, u16>,
     pub(super) flood_queue: Queue,
     pub(super) unicast_queue: Queue,
-    pub(super) in_flight: BTreeMap<u64, Vec<Flight>>,
+    pub(super) in_flight: BTreeMap<u64, InFlight>,
     pub(super) next_batch: u64,
     pub(super) retries: BTreeMap<u32, Retry>,
     pub(super) due: BTreeSet<(Time, u32)>,
@@ -55,7 +56,18 @@ pub struct Fib {
     /// A remote fell out of use, or may have before we came.
     pub(super) remotes_shrunk: bool,
     pub(super) now: Time,
+    /// When that happened which rows change for; `None`: now.
+    pub(super) cause: Option<Time>,
     pub(super) stats: FibStats,
+    pub(super) pace: Pace,
+}
+
+/// A batch that is under way.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub flights: Vec<Flight>,
+    /// Since when the row waits that waits longest.
+    pub since: Time,
 }
 
 /// Where rows of one VNI go.
@@ -121,7 +133,9 @@ impl Fib {
             deferring: false,
             remotes_shrunk: false,
             now: Time::ZERO,
+            cause: None,
             stats: FibStats::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -261,7 +275,7 @@ impl Fib {
         if ready && row.needs_write() && !(self.deferring && device.unlisted && row.is_unread() && !row.has(flag::FLOOD)) {
             self.rows.row_mut(id).flags |= flag::QUEUED;
             let queue = if row.has(flag::FLOOD) { &mut self.flood_queue } else { &mut self.unicast_queue };
-            queue.push(&mut self.rows, id);
+            queue.push(&mut self.rows, id, self.cause.unwrap_or(self.now));
         } else {
             if !self.retries.is_empty() {
                 self.clear_retry(id);

@@ -248,7 +248,7 @@ impl Monitors {
 }
 
 #[allow(clippy::disallowed_methods)] // The rim's clock, for people only.
-fn unix_millis() -> u64 {
+pub(super) fn unix_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

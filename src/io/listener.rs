@@ -39,7 +39,7 @@ const BACKLOG: i32 = 512;
 /// Connections turned away with words at a time; more are dropped without.
 const FAREWELLS: usize = 64;
 /// After `accept` failed (no file descriptors left), so long until the next try.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens every listening socket. Errors name the address and what to do.
 pub fn bind(config: &Config, keys: &Keys) -> anyhow::Result<Vec<Listener>> {
@@ -49,29 +49,15 @@ pub fn bind(config: &Config, keys: &Keys) -> anyhow::Result<Vec<Listener>> {
         let at = SocketAddr::new(address, port);
         match open(at) {
             Ok(listener) => listeners.push(listener),
-            Err(error) => {
-                match error.raw_os_error() {
-                    // A host without IPv6: the unspecified address of the other family stands for it.
-                    Some(libc::EAFNOSUPPORT) if address == IpAddr::from([0_u16; 8]) && config.router.listen.len() > 1 => {
-                        tracing::warn!("this host has no IPv6: listening on IPv4 only");
-                    }
-                    Some(libc::EADDRINUSE) => {
-                        return Err(error).with_context(|| {
-                        format!("another program listens on {at}: stop it (`ss -ltnp sport = :{port}` names it) or set `listen-port`")
-                    });
-                    }
-                    Some(libc::EACCES) => {
-                        return Err(error).with_context(|| {
-                            format!("may not listen on {at}: run as root or with CAP_NET_BIND_SERVICE, or set `listen-port`")
-                        });
-                    }
-                    Some(libc::EADDRNOTAVAIL) => {
-                        return Err(error)
-                            .with_context(|| format!("cannot listen on {at}: the address is not on this host, mend `listen`"));
-                    }
-                    _ => return Err(error).with_context(|| format!("cannot listen on {at}")),
-                }
+            // A host without IPv6: the unspecified address of the other family stands for it.
+            Err(error)
+                if error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+                    && address == IpAddr::from([0_u16; 8])
+                    && config.router.listen.len() > 1 =>
+            {
+                tracing::warn!("this host has no IPv6: listening on IPv4 only");
             }
+            Err(error) => return Err(explain(error, at, "`listen` and `listen-port`")),
         }
     }
     match listeners.iter().flat_map(|listener| set_keys_of(listener, config, keys)).next() {
@@ -80,7 +66,26 @@ pub fn bind(config: &Config, keys: &Keys) -> anyhow::Result<Vec<Listener>> {
     }
 }
 
+/// Why a socket cannot listen, and what to do. `setting`: what of the configuration says where.
+pub(super) fn explain(error: io::Error, at: SocketAddr, setting: &str) -> anyhow::Error {
+    let port = at.port();
+    let words = match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => {
+            format!("another program listens on {at}: stop it (`ss -ltnp sport = :{port}` names it) or set {setting}")
+        }
+        Some(libc::EACCES) => format!("may not listen on {at}: run as root or with CAP_NET_BIND_SERVICE, or set {setting}"),
+        Some(libc::EADDRNOTAVAIL) => format!("cannot listen on {at}: the address is not on this host, mend {setting}"),
+        _ => format!("cannot listen on {at}"),
+    };
+    anyhow::Error::new(error).context(words)
+}
+
 fn open(at: SocketAddr) -> io::Result<Listener> {
+    Ok(Listener { socket: listen(at)?, domain: Domain::for_address(at), keyed: RefCell::default() })
+}
+
+/// A listening socket, of one family only.
+pub(super) fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     let domain = Domain::for_address(at);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if domain == Domain::IPV6 {
@@ -90,7 +95,7 @@ fn open(at: SocketAddr) -> io::Result<Listener> {
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
-    Ok(Listener { socket: TcpListener::from_std(socket.into())?, domain, keyed: RefCell::default() })
+    TcpListener::from_std(socket.into())
 }
 
 /// Gives a listening socket the keys of all neighbors of its family and takes away those of others: a range that is gone would

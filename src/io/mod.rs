@@ -11,6 +11,7 @@ mod files;
 mod keys;
 mod listener;
 mod logging;
+mod metrics;
 mod panics;
 mod privilege;
 mod security;
@@ -48,6 +49,7 @@ async fn serve(config_path: &Path, config: Config, keys: keys::Keys) -> anyhow::
     }
     let control_socket = control::bind(&config.control).await?;
     let listeners = listener::bind(&config, &keys)?;
+    let metrics_server = metrics::bind(&config.metrics)?;
     let kept = files::load_state(&config.router.state_directory);
     let mut supervisor = supervisor::Supervisor::from_environment();
 
@@ -64,6 +66,7 @@ async fn serve(config_path: &Path, config: Config, keys: keys::Keys) -> anyhow::
     }
     let control_task = control::serve(shared.clone(), control_socket);
     listener::serve(&shared, listeners);
+    metrics::serve(&shared, metrics_server);
     shared.with(|core, now| {
         core.speaker.set_verbose(logging::is_verbose());
         core.speaker.start(now);

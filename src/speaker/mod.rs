@@ -12,6 +12,7 @@ mod events;
 mod graceful;
 mod kernel;
 mod limits;
+mod metrics;
 mod peers;
 mod reload;
 mod restart;
@@ -124,6 +125,8 @@ pub struct Speaker {
     healing: audit::Healing,
     audit: audit::Audit,
     failures_told: u64,
+    /// Since when the oldest change of the table waits that was not decided in the turn in which it came.
+    behind_since: Option<Time>,
     /// The table's long walks have more to do.
     work_left: bool,
     /// Why the kernel room cannot work, where it cannot.
@@ -192,6 +195,7 @@ impl Speaker {
             healing: audit::Healing::default(),
             audit,
             failures_told: 0,
+            behind_since: None,
             work_left: false,
             kernel_fault: None,
             seed,

@@ -48,13 +48,14 @@ impl Speaker {
         } = difference;
         // What needs a restart stays in force as it was.
         let router = self.config.router.clone();
-        let (vxlan, control) = (self.config.vxlan.clone(), self.config.control.clone());
+        let (vxlan, control, metrics) = (self.config.vxlan.clone(), self.config.control.clone(), self.config.metrics.clone());
         let needs_restart = difference.needs_restart;
         let graceful_changed = self.config.graceful_restart != config.graceful_restart;
         let form_changes = config.vxlan.nexthop_groups != vxlan.nexthop_groups && needs_restart.is_empty();
         self.config = config;
         self.config.router = router;
         self.config.control = control;
+        self.config.metrics = metrics;
         if !needs_restart.is_empty() {
             self.config.vxlan = vxlan;
         }

@@ -91,7 +91,7 @@ impl Speaker {
     }
 
     /// Everything that is counted, by name, with the room in front.
-    fn counters(&self) -> BTreeMap<String, u64> {
+    pub(super) fn counters(&self) -> BTreeMap<String, u64> {
         let mut all = BTreeMap::new();
         let rooms: [(&str, Vec<(&'static str, u64)>); 4] = [
             ("rib", self.rib.stats().counters()),
@@ -107,7 +107,7 @@ impl Speaker {
         all
     }
 
-    fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.kernel_fault.iter().map(|why| format!("the kernel's side does not work: {why}")).collect();
         for (vni, state) in &self.vnis {
@@ -160,13 +160,6 @@ impl Speaker {
         let stats = peer.session.stats();
         let (graceful_restart, stale_secs) = self.graceful_words(now, peer);
         let state = if peer.neighbor.enabled { state_name(peer.session.state()) } else { "disabled" };
-        let counts = |counts: &crate::session::MessageCounts| MessageCounts {
-            open: counts.open,
-            update: counts.update,
-            notification: counts.notification,
-            keepalive: counts.keepalive,
-            route_refresh: counts.route_refresh,
-        };
         NeighborView {
             address: peer.address,
             description: peer.neighbor.description.clone(),
@@ -192,8 +185,8 @@ impl Speaker {
             graceful_restart,
             stale_routes: u64::from(self.rib.stale_routes(peer.id)),
             stale_secs,
-            messages_in: counts(&stats.received),
-            messages_out: counts(&stats.sent),
+            messages_in: message_counts(&stats.received),
+            messages_out: message_counts(&stats.sent),
             established_count: stats.established,
             dropped_count: stats.dropped,
             attribute_octets: self.rib.peer_attribute_octets(peer.id),
@@ -228,12 +221,6 @@ impl Speaker {
             Some(DeviceState::Unusable { reason, remedy, .. }) => (Some(reason.clone()), Some(remedy.clone())),
             _ => (None, None),
         };
-        let word = match (&state.device, state.adopting) {
-            (None, _) | (Some(DeviceState::Ready(_)), true) => "waiting",
-            (Some(DeviceState::Unusable { .. }), _) => "unusable",
-            (Some(DeviceState::Ready(device)), false) if !device.up => "down",
-            (Some(DeviceState::Ready(_)), false) => "ready",
-        };
         let mut warnings = ready.map(|device| device.warnings.clone()).unwrap_or_default();
         if instance.as_ref().is_some_and(|view| view.at_limit) {
             warnings
@@ -246,7 +233,7 @@ impl Speaker {
             rd: state.rd.to_string(),
             import: state.config.import.iter().map(ToString::to_string).collect(),
             export: self.evpn.export_targets(vni).iter().map(ToString::to_string).collect(),
-            state: word.to_owned(),
+            state: vni_state(state).to_owned(),
             reason,
             remedy,
             made_device: ready.is_some_and(|device| device.made_device),
@@ -275,7 +262,27 @@ impl Speaker {
     }
 }
 
-fn state_name(state: State) -> &'static str {
+/// How a VNI's device stands, in a word.
+pub(super) fn vni_state(state: &VniState) -> &'static str {
+    match (&state.device, state.adopting) {
+        (None, _) | (Some(DeviceState::Ready(_)), true) => "waiting",
+        (Some(DeviceState::Unusable { .. }), _) => "unusable",
+        (Some(DeviceState::Ready(device)), false) if !device.up => "down",
+        (Some(DeviceState::Ready(_)), false) => "ready",
+    }
+}
+
+pub(super) fn message_counts(counts: &crate::session::MessageCounts) -> MessageCounts {
+    MessageCounts {
+        open: counts.open,
+        update: counts.update,
+        notification: counts.notification,
+        keepalive: counts.keepalive,
+        route_refresh: counts.route_refresh,
+    }
+}
+
+pub(super) fn state_name(state: State) -> &'static str {
     match state {
         State::Idle => "idle",
         State::Connect => "connect",
@@ -286,7 +293,7 @@ fn state_name(state: State) -> &'static str {
     }
 }
 
-fn row_counts(counts: &crate::fib::RowCounts) -> RowCounts {
+pub(super) fn row_counts(counts: &crate::fib::RowCounts) -> RowCounts {
     RowCounts {
         wanted: counts.wanted,
         in_sync: counts.in_sync,

@@ -101,6 +101,9 @@ impl Speaker {
         self.work_left = self.rib.work(WORK_BUDGET);
         self.work_left |= self.evpn.work(now, &mut self.rib, &mut self.fib, WORK_BUDGET);
         let mut decided = 0;
+        // What was left over for fairness has waited since the turn in which it came.
+        let cause = self.behind_since.unwrap_or(now);
+        self.fib.caused_at(Some(cause));
         while let Some(dest) = self.rib.next_change() {
             self.evpn.handle_change(now, &mut self.rib, &mut self.fib, dest);
             decided += 1;
@@ -108,6 +111,8 @@ impl Speaker {
                 break;
             }
         }
+        self.fib.caused_at(None);
+        self.behind_since = self.rib.has_changes().then_some(cause);
         self.take_evpn_events();
         // Before the batches are cut: what it wants gone must not wait for the next turn, which may be a keepalive away.
         self.sweep_when_confirmed(now);
