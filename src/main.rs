@@ -8,16 +8,16 @@ use clap::{Parser, Subcommand};
 /// The BGP EVPN control plane for Linux VXLAN.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
-struct Arguments {
+pub(crate) struct Arguments {
     /// Configuration file of the daemon.
     #[arg(long, default_value = "/etc/evpnd/evpnd.toml", value_name = "FILE")]
-    config: PathBuf,
+    pub(crate) config: PathBuf,
     #[command(subcommand)]
-    command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Check a configuration file: exit 0, or 1 with file:line:column and what was expected.
     Check {
         /// The file.

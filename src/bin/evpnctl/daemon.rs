@@ -1,0 +1,85 @@
+//! The connection to the daemon: one line of JSON each way.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use evpnd::control::{Reply, Request};
+
+use crate::arguments::Cli;
+
+/// How long an answer may take where nothing has to be awaited: a busy daemon answers within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no reply, with the exit code that says so.
+pub(crate) enum Failure {
+    /// Not reachable, hung up, or did not speak our language: exit 3.
+    Daemon(String),
+    /// Our own output went away or failed.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// The connection to the daemon.
+pub(crate) struct Daemon {
+    reader: BufReader<UnixStream>,
+    line: String,
+}
+
+impl Daemon {
+    pub(crate) fn connect(cli: &Cli) -> Result<Self, Failure> {
+        let path = cli.socket.display();
+        let stream = UnixStream::connect(&cli.socket).map_err(|error| {
+            Failure::Daemon(match error.kind() {
+                ErrorKind::NotFound => {
+                    format!("no daemon: {path} does not exist; is evpnd running (systemctl status evpnd), with this --socket?")
+                }
+                ErrorKind::ConnectionRefused => {
+                    format!("no daemon: nobody answers at {path}, it is left over from an evpnd that is gone; start it (systemctl start evpnd)")
+                }
+                ErrorKind::PermissionDenied => {
+                    format!("not allowed to use {path}: be root, or a member of the group named in [control] of the configuration")
+                }
+                _ => format!("cannot reach the daemon at {path}: {error}"),
+            })
+        })?;
+        Ok(Self { reader: BufReader::with_capacity(256 * 1024, stream), line: String::new() })
+    }
+
+    /// One request, one reply.
+    pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+        let mut line =
+            serde_json::to_string(request).map_err(|error| Failure::Daemon(format!("cannot write the request: {error}")))?;
+        line.push('\n');
+        self.reader
+            .get_mut()
+            .write_all(line.as_bytes())
+            .map_err(|error| Failure::Daemon(format!("the daemon hung up: {error}")))?;
+        // A drain takes as long as the fabric takes.
+        let patience = if matches!(request, Request::Drain {} | Request::VniDel { .. }) { None } else { Some(PATIENCE) };
+        self.read(patience)
+    }
+
+    pub(crate) fn read(&mut self, patience: Option<Duration>) -> Result<Reply, Failure> {
+        let fail = |message: String| Err(Failure::Daemon(message));
+        if let Err(error) = self.reader.get_ref().set_read_timeout(patience) {
+            return fail(format!("cannot set a timeout: {error}"));
+        }
+        self.line.clear();
+        match self.reader.read_line(&mut self.line) {
+            Ok(0) => fail("the daemon hung up: it ended or was restarted".to_owned()),
+            Ok(_) => serde_json::from_str(&self.line).or_else(|error| {
+                fail(format!("cannot read the reply ({error}): the daemon's version may not be the one of this evpnctl"))
+            }),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                fail(format!("the daemon does not answer within {} s: see its log (journalctl -u evpnd)", PATIENCE.as_secs()))
+            }
+            Err(error) => fail(format!("the daemon hung up: {error}")),
+        }
+    }
+}

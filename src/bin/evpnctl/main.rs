@@ -1,0 +1,122 @@
+//! `evpnctl`: the command line client of a running evpnd. It turns words into a request of `evpnd::control`, follows the
+//! pages of a long table, and shows the replies as text or JSON. Exit codes: 0 done, 1 refused, not found or a difference,
+//! 2 usage, 3 daemon not reachable (docs/CONTROL.md).
+
+mod arguments;
+mod daemon;
+mod printer;
+mod requests;
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use evpnd::control::{Reply, Request};
+
+use arguments::{Cli, Command, Show};
+use daemon::{Daemon, Failure};
+use printer::Printer;
+use requests::requests;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        // `evpnctl show macs | head` is no failure.
+        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) => {
+            let _ = writeln!(io::stderr(), "evpnctl: cannot write: {error}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Daemon(message)) => {
+            let _ = writeln!(io::stderr(), "evpnctl: {message}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Whether everything that was asked for was done.
+fn run(cli: &Cli) -> Result<bool, Failure> {
+    let requests = requests(&cli.command);
+    let detailed = matches!(
+        cli.command,
+        Command::Show { what: Show::Neighbors { address: Some(_) } } | Command::Show { what: Show::Vnis { vni: Some(_) } }
+    );
+    let mut daemon = Daemon::connect(cli)?;
+    let mut done = true;
+    for request in requests {
+        let mut printer = Printer::new(cli.json, detailed);
+        done &= if matches!(request, Request::Monitor {}) {
+            monitor(&mut daemon, &request, &mut printer)?
+        } else {
+            ask(&mut daemon, request, &mut printer)?
+        };
+    }
+    Ok(done)
+}
+
+/// Asks, and goes on asking while another page follows.
+fn ask(daemon: &mut Daemon, mut request: Request, printer: &mut Printer) -> Result<bool, Failure> {
+    let mut same = true;
+    loop {
+        let reply = daemon.ask(&request)?;
+        let next = match &reply {
+            Reply::Neighbors(page) => page.next.clone(),
+            Reply::Vnis(page) => page.next.clone(),
+            Reply::Vteps(page) => page.next.clone(),
+            Reply::Macs(page) => page.next.clone(),
+            Reply::Routes(page) => page.next.clone(),
+            Reply::Diff(page) => {
+                same &= page.items.is_empty();
+                page.next.clone()
+            }
+            Reply::Refused { message } | Reply::NotFound { message } => {
+                printer.refused(&reply)?;
+                let _ = writeln!(io::stderr(), "evpnctl: {}", message.trim_end());
+                return Ok(false);
+            }
+            _ => None,
+        };
+        printer.reply(&reply)?;
+        let Some(next) = next else { break };
+        match after(&mut request) {
+            Some(cursor) if *cursor != Some(next.clone()) => *cursor = Some(next),
+            _ => {
+                return Err(Failure::Daemon(
+                    "the daemon repeats a page: its version may not be the one of this evpnctl".to_owned(),
+                ));
+            }
+        }
+    }
+    printer.end()?;
+    Ok(same)
+}
+
+/// The cursor of a request whose reply has pages.
+fn after(request: &mut Request) -> Option<&mut Option<String>> {
+    match request {
+        Request::ShowNeighbors { after, .. }
+        | Request::ShowVnis { after, .. }
+        | Request::ShowVteps { after, .. }
+        | Request::ShowMacs { after, .. }
+        | Request::ShowRoutes { after, .. }
+        | Request::Diff { after, .. } => Some(after),
+        _ => None,
+    }
+}
+
+/// Prints events until the daemon ends or somebody stops us.
+fn monitor(daemon: &mut Daemon, request: &Request, printer: &mut Printer) -> Result<bool, Failure> {
+    match daemon.ask(request)? {
+        Reply::Refused { message } | Reply::NotFound { message } => {
+            let _ = writeln!(io::stderr(), "evpnctl: {message}");
+            return Ok(false);
+        }
+        Reply::Event(line) => printer.event(&Reply::Event(line))?,
+        _ => {}
+    }
+    loop {
+        printer.event(&daemon.read(None)?)?;
+    }
+}
