@@ -213,6 +213,7 @@ impl World {
                     self.cut((last, conn), "the peer closed the connection");
                 }
             }
+            Action::SaveSequences(_) => {}
             Action::Save(state) => {
                 self.nodes.get_mut(&last).unwrap().kept = KeptState { is_restart: true, boot: "this".to_owned(), ..state }
             }

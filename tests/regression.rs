@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
-use evpnd::control::{Request, VniAdd};
+use evpnd::control::{Event, Request, VniAdd};
+use evpnd::evpn::Sequences;
 use evpnd::fib::{BatchDone, DeviceState, Fib, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, ReadyDevice, Remote};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 
@@ -45,6 +46,14 @@ fn half_a_row_that_was_left_by_an_earlier_run_is_removed() {
     assert_eq!(carry_out(&mut fib), [(OpKind::ReplaceUnicast, MAC)]);
 }
 
+/// [`MAC`] at a port.
+fn heard() -> LocalMac {
+    LocalMac { vni: vni(), mac: MAC, port: 3, port_name: "tap3".to_owned(), is_static: false }
+}
+
+/// The neighbor of a daemon that [`connect`]s to 10.0.0.2.
+const NEIGHBOR: &str = "[[neighbor]]\naddress = \"10.0.0.2\"\n";
+
 /// A daemon and its kernel room, played by hand.
 struct Daemon {
     speaker: Speaker,
@@ -56,10 +65,20 @@ impl Daemon {
     fn new(more: &str) -> Self {
         Self::at("10.0.0.1", more)
     }
+    fn config(vtep: &str, more: &str) -> evpnd::config::Config {
+        evpnd::config::parse("evpnd.toml", &format!("[router]\nasn = 65000\nvtep = \"{vtep}\"\n{more}")).unwrap()
+    }
+    /// Reads another configuration, and gives what is said of it.
+    fn reload(&mut self, more: &str) -> String {
+        self.speaker.reload(self.now, Ok(Self::config("10.0.0.1", more)), None);
+        let mut events = std::iter::from_fn(|| self.speaker.poll_event());
+        events.find(|event| matches!(event, Event::ConfigReloaded { .. })).unwrap().to_string()
+    }
     fn at(vtep: &str, more: &str) -> Self {
-        let text = format!("[router]\nasn = 65000\nvtep = \"{vtep}\"\n{more}");
-        let config = evpnd::config::parse("evpnd.toml", &text).unwrap();
-        let mut speaker = Speaker::new(config, KeptState::default(), None, 1, NOW);
+        Self::with_kept(vtep, more, KeptState::default())
+    }
+    fn with_kept(vtep: &str, more: &str, kept: KeptState) -> Self {
+        let mut speaker = Speaker::new(Self::config(vtep, more), kept, None, 1, NOW);
         speaker.start(NOW);
         Self { speaker, now: NOW }
     }
@@ -74,22 +93,16 @@ impl Daemon {
     /// And this in its configuration.
     fn with_route_rows_and(rows: Vec<KernelRow>, more: &str) -> (Self, Self, [ConnId; 2]) {
         let vni = "[[vni]]\nid = 100\n";
-        let mut here = Self::new(&format!("[[neighbor]]\naddress = \"10.0.0.2\"\n{more}{vni}"));
+        let mut here = Self::new(&format!("{NEIGHBOR}{more}{vni}"));
         let mut there = Self::at("10.0.0.2", &format!("[[neighbor]]\naddress = \"10.0.0.1\"\npassive = true\n{vni}"));
-        let actions = std::iter::from_fn(|| here.speaker.poll_action());
-        let ours =
-            actions.filter_map(|action| if let Action::Connect(conn, _) = action { Some(conn) } else { None }).next().unwrap();
-        let at = |last: u8| SocketAddr::from(([10, 0, 0, last], 179));
-        let (theirs, _) = there.speaker.handle_incoming(NOW, at(2), at(1)).unwrap();
-        here.speaker.handle_connected(NOW, ours, at(1));
+        let [ours, theirs] = connect(&mut here, &mut there);
         for (daemon, rows) in [(&mut here, rows), (&mut there, Vec::new())] {
             daemon.device_ready();
             let token = daemon.dump_token();
             daemon.kernel(KernelEvent::Rows { token, vni: self::vni(), rows: Ok(rows) });
         }
-        let mac = LocalMac { vni: self::vni(), mac: MAC, port: 3, port_name: "tap3".to_owned(), is_static: false };
         here.kernel(KernelEvent::LocalMacs { vni: self::vni(), macs: Vec::new() });
-        there.kernel(KernelEvent::LocalMacs { vni: self::vni(), macs: vec![mac] });
+        there.kernel(KernelEvent::LocalMacs { vni: self::vni(), macs: vec![heard()] });
         exchange(&mut here, ours, &mut there, theirs);
         (here, there, [ours, theirs])
     }
@@ -126,6 +139,16 @@ impl Daemon {
             commands.iter().find_map(|command| if let KernelCommand::Dump { token, .. } = command { Some(*token) } else { None });
         token.unwrap_or_else(|| panic!("no dump in {commands:?}"))
     }
+}
+
+/// The first connection of one daemon, to the other at 10.0.0.2.
+fn connect(here: &mut Daemon, there: &mut Daemon) -> [ConnId; 2] {
+    let mut actions = std::iter::from_fn(|| here.speaker.poll_action());
+    let ours = actions.find_map(|action| if let Action::Connect(conn, _) = action { Some(conn) } else { None }).unwrap();
+    let at = |last: u8| SocketAddr::from(([10, 0, 0, last], 179));
+    let (theirs, _) = there.speaker.handle_incoming(NOW, at(2), at(1)).unwrap();
+    here.speaker.handle_connected(NOW, ours, at(1));
+    [ours, theirs]
 }
 
 /// Carries octets both ways until nobody has more to say.
@@ -342,4 +365,51 @@ fn an_old_listing_has_no_row_deleted() {
     let old = KernelRow { mac: MAC, remote: to("10.0.0.9"), ext_learned: false, permanent: false, bridged: true };
     fib.handle_rows(NOW, vni(), &[old]);
     assert_eq!(carry_out(&mut fib), [(OpKind::RestoreUnicast, MAC)], "what stands is read before it is touched");
+}
+
+/// An audit that a reload turned on waited for another timer, and a change that needed a restart kept the whole of `[vxlan]` as it was.
+#[test]
+fn a_reload_that_turns_the_audit_on_plans_it() {
+    let mut daemon = Daemon::new("[vxlan]\naudit-interval = 0\n");
+    let audit = |daemon: &Daemon| daemon.speaker.poll_timeout().filter(|(_, why)| *why == "audit").map(|(at, _)| at);
+    // With nothing else to wait for.
+    while let Some((at, _)) = daemon.speaker.poll_timeout() {
+        daemon.now = at;
+        daemon.speaker.handle_timeout(at);
+    }
+    let said = daemon.reload("[vxlan]\naudit-interval = 20\n[limits]\nevent-buffer = 65536\n");
+    assert!(said.contains("audit-interval is 20 s") && said.contains("event-buffer from 134217728 to 65536"), "{said}");
+    assert!(!said.contains("[limits] changed"), "{said}");
+    assert_eq!(audit(&daemon), Some(daemon.now + Duration::from_secs(20)));
+    let said = daemon.reload("[limits]\nevent-buffer = 65536\n[vxlan]\naudit-interval = 0\n");
+    assert!(said.contains("no audit") && said.contains("event-buffer"), "it is still not in force: {said}");
+    assert_eq!(audit(&daemon), None);
+}
+
+/// A session that had said all it has before the first bridge was listed ended what an earlier run knew: MACs that had moved here
+/// were announced with 0 again.
+#[test]
+fn sequence_numbers_of_an_earlier_run_wait_for_the_bridge() {
+    let silent = MacAddr([2, 0, 0, 0, 0, 2]);
+    let numbers = |macs: &[(MacAddr, u32)]| Sequences::from([(vni(), macs.iter().copied().collect())]);
+    let kept = KeptState { sequences: numbers(&[(MAC, 5), (silent, 7)]), ..KeptState::default() };
+    let mut here = Daemon::with_kept("10.0.0.1", &format!("{NEIGHBOR}[[vni]]\nid = 100\n"), kept);
+    let mut there = Daemon::at("10.0.0.2", "[[neighbor]]\naddress = \"10.0.0.1\"\npassive = true\n");
+    let [ours, theirs] = connect(&mut here, &mut there);
+    exchange(&mut here, ours, &mut there, theirs);
+    here.device_ready();
+    let token = here.dump_token();
+    here.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(Vec::new()) });
+    here.kernel(KernelEvent::LocalMacs { vni: vni(), macs: vec![heard()] });
+    let mut saved_until = |secs| {
+        let mut saved = Vec::new();
+        while let Some((at, _)) = here.speaker.poll_timeout().filter(|(at, _)| *at <= NOW + Duration::from_secs(secs)) {
+            here.speaker.handle_timeout(at);
+            let actions = std::iter::from_fn(|| here.speaker.poll_action());
+            saved.extend(actions.filter_map(|action| if let Action::SaveSequences(all) = action { Some(all) } else { None }));
+        }
+        saved
+    };
+    assert_eq!(saved_until(250), [numbers(&[(MAC, 5), (silent, 7)])]);
+    assert_eq!(saved_until(310), [numbers(&[(MAC, 5)])], "who is not heard for five minutes begins anew");
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::model::{Config, Cost, Difference, Metrics, Neighbor, NeighborChange, VniChange, VniConfig};
+use super::model::{Config, Cost, Difference, Limits, Metrics, Neighbor, NeighborChange, VniChange, VniConfig};
 
 /// What has to be done to come from `old` to `new`.
 pub fn difference(old: &Config, new: &Config) -> Difference {
@@ -131,6 +131,7 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
         if places.is_empty() { "nowhere".to_owned() } else { places.join(", ") }
     };
     restart("where metrics are served", places(&old.metrics), places(&new.metrics));
+    restart("event-buffer", old.limits.event_buffer.to_string(), new.limits.event_buffer.to_string());
     if old.vxlan.port != new.vxlan.port {
         found.applied.push(format!("devices that are made from now on use UDP port {}", new.vxlan.port));
     }
@@ -146,7 +147,14 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
         let form = if new.vxlan.nexthop_groups { "nexthop groups" } else { "destinations" };
         found.applied.push(format!("rows are written again, by {form}"));
     }
-    if old.limits != new.limits {
+    if old.vxlan.audit_interval_secs != new.vxlan.audit_interval_secs {
+        found.applied.push(match new.vxlan.audit_interval_secs {
+            0 => "no audit any more (audit-interval is 0)".to_owned(),
+            secs => format!("audit-interval is {secs} s"),
+        });
+    }
+    let at_reload = |limits: &Limits| Limits { event_buffer: 0, ..*limits };
+    if at_reload(&old.limits) != at_reload(&new.limits) {
         found.applied.push("[limits] changed".to_owned());
     }
     if old.vni_defaults != new.vni_defaults {

@@ -120,6 +120,7 @@ pub const LIMITS: SectionKeys = SectionKeys {
         "paths-per-route",
         "vnis",
         "control-connections",
+        "event-buffer",
     ],
     fixed: &[],
     later: &[],

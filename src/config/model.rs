@@ -248,6 +248,8 @@ pub struct Limits {
     pub vnis: u32,
     /// Connections to the control socket at a time.
     pub control_connections: u32,
+    /// Octets of the kernel's notifications that may wait to be read.
+    pub event_buffer: u32,
 }
 
 /// What a reload has to do. Nothing that is not named here is touched.

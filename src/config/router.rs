@@ -323,6 +323,9 @@ pub(super) fn limits(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> 
             *to = value.into_inner();
         }
     }
+    if let Some(value) = section.integer("event-buffer", 4096..=1 << 30, "a number of octets", mistakes) {
+        limits.event_buffer = value.into_inner();
+    }
     limits
 }
 
@@ -344,6 +347,7 @@ impl Default for Limits {
             paths_per_route: 64,
             vnis: 4096,
             control_connections: 64,
+            event_buffer: 128 << 20,
         }
     }
 }

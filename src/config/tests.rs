@@ -101,6 +101,7 @@ ips-per-mac = 33
 paths-per-route = 34
 vnis = 40
 control-connections = 50
+event-buffer = 60000
 "#;
 
 fn vni(number: u32) -> Vni {

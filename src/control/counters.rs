@@ -55,6 +55,7 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("evpn_frozen_moves", "Moves of frozen MACs, not followed"),
     ("evpn_put_back_later", "Rows of MACs that may not move, taken by a port again within a second"),
     ("evpn_put_back_refused", "Such rows beyond what can be remembered"),
+    ("evpn_sequences_not_kept", "Sequence numbers left out of those that are kept over a restart"),
     ("fib_written", "Rows added or replaced in the kernel"),
     ("fib_deleted", "Rows deleted from the kernel"),
     ("fib_already_gone", "Deletes of rows that were not there"),

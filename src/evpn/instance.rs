@@ -8,6 +8,7 @@ use super::event::{Event, Events};
 use super::facts::FactTable;
 use super::flood::ImetUse;
 use super::import::{Targets, export_targets};
+use super::kept::Kept;
 use super::local::Local;
 use super::macs::{Macs, NONE};
 use super::pace::Pace;
@@ -41,6 +42,7 @@ pub struct Evpn {
     pub(super) duplicates: Duplicates,
     pub(super) pace: Pace,
     pub(super) looks: Looks,
+    pub(super) kept: Kept,
     pub(super) imets: BTreeMap<DestId, ImetUse>,
     pub(super) events: Events,
     pub(super) stats: EvpnStats,
@@ -60,6 +62,8 @@ pub(super) struct Instance {
     pub local_macs: usize,
     /// What its limits refused.
     pub refused: Refused,
+    /// Its bridge was listed.
+    pub listed: bool,
 }
 
 impl Evpn {
@@ -79,6 +83,7 @@ impl Evpn {
             duplicates: Duplicates::new(config.duplicates),
             pace: Pace::default(),
             looks: Looks::default(),
+            kept: Kept::default(),
             imets: BTreeMap::new(),
             events: Events::new(config.limits.events),
             stats: EvpnStats::default(),
@@ -89,18 +94,21 @@ impl Evpn {
     /// Adds an instance and imports what the RIB holds for it. One that exists already is replaced, where it differs.
     pub fn add_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig) {
         let vni = config.vni;
-        let (mut ready, mut locals, mut refused) = (false, Vec::new(), Refused::default());
+        let (mut ready, mut listed, mut locals, mut refused) = (false, false, Vec::new(), Refused::default());
         if let Some(number) = self.by_vni.get(&vni).copied() {
             let Some(old) = self.slot(number) else { return };
             if old.config == config {
                 return;
             }
-            (ready, refused) = (old.ready, old.refused);
+            (ready, listed, refused) = (old.ready, old.listed, old.refused);
             self.device_down(now, rib, vni);
             locals = self.take_locals(number);
             self.remove_instance(now, rib, fib, vni);
         }
         self.add_new(now, rib, fib, config, locals, refused);
+        if let Some(instance) = self.by_vni.get(&vni).copied().and_then(|number| self.slot_mut(number)) {
+            instance.listed = listed;
+        }
         if ready {
             self.device_up(now, rib, vni);
         }
@@ -129,8 +137,8 @@ impl Evpn {
         let static_macs = config.static_macs.clone();
         self.targets.add(number, config.vni, &config.import);
         self.by_vni.insert(config.vni, number);
-        let instance =
-            Instance { config, ready: false, attributes, flood: BTreeMap::new(), remote_macs: 0, local_macs: 0, refused };
+        let (flood, remote_macs, local_macs) = (BTreeMap::new(), 0, 0);
+        let instance = Instance { config, ready: false, attributes, flood, remote_macs, local_macs, refused, listed: false };
         if usize::from(number) == self.instances.len() {
             self.instances.push(Some(instance));
         } else {

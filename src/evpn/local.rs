@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use super::event::{Event, Place};
 use super::instance::Evpn;
+use super::kept::later;
 use super::macs::NONE;
 use super::room::Limit;
-use crate::base::{InternId, MacAddr, Time, Vni, compare_sequences, next_sequence};
+use crate::base::{InternId, MacAddr, Time, Vni, next_sequence};
 use crate::fib::{Fib, LocalMac, Status};
 use crate::rib::Rib;
 
@@ -94,6 +95,9 @@ impl Evpn {
             return;
         }
         let was = entry.and_then(|id| self.facts.remotes.value(InternId(self.macs.entry(id).remote))).map(|remote| remote.ip);
+        let restored = self.restored_sequence(vni, mac);
+        // What it was announced with before the restart still stands: no move.
+        let refresh = restored.filter(|sequence| best.as_ref().is_none_or(|best| self.still_beats(*sequence, best)));
         if is_static {
             // What the operator says here is not counted against a limit, nor as a move.
             self.thaw(now, key, STATIC);
@@ -108,21 +112,25 @@ impl Evpn {
             }
             return;
         } else if let Some(from) = was
+            && refresh.is_none()
             && !self.follows(now, key, vni, Place::Vtep(from), claimed(), true)
         {
             self.put_back(now, fib, key, vni);
             return;
         }
         // One that a remote host had won must beat what beat it, also when that is gone.
-        let highest = entry.and_then(|id| self.highest_sequence(rib, vni, id));
-        let before = old.map(|old| old.sequence);
-        let sequence = highest.into_iter().chain(before).max_by(|a, b| compare_sequences(*a, *b)).map_or(0, next_sequence);
+        let sequence = refresh.unwrap_or_else(|| {
+            let highest = entry.and_then(|id| self.highest_sequence(rib, vni, id));
+            let beaten = highest.into_iter().chain(old.map(|old| old.sequence)).reduce(later);
+            beaten.map(next_sequence).into_iter().chain(restored).reduce(later).unwrap_or(0)
+        });
         let port_name = self.port_names.acquire(heard.port_name.clone());
         if let Some(old) = old {
             self.port_names.release(old.port_name);
         }
         let local = Local { port: heard.port, port_name, operator_static: heard.is_static, configured, owned: true, sequence };
         self.put_local(number, mac, local);
+        self.note_sequence(vni, mac, sequence);
         let to = self.place_of(&local);
         // A static MAC of the configuration has no entry in the bridge that would have taken ours over.
         let became_local = heard.port != 0;
@@ -148,7 +156,7 @@ impl Evpn {
     }
 
     /// The limit that one more MAC at a port would exceed.
-    fn full(&self, number: u16, port: u32) -> Option<Limit> {
+    pub(super) fn full(&self, number: u16, port: u32) -> Option<Limit> {
         let limits = &self.config.limits;
         if self.slot(number)?.local_macs >= limits.local_macs_per_vni {
             return Some(Limit::LocalMacs);
@@ -158,7 +166,7 @@ impl Evpn {
     }
 
     /// Puts a local MAC in place of what is known of it, and counts it for its VNI and port.
-    fn put_local(&mut self, number: u16, mac: MacAddr, local: Local) {
+    pub(super) fn put_local(&mut self, number: u16, mac: MacAddr, local: Local) {
         match self.locals.insert((number, mac), local) {
             Some(old) if old.port == local.port => return,
             Some(old) => self.leave_port(number, old.port),
@@ -214,6 +222,7 @@ impl Evpn {
         if self.duplicates.is_frozen(&(number, mac)) {
             self.thaw(now, (number, mac), "its port forgot it");
         }
+        self.note_sequence(vni, mac, local.sequence);
         self.withdraw(rib, number, mac);
         match self.macs.find(number, mac) {
             Some(id) => self.decide(now, rib, fib, id, None, Some(place)),
@@ -225,6 +234,7 @@ impl Evpn {
     pub fn handle_local_macs(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, macs: &[LocalMac]) {
         let Some(&number) = self.by_vni.get(&vni) else { return };
         self.offer_again(number, true);
+        let first = self.slot_mut(number).is_some_and(|instance| !std::mem::replace(&mut instance.listed, true));
         let present: BTreeSet<MacAddr> = macs.iter().map(|heard| heard.mac).collect();
         let gone: Vec<MacAddr> = self.local_range(number).map(|(mac, _)| mac).filter(|mac| !present.contains(mac)).collect();
         for mac in gone {
@@ -236,7 +246,8 @@ impl Evpn {
             let lost = self.locals.get(&(number, heard.mac)).is_some_and(|local| !local.owned);
             let remote = self.macs.find(number, heard.mac).is_some_and(|id| self.macs.entry(id).remote != NONE);
             let written = || fib.unicast(vni, heard.mac).is_some_and(|row| row.status == Status::InSync);
-            if !(lost && remote) || written() {
+            let news = !(lost || first) || !remote || written();
+            if news || !lost && !self.left_while_away(now, rib, fib, number, heard) {
                 self.handle_local_mac(now, rib, fib, heard);
             }
         }
@@ -262,6 +273,7 @@ impl Evpn {
         }
         let sequence = next_sequence(local.sequence);
         self.locals.insert((number, mac), Local { owned: true, sequence, ..local });
+        self.note_sequence(vni, mac, sequence);
         let place = self.place_of(&local);
         self.events.push(Event::MacLearned { vni, mac, place, sequence, sticky: local.is_static() });
         self.announce(now, rib, number, mac);

@@ -27,6 +27,7 @@ mod facts;
 mod flood;
 mod import;
 mod instance;
+mod kept;
 mod local;
 mod macs;
 mod mobility;
@@ -40,6 +41,7 @@ pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, Impor
 pub use event::{Event, Place};
 pub use explain::{CandidateView, LocalView, MacExplanation};
 pub use instance::Evpn;
+pub use kept::Sequences;
 pub use mobility::{Claim, Step};
 pub use numbers::assign_rd_numbers;
 pub use view::{EvpnStats, InstanceView, MacView, VtepView};

@@ -270,6 +270,7 @@ impl Evpn {
             local.owned = false;
             // Should it come back, it must beat what beat it.
             local.sequence = best.claim.sequence;
+            self.kept.changed |= claim.sequence > 0;
         }
         self.withdraw(rib, entry.instance, entry.mac);
         self.install(now, fib, vni, id, &best, Some(place));

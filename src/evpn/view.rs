@@ -69,6 +69,8 @@ pub struct EvpnStats {
     pub put_back_later: u64,
     /// Such rows beyond what can be remembered: the bridge is asked again.
     pub put_back_refused: u64,
+    /// Sequence numbers of our own MACs left out of what is kept over a restart, because there are too many; each time it is written.
+    pub sequences_not_kept: u64,
 }
 
 /// One instance.
@@ -153,6 +155,7 @@ impl EvpnStats {
             ("frozen_moves", self.frozen_moves),
             ("put_back_later", self.put_back_later),
             ("put_back_refused", self.put_back_refused),
+            ("sequences_not_kept", self.sequences_not_kept),
         ]
     }
 }

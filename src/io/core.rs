@@ -28,9 +28,6 @@ use super::{connection, files, listener, privilege};
 /// Kernel events handled before peers and timers get their turn again.
 const KERNEL_EVENTS_PER_TURN: usize = 4096;
 
-/// The receive buffer asked for the kernel's events, octets (house.md: what 128 MiB hold is minutes of events).
-const EVENT_BUFFER: usize = 128 << 20;
-
 /// The state all tasks of the loop share.
 pub struct Core {
     /// The daemon's logic.
@@ -109,7 +106,8 @@ impl Shared {
     /// Starts the kernel room.
     pub fn start_kernel(&self) -> anyhow::Result<()> {
         let wake = Arc::clone(&self.0.kernel_wake);
-        let options = KernelOptions { receive_buffer: EVENT_BUFFER, wake: Box::new(move || wake.notify_one()) };
+        let receive_buffer = self.peek(|core, _| core.speaker.config().limits.event_buffer as usize);
+        let options = KernelOptions { receive_buffer, wake: Box::new(move || wake.notify_one()) };
         self.0.core.borrow_mut().kernel = Some(crate::kernel::start(options)?);
         Ok(())
     }
@@ -215,6 +213,9 @@ impl Shared {
                 }
             }
             Action::Save(state) => files::save_state(&core.speaker.config().router.state_directory, &state),
+            Action::SaveSequences(sequences) => {
+                files::save_sequences(&core.speaker.config().router.state_directory, sequences);
+            }
             Action::NeighborsChanged => listener::set_keys(&core.listeners, core.speaker.config(), &core.keys),
             Action::ReadConfig(request) => {
                 let shared = self.clone();

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config};
+use crate::evpn::Sequences;
 use crate::speaker::KeptState;
 
 use super::keys::Keys;
@@ -39,43 +40,121 @@ pub fn load_state(directory: &Path) -> KeptState {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
     state.is_restart = !boot.is_empty() && state.boot == boot;
     state.boot = boot;
+    state.sequences = load_sequences(directory);
     state
 }
 
-/// A broken file is set aside, not trusted.
 fn read_state(directory: &Path) -> KeptState {
-    let path = directory.join(STATE_FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return KeptState::default(),
-        Err(error) => {
-            tracing::warn!("cannot read {}: {error}; route distinguishers are numbered anew", path.display());
-            return KeptState::default();
-        }
-    };
-    serde_json::from_str(&text).unwrap_or_else(|error| {
-        let aside = path.with_extension("json.broken");
-        tracing::warn!("{} is broken ({error}): set aside as {}", path.display(), aside.display());
-        let _ = std::fs::rename(&path, &aside);
-        KeptState::default()
-    })
+    read_json(&directory.join(STATE_FILE), "route distinguishers are numbered anew").unwrap_or_default()
 }
 
-/// Writes the state whole or not at all.
-pub fn save_state(directory: &Path, state: &KeptState) {
-    let save = || -> anyhow::Result<()> {
-        std::fs::create_dir_all(directory)?;
-        let (path, fresh) = (directory.join(STATE_FILE), directory.join("state.json.new"));
-        let mut file = std::fs::File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec_pretty(state)?)?;
-        file.sync_all()?;
-        std::fs::rename(fresh, path)?;
-        Ok(())
+/// What a file of ours holds; none where there is no file. A broken one is set aside, not trusted: that costs a warning and what
+/// it held, in the words of `consequence`.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path, consequence: &str) -> Option<T> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!("cannot read {}: {error}; {consequence}", path.display());
+            return None;
+        }
     };
-    if let Err(error) = save() {
+    let refused = |error| {
+        let aside = path.with_extension("json.broken");
+        tracing::warn!("{} is broken ({error}): set aside as {}; {consequence}", path.display(), aside.display());
+        let _ = std::fs::rename(path, &aside);
+    };
+    serde_json::from_str(&text).map_err(refused).ok()
+}
+
+/// Writes a file of ours whole or not at all. `sync`: waits until it would outlive a loss of power.
+fn write_whole(directory: &Path, name: &str, octets: &[u8], sync: bool) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let fresh = directory.join(format!("{name}.new"));
+    let mut file = std::fs::File::create(&fresh)?;
+    file.write_all(octets)?;
+    if sync {
+        file.sync_all()?;
+    }
+    std::fs::rename(fresh, directory.join(name))?;
+    Ok(())
+}
+
+/// Writes the state.
+pub fn save_state(directory: &Path, state: &KeptState) {
+    let octets = serde_json::to_vec_pretty(state).map_err(anyhow::Error::from);
+    if let Err(error) = octets.and_then(|octets| write_whole(directory, STATE_FILE, &octets, true)) {
         tracing::warn!(
             "cannot keep state in {}: {error}; route distinguishers may change at a restart (set `state-directory`)",
             directory.display()
         );
+    }
+}
+
+const SEQUENCES_FILE: &str = "sequences.json";
+
+/// Of the layout of [`SequencesFile`]; another one is not read.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+enum Layout {
+    #[serde(rename = "1")]
+    One,
+}
+
+/// What the file of sequence numbers holds.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct SequencesFile {
+    layout: Layout,
+    sequences: Sequences,
+}
+
+/// The kept sequence numbers.
+fn load_sequences(directory: &Path) -> Sequences {
+    let consequence = "MACs that moved here are announced as if they never had";
+    let file = read_json::<SequencesFile>(&directory.join(SEQUENCES_FILE), consequence);
+    file.map(|file| file.sequences).unwrap_or_default()
+}
+
+/// Writes the sequence numbers. Without waiting for the disk: they matter after the end of the process, not after that of the
+/// machine, whose bridges forget everything.
+pub fn save_sequences(directory: &Path, sequences: Sequences) {
+    let file = SequencesFile { layout: Layout::One, sequences };
+    let octets = serde_json::to_vec(&file).map_err(anyhow::Error::from);
+    if let Err(error) = octets.and_then(|octets| write_whole(directory, SEQUENCES_FILE, &octets, false)) {
+        tracing::warn!(
+            "cannot keep sequence numbers in {}: {error}; after a restart peers may see moves (set `state-directory`)",
+            directory.display()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{MacAddr, Vni};
+
+    #[test]
+    fn sequence_numbers_are_read_back_and_what_is_damaged_is_set_aside() {
+        let directory = std::env::temp_dir().join(format!("evpnd-files-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        assert_eq!(load_sequences(&directory), Sequences::default(), "no directory yet");
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let sequences: Sequences = [(Vni::new(100).unwrap(), [(mac, u32::MAX)].into())].into();
+        save_sequences(&directory, sequences.clone());
+        assert_eq!(load_sequences(&directory), sequences);
+        assert_eq!(load_state(&directory).sequences, sequences);
+        let path = directory.join(SEQUENCES_FILE);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let damaged = [
+            whole[..whole.len() / 2].to_owned(),
+            String::new(),
+            whole.replace("\"layout\":\"1\"", "\"layout\":\"2\""),
+            "\u{0}".repeat(64),
+        ];
+        for text in damaged {
+            std::fs::write(&path, &text).unwrap();
+            assert_eq!(load_sequences(&directory), Sequences::default(), "{text}");
+            assert!(!path.exists() && directory.join("sequences.json.broken").exists(), "{text}");
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -16,6 +16,7 @@ mod metrics;
 mod peers;
 mod reload;
 mod restart;
+mod sequences;
 mod show;
 mod show_kernel;
 mod show_routes;
@@ -28,7 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::{Random, Time, Vni};
 use crate::config::{Config, Neighbor};
 use crate::control::{Event, Reply, Request};
-use crate::evpn::{Evpn, EvpnConfig, EvpnLimits};
+use crate::evpn::{Evpn, EvpnConfig, EvpnLimits, Sequences};
 use crate::fib::Fib;
 use crate::fib::message::KernelCommand;
 use crate::rib::{Rib, RibConfig};
@@ -71,6 +72,8 @@ pub enum Action {
     Reply(RequestId, Box<Reply>),
     /// Keep this in the state file.
     Save(KeptState),
+    /// Keep these in their own file, which may be written every second.
+    SaveSequences(Sequences),
     /// The neighbors changed: set the listener's keys (TCP MD5) and addresses again.
     NeighborsChanged,
     /// Read the configuration file again and hand it to [`Speaker::reload`]; the request waits for the outcome.
@@ -92,6 +95,9 @@ pub struct KeptState {
     /// It was read in the boot in which it was written: rows and devices of the earlier run stand.
     #[serde(skip)]
     pub is_restart: bool,
+    /// Sequence numbers of local MACs (RFC 7432 §15); in a file of their own ([`Action::SaveSequences`]).
+    #[serde(skip)]
+    pub sequences: Sequences,
 }
 
 /// A whole daemon: sessions, tables, instances and the wish-list for the kernel.
@@ -111,6 +117,7 @@ pub struct Speaker {
     requests: show_kernel::Waiting,
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
+    sequences: sequences::SequenceTimers,
     drain: Option<drain::Drain>,
     restart: restart::Restart,
     /// [`Speaker::shutdown`] was called: the kernel is left as it is from then on.
@@ -149,7 +156,7 @@ fn evpn_limits(config: &Config) -> EvpnLimits {
 impl Speaker {
     /// A daemon with this configuration that has not begun: call [`Speaker::start`]. `host_name` is told to peers, `seed`
     /// keys the hashes and the jitter.
-    pub fn new(config: Config, kept: KeptState, host_name: Option<String>, seed: u64, now: Time) -> Self {
+    pub fn new(config: Config, mut kept: KeptState, host_name: Option<String>, seed: u64, now: Time) -> Self {
         let mut seed = Random::new(seed);
         let rib = Rib::new(RibConfig {
             asn: config.router.asn,
@@ -168,6 +175,8 @@ impl Speaker {
             duplicates: config.duplicate_detection,
         });
         evpn.set_verbose(false);
+        let sequences = sequences::SequenceTimers::new(now, &kept.sequences);
+        evpn.restore_sequences(&std::mem::take(&mut kept.sequences));
         let fib = Fib::new(seed.next_u64());
         let sweep_at = Some(now + config.graceful_restart.restart_time());
         let audit = audit::Audit::new(now, &config);
@@ -185,6 +194,7 @@ impl Speaker {
             events: events::Events::default(),
             requests: show_kernel::Waiting::default(),
             sweep_at,
+            sequences,
             drain: None,
             restart: restart::Restart::default(),
             stopping: false,
@@ -256,6 +266,7 @@ impl Speaker {
         consider(self.unread.values().min().map(|&at| (at, "rows to read again")));
         consider(self.audit_timeout());
         consider(self.restart.poll_timeout());
+        consider(self.sequences.poll_timeout());
         consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
         next
     }
@@ -275,6 +286,7 @@ impl Speaker {
         self.read_rows_again(now);
         self.audit_timer(now);
         self.ask_for_refused(now);
+        self.sequences_timer(now);
         self.settle(now);
     }
 

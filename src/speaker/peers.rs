@@ -493,6 +493,7 @@ impl Speaker {
     /// shutdown and these words where not; rows and devices stay (SIGTERM), whatever is asked or heard while the last octets
     /// are on their way.
     pub fn shutdown(&mut self, now: Time, text: &str) {
+        self.save_sequences();
         self.stopping = true;
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.by_id_mut(id) {

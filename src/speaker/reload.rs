@@ -7,6 +7,7 @@ use crate::control::{Event, Reply, VniAdd};
 use crate::rib::PeerId;
 use crate::wire::notification::cease;
 
+use super::audit::Audit;
 use super::kernel::instance_config;
 use super::{Action, RequestId, Speaker};
 
@@ -48,16 +49,19 @@ impl Speaker {
         } = difference;
         // What needs a restart stays in force as it was.
         let router = self.config.router.clone();
-        let (vxlan, control, metrics) = (self.config.vxlan.clone(), self.config.control.clone(), self.config.metrics.clone());
+        let (control, metrics, event_buffer) =
+            (self.config.control.clone(), self.config.metrics.clone(), self.config.limits.event_buffer);
         let needs_restart = difference.needs_restart;
         let graceful_changed = self.config.graceful_restart != config.graceful_restart;
-        let form_changes = config.vxlan.nexthop_groups != vxlan.nexthop_groups && needs_restart.is_empty();
+        let form_changes = self.config.vxlan.nexthop_groups != config.vxlan.nexthop_groups;
+        let audit_changes = self.config.vxlan.audit_interval_secs != config.vxlan.audit_interval_secs;
         self.config = config;
         self.config.router = router;
         self.config.control = control;
         self.config.metrics = metrics;
-        if !needs_restart.is_empty() {
-            self.config.vxlan = vxlan;
+        self.config.limits.event_buffer = event_buffer;
+        if audit_changes {
+            self.audit = Audit::new(now, &self.config);
         }
 
         self.rib.set_max_attribute_octets(u64::from(self.config.limits.attribute_octets_per_neighbor));

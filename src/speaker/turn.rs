@@ -119,6 +119,7 @@ impl Speaker {
         self.continue_moves(now);
         self.tell_fights(now);
         self.plan_refused(now);
+        self.note_sequences(now);
         while let Some(batch) = self.fib.poll_batch(now) {
             self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
         }

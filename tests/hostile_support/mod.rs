@@ -252,7 +252,7 @@ impl Stage {
                 }
                 Action::Connect(conn, _) => self.speaker.handle_connect_failed(self.now, conn, "nobody listens"),
                 Action::Reply(_, reply) => self.replies.push(*reply),
-                Action::Save(_) | Action::NeighborsChanged | Action::ReadConfig(_) | Action::Exit => {}
+                Action::Save(_) | Action::SaveSequences(_) | Action::NeighborsChanged | Action::ReadConfig(_) | Action::Exit => {}
             }
         }
     }

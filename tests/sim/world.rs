@@ -328,7 +328,11 @@ impl World {
             Action::Reply(id, reply) => {
                 self.nodes[index].replies.insert(id, *reply);
             }
-            Action::Save(state) => self.nodes[index].kept = evpnd::speaker::KeptState { is_restart: true, ..state },
+            Action::Save(state) => {
+                let sequences = std::mem::take(&mut self.nodes[index].kept.sequences);
+                self.nodes[index].kept = evpnd::speaker::KeptState { is_restart: true, sequences, ..state };
+            }
+            Action::SaveSequences(sequences) => self.nodes[index].kept.sequences = sequences,
             Action::NeighborsChanged => {}
             Action::ReadConfig(request) => self.reload(index, request),
             Action::Exit => {
