@@ -78,6 +78,7 @@ impl Host {
             import: vec![ImportTarget::Auto],
             export: vec![ExportTarget::Auto],
             static_macs: sticky.to_vec(),
+            neighbors: true,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, instance);
         evpn.device_up(NOW, &mut rib, vni());

@@ -74,6 +74,7 @@ fn load(count: u32) -> (usize, usize) {
             import: vec![ImportTarget::Auto],
             export: vec![ExportTarget::Auto],
             static_macs: vec![],
+            neighbors: true,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, config);
     }

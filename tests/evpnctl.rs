@@ -67,6 +67,7 @@ fn diff_is_silent_when_all_is_well_and_fails_when_not() {
         let item = DiffView {
             vni: Vni::new(100).unwrap(),
             mac: MacAddr::ZERO,
+            ip: None,
             wanted: Some("10.0.0.2".to_owned()),
             found: None,
             state: "to be written".to_owned(),

@@ -70,6 +70,8 @@ impl Kernel {
                 OpKind::DeleteUnicast { .. } if !self.delete(&unicast) => error(2),
                 OpKind::AppendFlood => self.put(flood, op.remote, true),
                 OpKind::DeleteFlood if !self.delete(&flood) => error(2),
+                // `tests/fib_neighbors.rs` has a model of its own.
+                OpKind::ReplaceNeighbor { .. } | OpKind::DeleteNeighbor => unreachable!("no neighbour was wished for"),
                 OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood => {}
             }
         }

@@ -347,6 +347,9 @@ fn vni_in_detail(vni: &VniView) -> String {
     .collect();
     line("over limits", refused.join(", "));
     line("kernel rows", row_counts(&vni.rows));
+    if vni.suppressed != RowCounts::default() {
+        line("ARP and ND", format!("answered for {}", row_counts(&vni.suppressed)));
+    }
     if vni.healed > 0 {
         line("put back", format!("{} rows that somebody else had deleted or changed", vni.healed));
     }
@@ -403,7 +406,11 @@ fn mac(mac: &MacView) -> Row {
 }
 
 fn diff(diff: &DiffView) -> Row {
-    let mac = if diff.mac == MacAddr::ZERO { "flood list".to_owned() } else { diff.mac.to_string() };
+    let mac = match diff.ip {
+        Some(ip) => format!("neighbor {ip}"),
+        None if diff.mac == MacAddr::ZERO => "flood list".to_owned(),
+        None => diff.mac.to_string(),
+    };
     let cells = vec![diff.vni.to_string(), mac, or_dash(diff.wanted.as_ref()), or_dash(diff.found.as_ref()), diff.state.clone()];
     Row { cells, notes: Vec::new() }
 }
@@ -435,6 +442,9 @@ fn render_explanation(story: &Explanation) -> String {
     let installed = format!("installed  {}", story.installed.as_deref().unwrap_or("no row"));
     let status = format!("status     {}", story.status);
     say("4. the kernel row, as evpnd keeps it", &[wanted, installed, status], "");
+    if !story.neighbors.is_empty() {
+        say("its addresses: what ARP and ND are answered with on this host", &story.neighbors, "");
+    }
     say("5. the kernel itself, asked just now", &story.kernel, "has no row for this MAC");
     out.push('\n');
     wrapped("So: ", "    ", story.conclusion.split(' '), " ", &mut out);

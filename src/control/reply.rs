@@ -101,6 +101,9 @@ pub struct Status {
     pub macs: MacCount,
     /// Kernel rows over all VNIs.
     pub rows: RowCounts,
+    /// Neighbours of all bridges, from which ARP and ND are answered.
+    #[serde(default)]
+    pub suppressed: RowCounts,
     /// How many times the kernel's event queue overflowed (`ENOBUFS`), each answered by a full dump.
     pub overflows: u64,
     /// Everything that is counted, by name.
@@ -281,6 +284,9 @@ pub struct VniView {
     pub refused_routes: u64,
     /// Its kernel rows.
     pub rows: RowCounts,
+    /// The neighbours of its bridge, from which ARP and ND are answered.
+    #[serde(default)]
+    pub suppressed: RowCounts,
     /// Rows put back that somebody else had deleted or changed.
     pub healed: u64,
     /// What works but not as it should, one sentence each.
@@ -428,6 +434,9 @@ pub struct Explanation {
     pub installed: Option<String>,
     /// How that row stands, with the kernel's error and the next retry where it failed.
     pub status: String,
+    /// Its addresses that ARP and ND are answered for on this host, each with how the bridge's neighbour stands.
+    #[serde(default)]
+    pub neighbors: Vec<String>,
     /// What the kernel itself answered when asked just now, one line a row.
     pub kernel: Vec<String>,
     /// One sentence: where a frame to this MAC goes, and if that is not as it should be, why.
@@ -454,6 +463,9 @@ pub struct DiffView {
     pub vni: Vni,
     /// The MAC; all zero: the flood list.
     pub mac: MacAddr,
+    /// Of a neighbour of the bridge, from which ARP and ND are answered: its address.
+    #[serde(default)]
+    pub ip: Option<IpAddr>,
     /// What should be there.
     pub wanted: Option<String>,
     /// What is there.

@@ -85,6 +85,7 @@ fn vni_view() -> VniView {
         refused_remote_macs: 0,
         refused_routes: 0,
         rows: RowCounts { wanted: 6, in_sync: 4, dirty: 1, in_flight: 0, failed: 1 },
+        suppressed: RowCounts::default(),
         healed: 0,
         warnings: Vec::new(),
     }
@@ -147,6 +148,7 @@ fn explanation() -> Explanation {
         wanted: Some("dst 10.0.0.2".to_owned()),
         installed: None,
         status: "failed: No space left on device, retried in 3 s".to_owned(),
+        neighbors: vec!["192.0.2.1 is answered with 02:00:00:00:00:01: in sync".to_owned()],
         kernel: Vec::new(),
         conclusion: "frames are flooded, because the kernel refuses the row".to_owned(),
     }
@@ -167,6 +169,7 @@ fn status() -> Status {
         paths: 20,
         macs: MacCount { local: 1, remote: 2 },
         rows: RowCounts { wanted: 7, in_sync: 7, ..RowCounts::default() },
+        suppressed: RowCounts::default(),
         overflows: 0,
         counters: BTreeMap::from([("loops".to_owned(), 2), ("zero".to_owned(), 0)]),
         sizes: BTreeMap::from([("fib_rows".to_owned(), 3)]),
@@ -384,6 +387,9 @@ fn an_explanation_is_a_story() {
   wanted     dst 10.0.0.2
   installed  no row
   status     failed: No space left on device, retried in 3 s
+
+its addresses: what ARP and ND are answered with on this host
+  192.0.2.1 is answered with 02:00:00:00:00:01: in sync
 
 5. the kernel itself, asked just now
   has no row for this MAC

@@ -67,4 +67,6 @@ pub struct InstanceConfig {
     pub export: Vec<ExportTarget>,
     /// MACs announced as sticky though nobody spoke yet.
     pub static_macs: Vec<MacAddr>,
+    /// The bridge answers ARP and ND for the addresses that other hosts announce (`neigh_suppress`).
+    pub neighbors: bool,
 }

@@ -10,6 +10,7 @@ use crate::base::{InternId, Interner};
 use crate::fib::Remote;
 use crate::rib::{AttrId, Rib};
 use crate::wire::attribute::Attributes;
+use crate::wire::ext_community::arp_nd;
 
 /// The tunnel type of VXLAN (RFC 8365 §11, IANA BGP tunnel encapsulation types).
 const VXLAN: u16 = 8;
@@ -38,6 +39,10 @@ pub(super) struct Facts {
     remote: Option<InternId>,
     pub sequence: u32,
     pub sticky: bool,
+    /// ARP/ND flags (RFC 9047 §2): the host of a MAC/IP route is a router.
+    pub router: bool,
+    /// The address may not move to another MAC.
+    pub immutable: bool,
     pub verdict: Verdict,
 }
 
@@ -86,7 +91,9 @@ impl FactTable {
             _ => None,
         };
         let (sticky, sequence) = attributes.mac_mobility().unwrap_or((false, 0));
-        let facts = Facts { generation, set: Some(set), remote, sequence, sticky, verdict };
+        let flags = attributes.arp_nd_flags().unwrap_or(0);
+        let (router, immutable) = (flags & arp_nd::ROUTER != 0, flags & arp_nd::IMMUTABLE != 0);
+        let facts = Facts { generation, set: Some(set), remote, sequence, sticky, router, immutable, verdict };
         if let Some(old) = self.slots[at].replace(facts) {
             self.forget(&old);
         }

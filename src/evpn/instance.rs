@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::addresses::Addresses;
 use super::config::{EvpnConfig, InstanceConfig};
 use super::duplicates::Duplicates;
 use super::event::{Event, Events};
@@ -33,6 +34,7 @@ pub struct Evpn {
     /// By destination: the interned set of instances whose tables have it, plus one; 0: none.
     pub(super) imported: Vec<u32>,
     pub(super) macs: Macs,
+    pub(super) addresses: Addresses,
     pub(super) locals: BTreeMap<(u16, MacAddr), Local>,
     /// How many MACs stand at each port of each instance.
     pub(super) port_macs: BTreeMap<(u16, u32), u32>,
@@ -76,6 +78,7 @@ impl Evpn {
             facts: FactTable::new(config.seed),
             imported: Vec::new(),
             macs: Macs::new(config.seed),
+            addresses: Addresses::new(),
             locals: BTreeMap::new(),
             port_macs: BTreeMap::new(),
             port_names: Interner::new(config.seed),
@@ -167,6 +170,7 @@ impl Evpn {
         for (_, local) in self.take_locals(number) {
             self.port_names.release(local.port_name);
         }
+        self.forget_addresses(now, fib, number, vni);
         let ids: Vec<u32> = self.macs.iter().filter(|(_, entry)| entry.instance == number).map(|(id, _)| id).collect();
         for id in ids {
             let entry = *self.macs.entry(id);

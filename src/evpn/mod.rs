@@ -10,6 +10,7 @@
 //! | `macs` | the table of remote MACs and their routes |
 //! | `instance` | [`Evpn`]; instances come and go, devices go up and down |
 //! | `remote` | type 2 routes of others: one row per MAC |
+//! | `addresses` | MAC/IP routes: what each address is answered with |
 //! | `local` | MACs of our bridge: type 2 routes of ours |
 //! | `duplicates` | MACs that move too often: RFC 7432 §15.1 |
 //! | `pace` | rows of MACs that may not move, put back no faster than is of use |
@@ -19,6 +20,7 @@
 //!
 //! Read them in this order. No IRB: second labels are kept by the RIB and ignored here.
 
+mod addresses;
 mod config;
 mod duplicates;
 mod event;

@@ -40,7 +40,7 @@ impl Evpn {
         if self.by_vni.is_empty() {
             return;
         }
-        let Some((rd, tag, mac, _)) = rib.mac_ip(dest) else {
+        let Some((rd, tag, mac, ip)) = rib.mac_ip(dest) else {
             self.handle_imet(now, rib, fib, dest);
             return;
         };
@@ -60,13 +60,13 @@ impl Evpn {
             if let Some(old) = old {
                 let left: SmallVec<[u16; 4]> = self.facts.set(old).into();
                 for number in left.into_iter().filter(|number| !new_set.contains(number)) {
-                    self.remove_route(now, rib, fib, number, mac, dest);
+                    self.remove_route(now, rib, fib, number, (mac, ip), dest);
                 }
                 self.facts.sets.release(old);
             }
         }
         for number in new_set {
-            self.add_route(now, rib, fib, number, mac, dest);
+            self.add_route(now, rib, fib, number, (mac, ip), dest);
         }
     }
 
@@ -105,10 +105,19 @@ impl Evpn {
         None
     }
 
-    pub(super) fn add_route(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr, dest: DestId) {
+    pub(super) fn add_route(
+        &mut self,
+        now: Time,
+        rib: &mut Rib,
+        fib: &mut Fib,
+        number: u16,
+        (mac, ip): (MacAddr, Option<IpAddr>),
+        dest: DestId,
+    ) {
         let id = match self.macs.find(number, mac) {
             Some(id) => {
-                if !self.macs.add_route(id, dest, self.config.limits.routes_per_mac) && !self.replace_worst(rib, number, id, dest)
+                if !self.macs.add_route(id, dest, self.config.limits.routes_per_mac)
+                    && !self.replace_worst(now, rib, fib, number, id, dest)
                 {
                     return;
                 }
@@ -125,9 +134,23 @@ impl Evpn {
             }
         };
         self.decide(now, rib, fib, id, Some(dest), None);
+        if let Some(ip) = ip {
+            self.add_address(now, rib, fib, number, ip, dest);
+        }
     }
 
-    fn remove_route(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr, dest: DestId) {
+    fn remove_route(
+        &mut self,
+        now: Time,
+        rib: &mut Rib,
+        fib: &mut Fib,
+        number: u16,
+        (mac, ip): (MacAddr, Option<IpAddr>),
+        dest: DestId,
+    ) {
+        if let Some(ip) = ip {
+            self.remove_address(now, rib, fib, number, ip, dest);
+        }
         let Some(id) = self.macs.find(number, mac) else { return };
         if self.macs.remove_route(id, dest) {
             if self.macs.entry(id).routes + 1 == self.config.limits.routes_per_mac {
@@ -154,7 +177,7 @@ impl Evpn {
 
     /// A MAC has as many routes as it may: the best are kept, so that a move is followed whatever the old host left behind.
     /// Whether this route is among them.
-    fn replace_worst(&mut self, rib: &Rib, number: u16, id: u32, dest: DestId) -> bool {
+    fn replace_worst(&mut self, now: Time, rib: &Rib, fib: &mut Fib, number: u16, id: u32, dest: DestId) -> bool {
         self.refuse(number, Limit::RoutesOfMac);
         let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return false };
         let Some(new) = self.candidate(rib, vni, dest) else { return false };
@@ -166,9 +189,12 @@ impl Evpn {
             (a, b) => a.is_some().cmp(&b.is_some()),
         });
         match worst {
-            Some((worst, claim)) if claim.is_none_or(|claim| mobility::compare(&new.claim, &claim).0.is_gt()) => {
+            Some(&(worst, claim)) if claim.is_none_or(|claim| mobility::compare(&new.claim, &claim).0.is_gt()) => {
                 // The limit is at least 2, so the entry keeps a route.
-                self.macs.remove_route(id, *worst) && self.macs.add_route(id, dest, self.config.limits.routes_per_mac)
+                if let Some(ip) = rib.mac_ip(worst).and_then(|(_, _, _, ip)| ip) {
+                    self.remove_address(now, rib, fib, number, ip, worst);
+                }
+                self.macs.remove_route(id, worst) && self.macs.add_route(id, dest, self.config.limits.routes_per_mac)
             }
             _ => false,
         }

@@ -183,10 +183,10 @@ impl Evpn {
         for at in from..to {
             let Some(set) = self.imported[at].checked_sub(1).map(InternId) else { continue };
             let dest = DestId(at as u32);
-            let Some((_, _, mac, _)) = rib.mac_ip(dest) else { continue };
+            let Some((_, _, mac, ip)) = rib.mac_ip(dest) else { continue };
             for number in self.facts.set(set).to_vec() {
                 if self.slot(number).is_some_and(|instance| instance.refused.any()) {
-                    self.add_route(now, rib, fib, number, mac, dest);
+                    self.add_route(now, rib, fib, number, (mac, ip), dest);
                 }
             }
         }

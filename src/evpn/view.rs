@@ -53,6 +53,12 @@ pub struct EvpnStats {
     pub port_macs_over_limit: u64,
     /// Routes beyond the limit of a MAC.
     pub routes_over_limit: u64,
+    /// MAC/IP routes that name an address which no host can have.
+    pub martian_ips: u64,
+    /// MAC/IP routes beyond what is kept of one address.
+    pub address_routes_over_limit: u64,
+    /// Addresses that went over to another MAC.
+    pub address_moves: u64,
     /// Type 3 routes beyond the limit.
     pub flood_over_limit: u64,
     /// Instances beyond 65,534.
@@ -146,6 +152,9 @@ impl EvpnStats {
             ("macs_over_limit", self.macs_over_limit),
             ("local_macs_over_limit", self.local_macs_over_limit),
             ("routes_over_limit", self.routes_over_limit),
+            ("martian_ips", self.martian_ips),
+            ("address_routes_over_limit", self.address_routes_over_limit),
+            ("address_moves", self.address_moves),
             ("flood_over_limit", self.flood_over_limit),
             ("instances_refused", self.instances_refused),
             ("port_macs_over_limit", self.port_macs_over_limit),
@@ -281,6 +290,11 @@ impl Evpn {
         self.events.dropped
     }
 
+    /// Addresses that others announce, over all VNIs.
+    pub fn remote_address_count(&self) -> usize {
+        self.addresses.len()
+    }
+
     /// MACs that others announce, over all VNIs.
     pub fn remote_mac_count(&self) -> usize {
         self.macs.len()
@@ -293,6 +307,10 @@ impl Evpn {
 
     /// Octets of memory the large tables use, about.
     pub fn memory(&self) -> usize {
-        self.macs.memory() + self.imported.capacity() * 4 + self.facts.memory() + self.locals.len() * 64
+        self.macs.memory()
+            + self.imported.capacity() * 4
+            + self.facts.memory()
+            + self.locals.len() * 64
+            + self.addresses.len() * 96
     }
 }

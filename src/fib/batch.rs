@@ -11,11 +11,13 @@ use super::table::{Fib, Flight, InFlight, Retry};
 use crate::base::{InternId, Time};
 
 /// The entry is not there.
-const ENOENT: i32 = 2;
+pub(super) const ENOENT: i32 = 2;
 /// What a batch that could not be sent counts as.
-const EIO: i32 = 5;
+pub(super) const EIO: i32 = 5;
 /// The device does not know how.
-const EOPNOTSUPP: i32 = 95;
+pub(super) const EOPNOTSUPP: i32 = 95;
+/// What a bridge with IPv6 turned off says to an IPv6 neighbour (`ndisc_allow_add`, `net/ipv6/ndisc.c`).
+pub(super) const EINVAL: i32 = 22;
 /// A remote of the other address family.
 pub(super) const EAFNOSUPPORT: i32 = 97;
 
@@ -24,7 +26,12 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 /// The longest wait.
 const RETRY_CAP: Duration = Duration::from_secs(30);
 /// The wait after an errno that no repetition mends.
-const RETRY_PERMANENT: Duration = Duration::from_secs(300);
+pub(super) const RETRY_PERMANENT: Duration = Duration::from_secs(300);
+
+/// The wait after so many failures, at least one.
+pub(super) fn backoff(attempts: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(1 << (attempts - 1).min(16)).min(RETRY_CAP)
+}
 
 /// Time in quarters of a second, modulo 2^16: for `Row::stamp`.
 pub(super) fn stamp(now: Time) -> u16 {
@@ -38,15 +45,15 @@ pub(super) fn old_stamp(now: Time) -> u16 {
 
 impl Fib {
     /// The next writes, if any are dirty and not too many are under way. Flood lists go first: they are short, and
-    /// without them nothing broadcast arrives.
+    /// without them nothing broadcast arrives. Neighbours go last: a bridge answers only for MACs that it has.
     pub fn poll_batch(&mut self, now: Time) -> Option<Batch> {
         self.now = now;
-        if self.in_flight.len() >= self.limits.batches_in_flight {
+        if self.in_flight.len() + self.neighbors.batches() >= self.limits.batches_in_flight {
             return None;
         }
         let room = self.limits.batch_len.min(self.flood_queue.len + self.unicast_queue.len);
         if room == 0 {
-            return None;
+            return self.poll_neighbors();
         }
         let mut ops = Vec::with_capacity(room + 1);
         let mut flights = Vec::with_capacity(room + 1);
@@ -59,7 +66,7 @@ impl Fib {
             self.cut(now, id, &mut ops, &mut flights);
         }
         if ops.is_empty() {
-            return None;
+            return self.poll_neighbors();
         }
         let id = self.next_batch;
         self.next_batch += 1;
@@ -125,6 +132,9 @@ impl Fib {
     pub fn handle_batch_done(&mut self, now: Time, done: &BatchDone) {
         self.now = now;
         let Some(InFlight { flights, since }) = self.in_flight.remove(&done.id) else {
+            if self.neighbors.knows(done.id) {
+                return self.neighbors_done(done);
+            }
             self.stats.unknown_batches += 1;
             return;
         };
@@ -231,10 +241,9 @@ impl Fib {
         self.stats.permanent += u64::from(permanent);
         let retry = self.retries.entry(id).or_insert(Retry { errno, attempts: 0, at: now });
         self.due.remove(&(retry.at, id));
-        let doubled = RETRY_FIRST.saturating_mul(1 << retry.attempts.min(16));
         retry.errno = errno;
         retry.attempts = retry.attempts.saturating_add(1);
-        retry.at = now + if permanent { RETRY_PERMANENT } else { doubled.min(RETRY_CAP) };
+        retry.at = now + if permanent { RETRY_PERMANENT } else { backoff(retry.attempts) };
         self.due.insert((retry.at, id));
         let row = self.rows.row_mut(id);
         row.flags |= flag::FAILED;

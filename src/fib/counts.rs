@@ -21,6 +21,18 @@ pub struct RowCounts {
     pub failed: u64,
 }
 
+impl RowCounts {
+    pub(super) fn add(&mut self, status: Status) {
+        match status {
+            Status::InSync => self.in_sync += 1,
+            Status::Dirty | Status::NoDevice | Status::Unconfirmed | Status::Deferred => self.dirty += 1,
+            Status::InFlight => self.in_flight += 1,
+            Status::Failed { .. } => self.failed += 1,
+            Status::Operator => {}
+        }
+    }
+}
+
 impl Fib {
     /// The rows of each VNI that has any, and of all together. Walks the table once (about 10 ms for a million rows).
     pub fn counts(&self) -> (RowCounts, BTreeMap<Vni, RowCounts>) {
@@ -29,13 +41,7 @@ impl Fib {
             let view = self.view(id, row);
             let Some(counts) = slots.get_mut(usize::from(row.device)) else { continue };
             counts.wanted += u64::from(view.wanted.is_some());
-            match view.status {
-                Status::InSync => counts.in_sync += 1,
-                Status::Dirty | Status::NoDevice | Status::Unconfirmed | Status::Deferred => counts.dirty += 1,
-                Status::InFlight => counts.in_flight += 1,
-                Status::Failed { .. } => counts.failed += 1,
-                Status::Operator => {}
-            }
+            counts.add(view.status);
         }
         let mut all = RowCounts::default();
         let mut by_vni = BTreeMap::new();
@@ -53,7 +59,7 @@ impl Fib {
     /// Whether the kernel holds nothing of ours for this VNI any more and nothing waits. The operator's rows do not count.
     pub fn is_cleared(&self, vni: Vni) -> bool {
         let theirs = |view: RowView| view.status == Status::Operator && view.wanted.is_none();
-        self.row_count(vni) == 0 || self.device_rows(vni).all(|(_, view)| theirs(view))
+        (self.row_count(vni) == 0 || self.device_rows(vni).all(|(_, view)| theirs(view))) && self.neighbors_cleared(vni)
     }
 }
 
@@ -76,6 +82,9 @@ impl FibStats {
             ("fights", self.fights),
             ("put_off", self.put_off),
             ("checked", self.checked),
+            ("neighbors_written", self.neighbors_written),
+            ("neighbors_deleted", self.neighbors_deleted),
+            ("neighbors_failed", self.neighbors_failed),
             ("batches", self.batches),
             ("unknown_batches", self.unknown_batches),
             ("refused", self.refused),

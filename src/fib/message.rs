@@ -37,6 +37,13 @@ pub enum OpKind {
     AppendFlood,
     /// Takes one destination from the flood list; the destination is named.
     DeleteFlood,
+    /// Adds or replaces the neighbour of an address on the bridge, from which `neigh_suppress` answers ARP and ND.
+    ReplaceNeighbor {
+        /// The host is a router (`NTF_ROUTER`: what the bridge says in its advertisements).
+        router: bool,
+    },
+    /// Deletes the neighbour of an address.
+    DeleteNeighbor,
 }
 
 impl OpKind {
@@ -49,14 +56,45 @@ impl OpKind {
 /// One write to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Op {
-    /// The VXLAN device.
+    /// The VXLAN device; of a neighbour, the bridge.
     pub ifindex: u32,
     /// What to do.
     pub kind: OpKind,
-    /// The MAC; zero for the flood list.
+    /// The MAC; zero for the flood list, and in the delete of a neighbour.
     pub mac: MacAddr,
-    /// The destination; only informative in a unicast delete.
+    /// The destination; only informative in a unicast delete. Of a neighbour, its address.
     pub remote: Remote,
+}
+
+/// What an address of a segment is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Binding {
+    /// The MAC that has it.
+    pub mac: MacAddr,
+    /// Its host is a router (RFC 9047 §2, the R flag).
+    pub router: bool,
+}
+
+/// Whose a neighbour entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NeighborOwner {
+    /// Carries our protocol number and `NTF_EXT_LEARNED`: we, or an earlier run of us, wrote it.
+    Ours,
+    /// Set by an operator (`ip neigh … nud permanent`): left alone.
+    Operator,
+    /// Found out by the host itself, or written by another program: what routes say is written over it.
+    Other,
+}
+
+/// A neighbour of a bridge as the kernel shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KernelNeighbor {
+    /// The address.
+    pub ip: IpAddr,
+    /// What it is answered with; `None`: the entry says nothing, as where the host asks and nobody has answered yet.
+    pub binding: Option<Binding>,
+    /// Whose it is.
+    pub owner: NeighborOwner,
 }
 
 /// About 64 writes that ride in one `sendmsg` (4 KiB is the best size). The kernel may answer them in any order of batches.
@@ -159,6 +197,13 @@ pub enum KernelCommand {
         /// Which.
         vnis: Vec<Vni>,
     },
+    /// Read the neighbours of one VNI's bridge; answered by [`KernelEvent::Neighbors`].
+    DumpNeighbors {
+        /// Comes back in the answer.
+        token: u64,
+        /// Which.
+        vni: Vni,
+    },
     /// Read these rows one by one, both halves; answered by [`KernelEvent::Checked`].
     Check {
         /// Comes back in the answer.
@@ -237,6 +282,29 @@ pub enum KernelEvent {
     },
     /// A batch was carried out.
     BatchDone(BatchDone),
+    /// The answer to [`KernelCommand::DumpNeighbors`].
+    Neighbors {
+        /// That of the command.
+        token: u64,
+        /// Which VNI.
+        vni: Vni,
+        /// Every neighbour of its bridge, or why they could not be read.
+        neighbors: Result<Vec<KernelNeighbor>, String>,
+    },
+    /// A neighbour of a bridge was deleted or says nothing any more; maybe our own delete's echo.
+    NeighborGone {
+        /// Which VNI.
+        vni: Vni,
+        /// Of which address.
+        ip: IpAddr,
+    },
+    /// A neighbour of a bridge was added or changed by somebody else.
+    NeighborChanged {
+        /// Which VNI.
+        vni: Vni,
+        /// As it is.
+        neighbor: KernelNeighbor,
+    },
     /// The answer to [`KernelCommand::Dump`].
     Rows {
         /// That of the command.

@@ -2,8 +2,8 @@
 //!
 //! Read `message` first: it is the language between this room's owner and the kernel. Then `table`: wishes and the states
 //! of a row; `batch`: writes and their results; `adopt` and `again`: what the kernel says by itself; `audit`: what it says when
-//! asked; `fights`: rows that somebody undoes again and again; `defer`: moves that wait
-//! after a restart; `view`: for people.
+//! asked; `fights`: rows that somebody undoes again and again; `defer`: moves that wait after a restart; `neighbors`: what ARP
+//! and ND are answered from; `view`: for people.
 
 mod adopt;
 mod again;
@@ -14,6 +14,7 @@ mod defer;
 pub mod device;
 mod fights;
 pub mod message;
+mod neighbors;
 mod pace;
 mod row;
 mod table;
@@ -21,7 +22,11 @@ mod view;
 
 pub use counts::RowCounts;
 pub use device::{DeviceSpec, DeviceState, ReadyDevice};
-pub use message::{Batch, BatchDone, CheckedRow, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, Remote};
+pub use message::{
+    Batch, BatchDone, Binding, CheckedRow, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LocalMac, NeighborOwner, Op,
+    OpKind, Remote,
+};
+pub use neighbors::{NeighborDifference, NeighborView};
 pub use pace::Pace;
 pub use table::{Fib, FibLimits};
 pub use view::{FibStats, RowDifference, RowView, Status, errno_words};

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fights::Fights;
 use super::message::Remote;
+use super::neighbors::Neighbors;
 use super::pace::Pace;
 use super::row::{NONE, Queue, Row, Rows, flag};
 use super::view::FibStats;
@@ -50,6 +51,7 @@ pub struct Fib {
     pub(super) retries: BTreeMap<u32, Retry>,
     pub(super) due: BTreeSet<(Time, u32)>,
     pub(super) fights: Fights,
+    pub(super) neighbors: Neighbors,
     pub(super) swept: bool,
     /// Rows of an earlier run are not moved yet.
     pub(super) deferring: bool,
@@ -129,6 +131,7 @@ impl Fib {
             retries: BTreeMap::new(),
             due: BTreeSet::new(),
             fights: Fights::default(),
+            neighbors: Neighbors::default(),
             swept: false,
             deferring: false,
             remotes_shrunk: false,
@@ -225,6 +228,7 @@ impl Fib {
         self.now = now;
         self.swept = true;
         self.remotes_shrunk = true;
+        self.sweep_neighbors();
         for id in 0..self.rows.end() {
             if self.rows.row(id).flags & (flag::FREE | flag::UNCONFIRMED) == flag::UNCONFIRMED {
                 self.rows.row_mut(id).flags &= !flag::UNCONFIRMED;
@@ -248,7 +252,8 @@ impl Fib {
 
     /// When the next retry is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.due.first().map(|&(at, _)| at)
+        let rows = self.due.first().map(|&(at, _)| at);
+        rows.into_iter().chain(self.neighbors.poll_timeout()).min()
     }
 
     /// Makes the retries that are due dirty.
@@ -262,6 +267,7 @@ impl Fib {
             self.stats.retried += 1;
             self.touch(id);
         }
+        self.retry_neighbors(now);
     }
 
     /// Brings a row that was changed to where it belongs: the queue, or nowhere.

@@ -41,6 +41,12 @@ pub struct FibStats {
     pub put_off: u64,
     /// Rows read one by one for an audit.
     pub checked: u64,
+    /// Neighbours added or replaced, acknowledged.
+    pub neighbors_written: u64,
+    /// Neighbours deleted, acknowledged.
+    pub neighbors_deleted: u64,
+    /// Writes of neighbours that the kernel refused.
+    pub neighbors_failed: u64,
     /// Batches cut.
     pub batches: u64,
     /// Results of batches that are not under way.
@@ -195,7 +201,7 @@ impl Fib {
         Some(RowDifference { vni, mac: row.mac, wanted: view.wanted, found, state: self.state_words(view.status) })
     }
 
-    fn state_words(&self, status: Status) -> String {
+    pub(super) fn state_words(&self, status: Status) -> String {
         match status {
             Status::Failed { retry, .. } => {
                 format!("{status}, retried in {} s", retry.since(self.now).as_millis().div_ceil(1000))
@@ -293,12 +299,12 @@ impl Fib {
 
     /// Whether nothing is dirty, under way or failed.
     pub fn is_settled(&self) -> bool {
-        self.dirty_count() == 0 && self.in_flight.is_empty() && self.retries.is_empty()
+        self.dirty_count() == 0 && self.in_flight.is_empty() && self.retries.is_empty() && self.neighbors.is_settled()
     }
 
     /// Octets of memory the rows and their indexes use, about.
     pub fn memory(&self) -> usize {
-        self.rows.memory() + self.retries.len() * 64
+        self.rows.memory() + self.retries.len() * 64 + self.neighbor_count() * 128
     }
 
     pub(super) fn view(&self, id: u32, row: &Row) -> RowView {

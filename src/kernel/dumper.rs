@@ -6,11 +6,12 @@ use std::io;
 
 use super::codec;
 use super::fdb::{self, Entry};
+use super::neighbors;
 use super::nexthops::Nexthops;
 use super::socket::{RECEIVE_OCTETS, Received, Socket};
 use super::stations::Station;
 use crate::base::{MacAddr, Vni};
-use crate::fib::KernelRow;
+use crate::fib::{KernelNeighbor, KernelRow};
 
 /// How often a dump that the kernel calls inconsistent is begun again before it is taken as it is: entries that changed
 /// meanwhile come as events.
@@ -32,6 +33,13 @@ pub(super) enum Job {
         vni: Vni,
         /// Given up where there are more.
         at_most: usize,
+    },
+    /// The neighbours of a VNI's bridge.
+    Neighbors {
+        /// For the answer.
+        token: u64,
+        /// Which.
+        vni: Vni,
     },
 }
 
@@ -58,6 +66,15 @@ pub(super) enum Finished {
         /// Rows of ours stand in the form that is not wanted (`forms`).
         other_form: bool,
     },
+    /// The neighbours of a VNI's bridge.
+    Neighbors {
+        /// For the answer.
+        token: u64,
+        /// Which.
+        vni: Vni,
+        /// In order, each once; or why not.
+        neighbors: Result<Vec<KernelNeighbor>, String>,
+    },
     /// More rows than wanted: given up.
     TooMany {
         /// For the answer.
@@ -76,6 +93,7 @@ struct Current {
     interrupted: bool,
     stations: Vec<(MacAddr, Station)>,
     rows: Vec<KernelRow>,
+    neighbors: Vec<KernelNeighbor>,
     /// MACs whose bridge entry points to the VXLAN device.
     bridged: Vec<MacAddr>,
     error: Option<String>,
@@ -139,6 +157,7 @@ impl Dumper {
             interrupted: false,
             stations: Vec::new(),
             rows: Vec::new(),
+            neighbors: Vec::new(),
             bridged: Vec::new(),
             error: None,
             other_form: false,
@@ -176,6 +195,11 @@ impl Dumper {
                 }
                 _ if message.kind == libc::RTM_NEWNEIGH => {
                     // A kernel without strict checking sends every port's.
+                    if matches!(current.job, Job::Neighbors { .. }) {
+                        let found = neighbors::parse(message.body).filter(|(ifindex, _)| *ifindex == port);
+                        current.neighbors.extend(found.map(|(_, neighbor)| neighbor).filter(|found| found.binding.is_some()));
+                        continue;
+                    }
                     if let Some(mut entry) = Entry::parse(message.body).filter(|entry| entry.ifindex == port) {
                         nexthops.resolve(&mut entry);
                         current.other_form |= nexthops.is_other_form(&entry);
@@ -214,7 +238,10 @@ impl Dumper {
         current.interrupted = false;
         self.sequence = self.sequence.wrapping_add(1);
         self.out.clear();
-        fdb::emit_dump(&mut self.out, port, self.sequence);
+        match current.job {
+            Job::Neighbors { .. } => neighbors::emit_dump(&mut self.out, port, self.sequence),
+            Job::Stations { .. } | Job::Rows { .. } => fdb::emit_dump(&mut self.out, port, self.sequence),
+        }
         match self.socket.send(&self.out) {
             Ok(()) => None,
             Err(error) => self.end_port(Some(error.raw_os_error().unwrap_or(libc::EIO)), false),
@@ -229,10 +256,12 @@ impl Dumper {
             current.stations.truncate(stations);
             current.rows.truncate(rows);
             current.bridged.truncate(bridged);
+            // Of one interface only.
+            current.neighbors.clear();
             return self.request();
         }
         // A port that went away has no stations; a device that went away has no rows, and its going is told elsewhere.
-        if let Some(errno) = errno.filter(|errno| *errno != libc::ENODEV || matches!(current.job, Job::Rows { .. })) {
+        if let Some(errno) = errno.filter(|errno| *errno != libc::ENODEV || !matches!(current.job, Job::Stations { .. })) {
             current.error = Some(io::Error::from_raw_os_error(errno).to_string());
         }
         current.tries = 0;
@@ -249,6 +278,7 @@ impl Current {
                     self.stations.push((entry.mac, Station { port: entry.ifindex, is_static }));
                 }
             }
+            Job::Neighbors { .. } => {}
             Job::Rows { .. } if entry.is_self() => self.rows.extend(entry.row()),
             Job::Rows { .. } => {
                 if entry.master.is_some() && entry.vlan.unwrap_or(0) == 0 {
@@ -261,6 +291,12 @@ impl Current {
     fn finish(mut self) -> Finished {
         match self.job {
             Job::Stations { vni } => Finished::Stations { vni, found: self.stations, error: self.error },
+            Job::Neighbors { token, vni } => {
+                self.neighbors.sort_unstable();
+                self.neighbors.dedup();
+                let neighbors = self.error.map_or(Ok(self.neighbors), Err);
+                Finished::Neighbors { token, vni, neighbors }
+            }
             Job::Rows { token, vni, .. } => {
                 if let Some(error) = self.error {
                     return Finished::Rows { token, vni, rows: Err(error), other_form: self.other_form };

@@ -189,6 +189,7 @@ pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, group: u32, flags: i32, sequen
         OpKind::AppendFlood => (new, libc::NLM_F_CREATE | libc::NLM_F_APPEND, FLOOD_STATE, OWN | libc::NTF_EXT_LEARNED),
         OpKind::DeleteUnicast { self_only: false } => (del, 0, 0, BOTH),
         OpKind::DeleteUnicast { self_only: true } | OpKind::DeleteFlood => (del, 0, 0, OWN),
+        OpKind::ReplaceNeighbor { .. } | OpKind::DeleteNeighbor => return super::neighbors::emit_op(out, op, flags, sequence),
     };
     let at = codec::begin(out, kind, libc::NLM_F_REQUEST | extra | flags, sequence);
     codec::ndmsg(out, op.ifindex, state, neighbor_flags);

@@ -2,13 +2,13 @@
 //!
 //! A million rows that we write come back as a million notifications, with pid 0, so that they cannot be told from
 //! others' by sender. Dropped are
-//! - neighbours of IPv4 and IPv6 (ARP, ND): nobody here reads them;
 //! - `RTM_NEWNEIGH` with `NTF_EXT_LEARNED`: what a control plane wrote, which on this host is us. Price: another control
 //!   plane that rewrites our rows is seen by the audit only;
 //! - the short form, 40 octets, that kernels before 6.16 or so add to the VXLAN driver's own notification of a write or
 //!   delete (`rtnl_fdb_notify`, `net/core/rtnetlink.c`): it names no destination.
 //!
-//! Kept: every link, every `RTM_DELNEIGH` (rows deleted behind our back), every row that a port learned.
+//! Kept: every link, every `RTM_DELNEIGH` (rows and neighbours deleted behind our back), every row that a port learned, every
+//! neighbour that somebody else wrote.
 
 use socket2::SockFilter;
 
@@ -30,7 +30,7 @@ pub(super) fn program() -> [SockFilter; 13] {
         /* 3 */ SockFilter::new(LOAD_BYTE, 0, 0, 26),
         /* 4 */ SockFilter::new(IF_SET, 7, 0, u32::from(libc::NTF_EXT_LEARNED)), // drop
         /* 5 */ SockFilter::new(LOAD_BYTE, 0, 0, 16),
-        /* 6 */ SockFilter::new(IF_EQUAL, 0, 5, libc::AF_BRIDGE as u32), // else drop
+        /* 6 */ SockFilter::new(IF_EQUAL, 0, 4, libc::AF_BRIDGE as u32), // else keep
         /* 7 */ SockFilter::new(LOAD_LEN, 0, 0, 0),
         /* 8 */ SockFilter::new(IF_EQUAL, 0, 2, 40), // else keep
         /* 9 */ SockFilter::new(LOAD_BYTE, 0, 0, 26),

@@ -91,6 +91,8 @@ impl Worker {
                 if let Some(mut entry) = Entry::parse(message.body) {
                     self.nexthops.resolve(&mut entry);
                     self.handle_entry(message.kind == libc::RTM_NEWNEIGH, &entry);
+                } else {
+                    self.handle_neighbor(message.kind == libc::RTM_NEWNEIGH, message.body);
                 }
             }
             nexthops::RTM_NEWNEXTHOP | nexthops::RTM_DELNEXTHOP => self.handle_nexthop(message),
@@ -339,6 +341,13 @@ impl Worker {
                     }
                     self.dumper.begin(job, ports)
                 }
+                Job::Neighbors { token, vni } => match self.bridge_of(vni) {
+                    Some(bridge) => self.dumper.begin(job, [bridge].into()),
+                    None => {
+                        let neighbors = Err(format!("VNI {vni} has no bridge that is ready"));
+                        Some(Finished::Neighbors { token, vni, neighbors })
+                    }
+                },
                 Job::Rows { token, vni, .. } => match self.ready_device(vni).map(|ready| ready.ifindex) {
                     Some(ifindex) => self.dumper.begin(job, [ifindex].into()),
                     None => {
@@ -359,6 +368,9 @@ impl Worker {
                 if other_form {
                     self.out.push(KernelEvent::RowsOfOtherForm { vni });
                 }
+            }
+            Some(Finished::Neighbors { token, vni, neighbors }) => {
+                self.out.push(KernelEvent::Neighbors { token, vni, neighbors });
             }
             Some(Finished::TooMany { token, vni }) => self.out.push(KernelEvent::TooManyRows { token, vni }),
             Some(Finished::Stations { vni, found, error }) if self.ready_device(vni).is_some() => {

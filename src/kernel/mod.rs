@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `codec` | messages and attributes |
 //! | `fdb` | one entry of a forwarding database |
+//! | `neighbors` | one neighbour of a bridge, from which ARP and ND are answered |
 //! | `links` | the table of interfaces (pure) |
 //! | `devices` | from a wanted device and the table to a verdict in words or steps (pure) |
 //! | `stations` | the MACs behind local ports (pure) |
@@ -31,6 +32,7 @@ mod forms;
 pub mod fuzz;
 mod links;
 mod manage;
+mod neighbors;
 mod nexthops;
 mod preflight;
 mod reader;

@@ -68,6 +68,8 @@ pub(super) struct Worker {
     pub(super) recheck: bool,
     /// Rows were written since the last notification was read: one that waits may be older than they are.
     pub(super) wrote: bool,
+    /// Bridges on which IPv6 was turned on for their neighbours, or could not be.
+    pub(super) nd_tried: BTreeSet<u32>,
     /// What was seen in one slice of notifications and waits for its end.
     pub(super) seen: Seen,
 }
@@ -143,6 +145,7 @@ impl Worker {
             resync: true,
             recheck: false,
             wrote: false,
+            nd_tried: BTreeSet::new(),
             seen: Seen::default(),
         })
     }
@@ -189,7 +192,7 @@ impl Worker {
         match command {
             KernelCommand::Devices(specs) => self.want(specs),
             KernelCommand::Write(batch) => {
-                let done = self.write(&batch);
+                let done = self.write_opening(&batch);
                 // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also
                 // where the write failed, perhaps half-way: the core takes the MAC for remote, so whatever a port hears of it
                 // next is news.
@@ -204,6 +207,7 @@ impl Worker {
                 self.hand_over();
             }
             KernelCommand::Dump { token, vni, at_most } => self.dumper.push(Job::Rows { token, vni, at_most }),
+            KernelCommand::DumpNeighbors { token, vni } => self.dumper.push(Job::Neighbors { token, vni }),
             KernelCommand::GetRow { token, vni, mac } => {
                 let row = self.row(vni, mac);
                 self.out.push(KernelEvent::Row { token, row });

@@ -93,7 +93,7 @@ impl Writer {
         for (index, errno) in errors {
             let op = &batch.ops[index as usize];
             match op.kind {
-                OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood if errno == libc::ENOENT => continue,
+                OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood | OpKind::DeleteNeighbor if errno == libc::ENOENT => continue,
                 OpKind::ReplaceUnicast if !matches!(errno, libc::EPERM | libc::ENODEV) => take_back(requests, nexthops, op),
                 _ => {}
             }

@@ -34,7 +34,8 @@ pub(super) struct Audit {
     pause: Duration,
     /// The question under way.
     waiting: Option<u64>,
-    listed: VecDeque<Vni>,
+    /// Devices to be listed, and bridges whose neighbours are.
+    listed: VecDeque<(Vni, Token)>,
     cursor: u32,
 }
 
@@ -94,9 +95,11 @@ impl Speaker {
         }
         self.actions.push_back(Action::Kernel(KernelCommand::CheckDevices));
         let (listed, rows) = self.fib.audit_plan();
+        let bridges = self.fib.neighbor_segments().into_iter().map(|vni| (vni, Token::Neighbors));
+        let listed: VecDeque<_> = listed.into_iter().map(|vni| (vni, Token::Audit)).chain(bridges).collect();
         let steps = (listed.len() + rows.div_ceil(SLICE)).max(1) as u32;
         let least = if rows == 0 { Duration::ZERO } else { Duration::from_secs(1) * SLICE as u32 / ROWS_PER_SECOND };
-        self.audit.listed = listed.into();
+        self.audit.listed = listed;
         self.audit.cursor = 0;
         self.audit.pause = (interval * 9 / 10 / steps).max(least);
         self.audit.step_at = Some(now);
@@ -105,9 +108,10 @@ impl Speaker {
 
     /// Asks for the next device or slice; without one the pass is over.
     fn audit_step(&mut self, now: Time) {
-        while let Some(vni) = self.audit.listed.pop_front() {
+        while let Some((vni, what)) = self.audit.listed.pop_front() {
             if self.vnis.get(&vni).is_some_and(|state| state.ready().is_some()) {
-                self.audit.waiting = Some(self.ask_rows(vni, Token::Audit));
+                let neighbors = what == Token::Neighbors;
+                self.audit.waiting = Some(if neighbors { self.ask_neighbors(vni, what) } else { self.ask_rows(vni, what) });
                 return;
             }
         }

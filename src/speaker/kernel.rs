@@ -140,6 +140,7 @@ impl Speaker {
         for vni in &cleared {
             self.removing.remove(vni);
             self.fib.device_gone(*vni);
+            self.fib.neighbors_gone(*vni);
         }
         self.actions.push_back(Action::Kernel(KernelCommand::Remove { vnis: cleared }));
         self.wish_devices();
@@ -211,6 +212,18 @@ impl Speaker {
                     self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
                 for vni in ready {
                     self.ask_rows(vni, Token::Audit);
+                    self.ask_neighbors(vni, Token::Neighbors);
+                }
+            }
+            KernelEvent::Neighbors { token, vni, neighbors } => self.neighbors_read(now, token, vni, neighbors),
+            KernelEvent::NeighborGone { vni, ip } => {
+                if self.fib.handle_neighbor_gone(now, vni, ip) {
+                    self.note_healed(now, vni, 1);
+                }
+            }
+            KernelEvent::NeighborChanged { vni, neighbor } => {
+                if self.fib.handle_neighbor_changed(now, vni, &neighbor) {
+                    self.note_healed(now, vni, 1);
                 }
             }
             KernelEvent::Removed { vnis, kept } => self.devices_removed(&vnis, &kept),
@@ -256,13 +269,20 @@ impl Speaker {
             // The rows that stand in it are read before anything is written: what is right already is left alone.
             if state.adopting || self.evpn.instance(vni).is_some_and(|instance| instance.ready) {
                 self.evpn.device_down(now, &mut self.rib, vni);
-                self.fib.device_gone(vni);
+                self.rows_gone(vni);
             }
             if let Some(state) = self.vnis.get_mut(&vni) {
                 state.adopting = true;
             }
             self.ask_rows(vni, Token::Adopt);
+            self.ask_neighbors(vni, Token::Neighbors);
         }
+    }
+
+    /// A device is gone with all that stood in it and in its bridge.
+    fn rows_gone(&mut self, vni: Vni) {
+        self.fib.device_gone(vni);
+        self.fib.neighbors_gone(vni);
     }
 
     /// The rows of a device that became ready are known (or are too many to be listed, or cannot be: each is then read before
@@ -297,7 +317,7 @@ impl Speaker {
         state.adopting = false;
         if was_ready {
             self.evpn.device_down(now, &mut self.rib, vni);
-            self.fib.device_gone(vni);
+            self.rows_gone(vni);
         }
         self.events.push(Event::VniUnusable { vni, reason, remedy });
     }
@@ -307,7 +327,7 @@ impl Speaker {
         state.device = None;
         state.adopting = false;
         self.evpn.device_down(now, &mut self.rib, vni);
-        self.fib.device_gone(vni);
+        self.rows_gone(vni);
         self.events.push(Event::VniGone { vni, reason: reason.to_owned() });
     }
 
@@ -324,6 +344,7 @@ impl Speaker {
             self.unread.remove(&vni);
             if self.vnis.get(&vni).is_some_and(|state| state.ready().is_some()) {
                 self.ask_rows(vni, Token::Audit);
+                self.ask_neighbors(vni, Token::Neighbors);
             }
         }
     }
@@ -377,5 +398,6 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
         import: config.import.clone(),
         export: config.export.clone(),
         static_macs: config.static_macs.clone(),
+        neighbors: config.neighbor_suppression,
     }
 }

@@ -59,6 +59,7 @@ impl Speaker {
 
     fn status(&self, now: Time) -> Status {
         let (rows, _) = self.fib.counts();
+        let (suppressed, _) = self.fib.neighbor_counts();
         let (routes, paths) = self.rib.count();
         let established = self.peers.iter().filter(|peer| peer.session.established().is_some()).count() as u64;
         let ready = self.vnis.values().filter(|vni| vni.ready().is_some()).count() as u64;
@@ -83,6 +84,7 @@ impl Speaker {
             paths,
             macs: MacCount { local, remote },
             rows: row_counts(&rows),
+            suppressed: row_counts(&suppressed),
             overflows: self.overflows,
             counters: self.counters(),
             sizes: self.sizes().named(),
@@ -199,17 +201,23 @@ impl Speaker {
 
     fn show_vnis(&self, vni: Option<Vni>, after: Option<&str>, limit: Option<u32>) -> Reply {
         let (_, rows) = self.fib.counts();
+        let (_, neighbors) = self.fib.neighbor_counts();
         if let Some(vni) = vni {
             return match self.vnis.get(&vni) {
-                Some(state) => Reply::Vnis(Page::last(vec![self.vni_view(state, &rows)])),
+                Some(state) => Reply::Vnis(Page::last(vec![self.vni_view(state, &rows, &neighbors)])),
                 None => Reply::NotFound { message: format!("no VNI {vni}") },
             };
         }
-        page(self.vnis.iter().map(|(&vni, state)| (vni, state)), after, limit, |state| self.vni_view(state, &rows))
+        page(self.vnis.iter().map(|(&vni, state)| (vni, state)), after, limit, |state| self.vni_view(state, &rows, &neighbors))
             .map_or_else(bad_cursor, Reply::Vnis)
     }
 
-    fn vni_view(&self, state: &VniState, rows: &BTreeMap<Vni, crate::fib::RowCounts>) -> VniView {
+    fn vni_view(
+        &self,
+        state: &VniState,
+        rows: &BTreeMap<Vni, crate::fib::RowCounts>,
+        suppressed: &BTreeMap<Vni, crate::fib::RowCounts>,
+    ) -> VniView {
         let vni = state.config.vni;
         let instance = self.evpn.instance(vni);
         let count = |count: fn(&InstanceView<'_>) -> u64| instance.as_ref().map_or(0, count);
@@ -249,6 +257,7 @@ impl Speaker {
             refused_remote_macs: count(|view| view.refused_remote_macs),
             refused_routes: count(|view| view.refused_routes),
             rows: rows.get(&vni).map(row_counts).unwrap_or_default(),
+            suppressed: suppressed.get(&vni).map(row_counts).unwrap_or_default(),
             healed: state.healed,
             warnings,
         }

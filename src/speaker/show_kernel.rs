@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::base::{MacAddr, Time, Vni};
 use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
 use crate::evpn::{MacExplanation, Place};
-use crate::fib::message::{CheckedRow, KernelCommand, KernelRow, Remote};
+use crate::fib::device::DeviceState;
+use crate::fib::message::{Binding, CheckedRow, KernelCommand, KernelNeighbor, KernelRow, Remote};
 use crate::fib::{RowView, Status};
 
 use super::{Action, RequestId, Speaker};
@@ -21,6 +22,8 @@ pub(super) enum Token {
     Leftovers,
     /// Some rows, one by one, for the audit.
     Check,
+    /// The neighbours of a bridge: of one that became ready, after notifications were lost, or for the audit.
+    Neighbors,
     /// `evpnctl diff`.
     Diff(RequestId),
     /// `evpnctl explain`.
@@ -42,12 +45,18 @@ pub(super) struct Waiting {
 
 #[derive(Debug)]
 struct DiffRequest {
-    /// VNIs still to be read.
-    waiting: Vec<Vni>,
+    /// Answers still to come.
+    waiting: usize,
     found: BTreeMap<(Vni, MacAddr, String), DiffView>,
     after: Option<String>,
     limit: Option<u32>,
     problems: Vec<String>,
+}
+
+/// What one question of a diff brought.
+enum Answer {
+    Rows(Result<Vec<KernelRow>, String>),
+    Neighbors(Result<Vec<KernelNeighbor>, String>),
 }
 
 impl Waiting {
@@ -69,6 +78,38 @@ impl Speaker {
         let at_most = if why == Token::Adopt { LISTED_AT_MOST } else { usize::MAX };
         self.actions.push_back(Action::Kernel(KernelCommand::Dump { token, vni, at_most }));
         token
+    }
+
+    /// Asks for the neighbours of a bridge.
+    pub(super) fn ask_neighbors(&mut self, vni: Vni, why: Token) -> u64 {
+        let token = self.requests.token(why);
+        self.actions.push_back(Action::Kernel(KernelCommand::DumpNeighbors { token, vni }));
+        token
+    }
+
+    /// The neighbours of one VNI's bridge, for whoever asked.
+    pub(super) fn neighbors_read(&mut self, now: Time, token: u64, vni: Vni, neighbors: Result<Vec<KernelNeighbor>, String>) {
+        let bridge = match self.vnis.get(&vni).and_then(|state| state.device.as_ref()) {
+            Some(DeviceState::Ready(device)) => Some(device.bridge_ifindex),
+            _ => None,
+        };
+        match (self.requests.tokens.remove(&token), neighbors) {
+            (Some(Token::Neighbors), Ok(found)) => {
+                if let Some(bridge) = bridge {
+                    let differences = self.fib.handle_neighbors(now, vni, bridge, &found) as u64;
+                    self.note_healed(now, vni, differences);
+                }
+                self.audit_goes_on(now, token);
+            }
+            (Some(Token::Neighbors), Err(error)) => {
+                if bridge.is_some() {
+                    self.rows_unread(now, vni, &error);
+                }
+                self.audit_goes_on(now, token);
+            }
+            (Some(Token::Diff(id)), found) => self.continue_diff(id, vni, Answer::Neighbors(found)),
+            _ => {}
+        }
     }
 
     /// Asks for rows one by one.
@@ -117,8 +158,8 @@ impl Speaker {
                 self.rows_unread(now, vni, &error);
                 self.audit_goes_on(now, token);
             }
-            (Token::Diff(id), rows) => self.continue_diff(id, vni, rows),
-            (Token::Explain(_) | Token::Check, _) => {}
+            (Token::Diff(id), rows) => self.continue_diff(id, vni, Answer::Rows(rows)),
+            (Token::Explain(_) | Token::Check | Token::Neighbors, _) => {}
         }
     }
 
@@ -135,7 +176,7 @@ impl Speaker {
         let problems =
             self.vnis.iter().filter(|(_, state)| state.ready().is_none()).map(|(vni, _)| format!("VNI {vni} is not ready"));
         let request = DiffRequest {
-            waiting: ready.clone(),
+            waiting: 2 * ready.len(),
             found: BTreeMap::new(),
             after: after.map(str::to_owned),
             limit,
@@ -147,19 +188,35 @@ impl Speaker {
         self.requests.diffs.insert(id, request);
         for vni in ready {
             self.ask_rows(vni, Token::Diff(id));
+            self.ask_neighbors(vni, Token::Diff(id));
         }
         None
     }
 
-    fn continue_diff(&mut self, id: RequestId, vni: Vni, rows: Result<Vec<KernelRow>, String>) {
+    fn continue_diff(&mut self, id: RequestId, vni: Vni, answer: Answer) {
         let Some(request) = self.requests.diffs.get_mut(&id) else { return };
-        request.waiting.retain(|&waiting| waiting != vni);
-        match rows {
-            Ok(rows) => {
+        request.waiting -= 1;
+        match answer {
+            Answer::Neighbors(Ok(neighbors)) => {
+                for difference in self.fib.diff_neighbors(vni, &neighbors) {
+                    let mac = difference.wanted.or(difference.found).map_or(MacAddr::ZERO, |binding| binding.mac);
+                    let view = DiffView {
+                        vni,
+                        mac,
+                        ip: Some(difference.ip),
+                        wanted: difference.wanted.map(show_binding),
+                        found: difference.found.map(show_binding),
+                        state: difference.state,
+                    };
+                    request.found.insert((vni, mac, format!("neighbor {}", difference.ip)), view);
+                }
+            }
+            Answer::Rows(Ok(rows)) => {
                 for difference in self.fib.diff(vni, &rows) {
                     let view = DiffView {
                         vni: difference.vni,
                         mac: difference.mac,
+                        ip: None,
                         wanted: difference.wanted.as_ref().map(show_remote),
                         found: difference.found.as_ref().map(show_remote),
                         state: difference.state,
@@ -168,9 +225,11 @@ impl Speaker {
                     request.found.insert((view.vni, view.mac, remote), view);
                 }
             }
-            Err(error) => request.problems.push(format!("VNI {vni} cannot be read: {error}")),
+            Answer::Rows(Err(error)) | Answer::Neighbors(Err(error)) => {
+                request.problems.push(format!("VNI {vni} cannot be read: {error}"));
+            }
         }
-        if request.waiting.is_empty()
+        if request.waiting == 0
             && let Some(request) = self.requests.diffs.remove(&id)
         {
             self.actions.push_back(Action::Reply(id, Box::new(finish_diff(request))));
@@ -212,6 +271,7 @@ impl Speaker {
         });
         let kernel: Vec<String> = row.iter().flat_map(|row| row.lines()).map(str::to_owned).collect();
         let (choice, conclusion) = self.conclude(vni, mac, &told, &kernel);
+        let neighbors = self.neighbors_of(now, vni, mac);
         let view = told.row.filter(|row| row.wanted.is_some() || row.installed.is_some());
         Explanation {
             vni,
@@ -222,9 +282,21 @@ impl Speaker {
             wanted: view.and_then(|row| row.wanted).as_ref().map(show_remote),
             installed: view.and_then(|row| row.installed).as_ref().map(show_remote),
             status: view.map_or_else(|| "no row is wanted".to_owned(), |row| row_in_words(&row, now)),
+            neighbors,
             kernel,
             conclusion,
         }
+    }
+
+    /// The addresses of a MAC that ARP and ND are answered for, each with how its neighbour stands.
+    fn neighbors_of(&self, now: Time, vni: Vni, mac: MacAddr) -> Vec<String> {
+        let ips = self.evpn.ips(&self.rib, vni, mac).into_iter();
+        let told = ips.filter_map(|ip| {
+            let view = self.fib.neighbor(vni, ip)?;
+            let binding = view.wanted.or(view.installed)?;
+            Some(format!("{ip} is answered with {}: {}", show_binding(binding), status_in_words(view.status, now)))
+        });
+        told.collect()
     }
 
     /// Which place won and why, and where a frame to the MAC goes.
@@ -269,9 +341,13 @@ impl Speaker {
 
 /// How a row stands, with its next retry.
 fn row_in_words(row: &RowView, now: Time) -> String {
-    match row.status {
+    status_in_words(row.status, now)
+}
+
+fn status_in_words(status: Status, now: Time) -> String {
+    match status {
         Status::Failed { retry, .. } => {
-            format!("{}, tried again in {} s", row.status, retry.since(now).as_millis().div_ceil(1000))
+            format!("{status}, tried again in {} s", retry.since(now).as_millis().div_ceil(1000))
         }
         status => status.to_string(),
     }
@@ -291,6 +367,11 @@ fn finish_diff(request: DiffRequest) -> Reply {
     let items: Vec<DiffView> = request.found.into_values().skip(skip).take(page_size(request.limit)).collect();
     let shown = skip + items.len();
     Reply::Diff(Page::new(items, (shown < total).then(|| shown.to_string())))
+}
+
+fn show_binding(binding: Binding) -> String {
+    let router = if binding.router { " (a router)" } else { "" };
+    format!("{}{router}", binding.mac)
 }
 
 pub(super) fn show_remote(remote: &Remote) -> String {

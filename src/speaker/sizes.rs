@@ -18,12 +18,16 @@ pub struct Sizes {
     pub remote_macs: u64,
     /// MACs of our bridges, over all VNIs.
     pub local_macs: u64,
+    /// Addresses that others announce, over all VNIs.
+    pub remote_addresses: u64,
     /// The MAC-VRFs, octets, about.
     pub evpn_octets: u64,
     /// Rows wanted, standing, or on their way out.
     pub rows: u64,
     /// Destinations that rows point to.
     pub row_remotes: u64,
+    /// Neighbours of bridges wanted, standing, or on their way out.
+    pub neighbors: u64,
     /// Rows to be written.
     pub rows_waiting: u64,
     /// The rows, octets, about.
@@ -45,9 +49,11 @@ impl Sizes {
             rib_octets,
             remote_macs,
             local_macs,
+            remote_addresses,
             evpn_octets,
             rows,
             row_remotes,
+            neighbors,
             rows_waiting,
             fib_octets,
             events_waiting,
@@ -60,9 +66,11 @@ impl Sizes {
             ("rib_octets", rib_octets),
             ("evpn_remote_macs", remote_macs),
             ("evpn_local_macs", local_macs),
+            ("evpn_remote_addresses", remote_addresses),
             ("evpn_octets", evpn_octets),
             ("fib_rows", rows),
             ("fib_remotes", row_remotes),
+            ("fib_neighbors", neighbors),
             ("fib_rows_waiting", rows_waiting),
             ("fib_octets", fib_octets),
             ("speaker_events_waiting", events_waiting),
@@ -84,9 +92,11 @@ impl Speaker {
             rib_octets: (rib.table_octets + rib.attribute_octets + rib.export_octets) as u64,
             remote_macs: self.evpn.remote_mac_count() as u64,
             local_macs: self.evpn.local_mac_count() as u64,
+            remote_addresses: self.evpn.remote_address_count() as u64,
             evpn_octets: self.evpn.memory() as u64,
             rows: self.fib.len() as u64,
             row_remotes: self.fib.remote_count() as u64,
+            neighbors: self.fib.neighbor_count() as u64,
             rows_waiting: self.fib.dirty_count() as u64,
             fib_octets: self.fib.memory() as u64,
             events_waiting: self.events.len() as u64,

@@ -380,6 +380,15 @@ impl Attributes {
         each.reduce(|a, b| (a.0 || b.0, a.1.max(b.1)))
     }
 
+    /// The flags of the ARP/ND community (RFC 9047 §2), those of all where several are given.
+    pub fn arp_nd_flags(&self) -> Option<u8> {
+        let each = self.ext_communities.iter().filter_map(|community| match community.kind() {
+            ExtCommunityKind::ArpNd { flags } => Some(flags),
+            _ => None,
+        });
+        each.reduce(|a, b| a | b)
+    }
+
     /// The first encapsulation (RFC 9012 §4.1).
     pub fn encapsulation(&self) -> Option<u16> {
         self.encapsulations().next()

@@ -11,6 +11,16 @@ use crate::base::{MacAddr, ParseError};
 /// The tunnel type of VXLAN in an encapsulation community (RFC 8365 §5.1.3, IANA tunnel types).
 pub const TUNNEL_VXLAN: u16 = 8;
 
+/// The flags of an ARP/ND community (RFC 9047 §2).
+pub mod arp_nd {
+    /// The host is a router: the R flag of neighbour advertisements.
+    pub const ROUTER: u8 = 0x01;
+    /// The O flag of neighbour advertisements.
+    pub const OVERRIDE: u8 = 0x02;
+    /// The address belongs to this MAC for good.
+    pub const IMMUTABLE: u8 = 0x08;
+}
+
 /// The type octet's bit that keeps a community within its AS (RFC 4360 §2).
 const NON_TRANSITIVE: u8 = 0x40;
 
@@ -160,7 +170,7 @@ impl ExtCommunity {
         Self([0x03, 0x0d, 0, 0, 0, 0, 0, 0])
     }
 
-    /// ARP/ND flags (RFC 9047): R 0x01, O 0x02, I 0x08.
+    /// ARP/ND flags (RFC 9047): those of [`arp_nd`].
     pub const fn arp_nd(flags: u8) -> Self {
         Self([0x06, 0x08, flags, 0, 0, 0, 0, 0])
     }

@@ -44,6 +44,7 @@ pub fn auto(number: u32) -> InstanceConfig {
         import: vec![ImportTarget::Auto],
         export: vec![ExportTarget::Auto],
         static_macs: vec![],
+        neighbors: true,
     }
 }
 

@@ -5,9 +5,10 @@
 //! a notification (the event socket filters what a control plane wrote). See `room.rs` for who reads the notifications.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 use evpnd::base::{MacAddr, Time, Vni};
-use evpnd::fib::{KernelRow, Op, OpKind, Remote};
+use evpnd::fib::{Binding, KernelNeighbor, KernelRow, NeighborOwner, Op, OpKind, Remote};
 
 /// A bridge forgets a silent station after this (the default of Linux).
 pub const AGEING_SECS: u64 = 300;
@@ -62,6 +63,8 @@ pub struct Written {
 pub struct Kernel {
     pub vxlans: BTreeMap<Vni, Vxlan>,
     pub bridges: BTreeMap<Vni, BTreeMap<MacAddr, Place>>,
+    /// Neighbours of bridges, by ifindex: what ARP and ND are answered from.
+    pub neighbors: BTreeMap<u32, BTreeMap<IpAddr, Binding>>,
     /// Entries of bridges that an operator made static: they do not age, and keep the mark wherever they move.
     pub statics: BTreeSet<(Vni, MacAddr)>,
     /// Its VXLAN devices have IPv6 addresses, and take no IPv4 remotes.
@@ -210,6 +213,17 @@ impl Kernel {
         const ENODEV: i32 = 19;
         const ENOENT: i32 = 2;
         const EAFNOSUPPORT: i32 = 97;
+        match op.kind {
+            OpKind::ReplaceNeighbor { router } => {
+                self.neighbors.entry(op.ifindex).or_default().insert(op.remote.ip, Binding { mac: op.mac, router });
+                return (Ok(()), None);
+            }
+            OpKind::DeleteNeighbor => {
+                let stood = self.neighbors.get_mut(&op.ifindex).and_then(|of| of.remove(&op.remote.ip)).is_some();
+                return (if stood { Ok(()) } else { Err(ENOENT) }, None);
+            }
+            _ => {}
+        }
         let Some(vni) = self.vni_of(op.ifindex) else { return (Err(ENODEV), None) };
         let remote = op.remote;
         let adds = op.kind.writes_unicast() || op.kind == OpKind::AppendFlood;
@@ -240,7 +254,7 @@ impl Kernel {
             OpKind::DeleteFlood if self.delete_flood(vni, remote) => {
                 (Ok(()), Some(Written { vni, mac: MacAddr::ZERO, to: None, was: remote }))
             }
-            OpKind::DeleteFlood => (Err(ENOENT), None),
+            OpKind::DeleteFlood | OpKind::ReplaceNeighbor { .. } | OpKind::DeleteNeighbor => (Err(ENOENT), None),
         }
     }
 
@@ -257,6 +271,12 @@ impl Kernel {
             .collect();
         let rows = vxlan.rows.values().map(|row| KernelRow { bridged: !row.ext_learned || bridged.contains(&row.mac), ..*row });
         Some(vxlan.flood.values().copied().chain(rows).collect())
+    }
+
+    /// The neighbours of a bridge.
+    pub fn neighbors(&self, bridge: u32) -> Vec<KernelNeighbor> {
+        let of = self.neighbors.get(&bridge).into_iter().flatten();
+        of.map(|(&ip, &binding)| KernelNeighbor { ip, binding: Some(binding), owner: NeighborOwner::Ours }).collect()
     }
 
     /// What stands for the MAC of a write, as `dump` would show it.

@@ -177,7 +177,7 @@ impl Room {
                         (Ok(()), OpKind::DeleteUnicast { .. }) => {
                             self.echoes.insert((op.ifindex, op.mac));
                         }
-                        (Err(2), OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood) | (Ok(()), _) => {}
+                        (Err(2), OpKind::DeleteUnicast { .. } | OpKind::DeleteFlood | OpKind::DeleteNeighbor) | (Ok(()), _) => {}
                         (Err(errno), _) => done.errors.push((index as u32, errno)),
                     }
                 }
@@ -190,6 +190,10 @@ impl Room {
                 } else {
                     self.jobs.push_back(Job::Rows(token, vni));
                 }
+            }
+            KernelCommand::DumpNeighbors { token, vni } => {
+                let neighbors = Ok(kernel.neighbors(bridge_ifindex(vni)));
+                self.events.push_back(KernelEvent::Neighbors { token, vni, neighbors });
             }
             KernelCommand::GetRow { token, vni, mac } => {
                 let row = kernel.vxlans.get(&vni).and_then(|vxlan| vxlan.rows.get(&mac)).map(|row| format!("{row:?}"));
@@ -412,12 +416,16 @@ fn local_mac(vni: Vni, mac: MacAddr, (port, is_static): (u32, bool)) -> LocalMac
     LocalMac { vni, mac, port, port_name: format!("tap{port}"), is_static }
 }
 
+fn bridge_ifindex(vni: Vni) -> u32 {
+    5000 + vni.get()
+}
+
 fn ready_device(vni: Vni, ifindex: u32, local: Option<IpAddr>) -> ReadyDevice {
     ReadyDevice {
         vni,
         ifindex,
         device: format!("vxlan{vni}"),
-        bridge_ifindex: 5000 + vni.get(),
+        bridge_ifindex: bridge_ifindex(vni),
         bridge: format!("br{vni}"),
         local,
         port: 4789,

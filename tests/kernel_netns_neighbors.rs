@@ -1,0 +1,153 @@
+//! Neighbours of bridges against the real kernel: what is written is what ARP and ND are answered from. See `kernel_stage.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+#[path = "kernel_stage.rs"]
+mod stage;
+
+use std::net::IpAddr;
+
+use evpnd::fib::{Binding, KernelCommand, KernelEvent, KernelNeighbor, NeighborOwner, OpKind};
+use stage::*;
+
+const REPLACE: OpKind = OpKind::ReplaceNeighbor { router: false };
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn neighbors(room: &mut Room) -> Vec<KernelNeighbor> {
+    room.handle.send(KernelCommand::DumpNeighbors { token: 5, vni: vni(100) });
+    room.wait("neighbours", |event| match event {
+        KernelEvent::Neighbors { token: 5, neighbors, .. } => Some(neighbors.clone().unwrap()),
+        _ => None,
+    })
+}
+
+/// A room with VNI 100 and a tenant: `t0` (192.0.2.9, 2001:db8::9) in another namespace, its other end in the bridge.
+fn with_tenant(test: impl FnOnce(&mut Room, u32, u32, &dyn Fn(&str) -> String) + Send + 'static) {
+    in_namespace(|| {
+        let tenant = Elsewhere::new();
+        let pid = tenant.0.id();
+        let mut room = Room::new();
+        room.want(&[spec(100)]);
+        let ready = room.ready(100);
+        sh(&format!("ip link add p0 type veth peer name t0; ip link set t0 netns {pid}; ip link set p0 master br100 up"));
+        let inside = move |line: &str| sh(&format!("nsenter -t {pid} -n sh -ec '{line}'"));
+        inside("ip link set lo up; ip link set t0 up; ip addr add 192.0.2.9/24 dev t0; ip addr add 2001:db8::9/64 dev t0 nodad");
+        test(&mut room, ready.ifindex, ready.bridge_ifindex, &inside);
+    });
+}
+
+/// Asks for an address and waits for the answer to stand in the tenant's own table.
+fn resolve(inside: &dyn Fn(&str) -> String, address: &str) -> String {
+    inside(&format!(
+        "for i in $(seq 50); do ping -c1 -W1 {address} >/dev/null 2>&1 || true; \
+        ip neigh show {address} | grep lladdr && exit 0; done; ip neigh show {address}"
+    ))
+}
+
+#[test]
+fn arp_and_nd_are_answered_from_what_is_written() {
+    with_tenant(|room, device, bridge, inside| {
+        let done = room.write(vec![
+            op(device, OpKind::ReplaceUnicast, mac(1), "10.0.0.2"),
+            op(bridge, REPLACE, mac(1), "192.0.2.1"),
+            op(bridge, OpKind::ReplaceNeighbor { router: true }, mac(1), "2001:db8::1"),
+        ]);
+        assert_eq!((done.errors, done.fatal), (vec![], None));
+        assert!(resolve(inside, "192.0.2.1").contains(&mac(1).to_string()));
+        let told = resolve(inside, "2001:db8::1");
+        assert!(told.contains(&mac(1).to_string()) && told.contains("router"), "{told}");
+        let ours = |text: &str, router| KernelNeighbor {
+            ip: ip(text),
+            binding: Some(Binding { mac: mac(1), router }),
+            owner: NeighborOwner::Ours,
+        };
+        assert_eq!(neighbors(room), [ours("192.0.2.1", false), ours("2001:db8::1", true)]);
+        let done = room.write(vec![
+            op(bridge, OpKind::DeleteNeighbor, mac(1), "192.0.2.1"),
+            op(bridge, OpKind::DeleteNeighbor, mac(1), "2001:db8::1"),
+            op(bridge, OpKind::DeleteNeighbor, mac(1), "192.0.2.77"),
+        ]);
+        assert_eq!(done.errors, [], "what is not there is gone");
+        assert_eq!(neighbors(room), []);
+    });
+}
+
+#[test]
+fn a_bridge_opened_for_nd_lets_no_tenant_reach_the_host() {
+    with_tenant(|room, device, bridge, inside| {
+        let disabled = || sh("cat /proc/sys/net/ipv6/conf/br100/disable_ipv6").trim().to_owned();
+        room.write(vec![op(device, OpKind::ReplaceUnicast, mac(1), "10.0.0.2"), op(bridge, REPLACE, mac(1), "192.0.2.1")]);
+        assert_eq!(disabled(), "1", "IPv4 needs nothing of it");
+        room.write(vec![op(bridge, REPLACE, mac(1), "2001:db8::1")]);
+        assert_eq!((disabled().as_str(), sh("ip -6 addr show dev br100").trim()), ("0", ""));
+        // The host has an address elsewhere, and the tenant knows where the bridge is: Linux would answer on any interface.
+        sh("ip addr add 2001:db8:1::1/128 dev lo nodad; ip -6 route add 2001:db8::9 dev br100");
+        let own = sh("ip -o link show br100 | sed 's/.*ether \\([^ ]*\\).*/\\1/'");
+        inside(&format!(
+            "ip -6 route add 2001:db8:1::/64 dev t0; ip -6 neigh replace 2001:db8:1::1 lladdr {} dev t0; \
+             ip -6 neigh replace 2001:db8::ffff lladdr {0} dev t0",
+            own.trim()
+        ));
+        let delivered = || sh("grep Icmp6InEchos /proc/net/snmp6");
+        let before = delivered();
+        inside("ping -c2 -i 0.2 -W1 2001:db8:1::1 >/dev/null || true; ping -c2 -i 0.2 -W1 ff02::1%t0 >/dev/null || true");
+        assert_eq!(delivered(), before, "no echo came up from the bridge");
+        // Without the filter it would have: the test can tell.
+        sh("tc qdisc del dev br100 clsact");
+        inside("ping -c1 -W1 2001:db8:1::1 >/dev/null || true");
+        assert_ne!(delivered(), before);
+    });
+}
+
+#[test]
+fn deleted_and_changed_neighbours_are_told_and_a_restart_finds_its_own() {
+    with_tenant(|room, device, bridge, _| {
+        room.write(vec![op(device, OpKind::ReplaceUnicast, mac(1), "10.0.0.2"), op(bridge, REPLACE, mac(1), "192.0.2.1")]);
+        sh("ip neigh del 192.0.2.1 dev br100");
+        room.wait("the end of a neighbour", |event| match event {
+            KernelEvent::NeighborGone { vni: of, ip: gone } if *of == vni(100) && *gone == ip("192.0.2.1") => Some(()),
+            _ => None,
+        });
+        room.write(vec![op(bridge, REPLACE, mac(1), "192.0.2.1")]);
+        sh("ip neigh replace 192.0.2.1 lladdr 02:ee:00:00:00:09 dev br100 nud reachable");
+        let owner = room.wait("a changed neighbour", |event| match event {
+            KernelEvent::NeighborChanged { neighbor, .. } if neighbor.ip == ip("192.0.2.1") => Some(neighbor.owner),
+            _ => None,
+        });
+        assert_eq!(owner, NeighborOwner::Other);
+        sh("ip neigh replace 192.0.2.2 lladdr 02:ee:00:00:00:0a dev br100 nud permanent");
+        room.write(vec![op(bridge, REPLACE, mac(1), "192.0.2.1")]);
+        let mut again = Room::new();
+        again.want(&[spec(100)]);
+        again.ready(100);
+        let found: Vec<_> = neighbors(&mut again).into_iter().map(|neighbor| (neighbor.ip, neighbor.owner)).collect();
+        assert_eq!(found, [(ip("192.0.2.1"), NeighborOwner::Ours), (ip("192.0.2.2"), NeighborOwner::Operator)]);
+        sh("ip link set br100 down");
+        room.wait("the bridge's end of its neighbours", |event| match event {
+            KernelEvent::NeighborGone { ip: gone, .. } if *gone == ip("192.0.2.1") => Some(()),
+            _ => None,
+        });
+    });
+}
+
+#[test]
+fn on_a_bridge_that_is_not_ours_ipv6_stays_as_its_owner_has_it() {
+    in_namespace(|| {
+        sh("ip link add br0 type bridge; ip link set br0 up; echo 1 > /proc/sys/net/ipv6/conf/br0/disable_ipv6");
+        sh("ip link add vx0 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning; ip link set vx0 master br0 up");
+        let mut room = Room::new();
+        room.want(&[spec(100)]);
+        let ready = room.ready(100);
+        let done = room.write(vec![
+            op(ready.bridge_ifindex, REPLACE, mac(1), "192.0.2.1"),
+            op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1"),
+        ]);
+        assert_eq!(done.errors, [(1, libc::EINVAL)]);
+        assert_eq!(sh("cat /proc/sys/net/ipv6/conf/br0/disable_ipv6").trim(), "1");
+        sh("echo 0 > /proc/sys/net/ipv6/conf/br0/disable_ipv6");
+        assert_eq!(room.write(vec![op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1")]).errors, []);
+    });
+}
