@@ -2,24 +2,17 @@
 //! (`tests/sim.rs`); each stands here in the few steps that it needs.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use std::net::{IpAddr, SocketAddr};
+mod daemon_support;
+
 use std::time::Duration;
 
-use evpnd::base::{MacAddr, Time, Vni};
-use evpnd::control::{Event, Request, VniAdd};
+use daemon_support::{Daemon, MAC, NEIGHBOR, NOW, connect, exchange, heard, to, vni};
+use evpnd::base::{MacAddr, Time};
+use evpnd::control::{Request, VniAdd};
 use evpnd::evpn::Sequences;
-use evpnd::fib::{BatchDone, DeviceState, Fib, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, ReadyDevice, Remote};
-use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
+use evpnd::fib::{BatchDone, Fib, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind};
+use evpnd::speaker::{Action, ConnId, KeptState, RequestId};
 
-const NOW: Time = Time::from_secs(1);
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-
-fn vni() -> Vni {
-    Vni::new(100).unwrap()
-}
-fn to(ip: &str) -> Remote {
-    Remote { ip: ip.parse::<IpAddr>().unwrap(), vni: None }
-}
 /// Cuts one batch and acknowledges it.
 fn carry_out(fib: &mut Fib) -> Vec<(OpKind, MacAddr)> {
     let Some(batch) = fib.poll_batch(NOW) else { return Vec::new() };
@@ -44,125 +37,6 @@ fn half_a_row_that_was_left_by_an_earlier_run_is_removed() {
     fib.device_ready(NOW, vni(), 7, Some(false), vec![half]);
     fib.set_unicast(NOW, vni(), MAC, to("10.0.0.2"));
     assert_eq!(carry_out(&mut fib), [(OpKind::ReplaceUnicast, MAC)]);
-}
-
-/// [`MAC`] at a port.
-fn heard() -> LocalMac {
-    LocalMac { vni: vni(), mac: MAC, port: 3, port_name: "tap3".to_owned(), is_static: false }
-}
-
-/// The neighbor of a daemon that [`connect`]s to 10.0.0.2.
-const NEIGHBOR: &str = "[[neighbor]]\naddress = \"10.0.0.2\"\n";
-
-/// A daemon and its kernel room, played by hand.
-struct Daemon {
-    speaker: Speaker,
-    now: Time,
-}
-
-impl Daemon {
-    /// At 10.0.0.1, with this at the end of its configuration.
-    fn new(more: &str) -> Self {
-        Self::at("10.0.0.1", more)
-    }
-    fn config(vtep: &str, more: &str) -> evpnd::config::Config {
-        evpnd::config::parse("evpnd.toml", &format!("[router]\nasn = 65000\nvtep = \"{vtep}\"\n{more}")).unwrap()
-    }
-    /// Reads another configuration, and gives what is said of it.
-    fn reload(&mut self, more: &str) -> String {
-        self.speaker.reload(self.now, Ok(Self::config("10.0.0.1", more)), None);
-        let mut events = std::iter::from_fn(|| self.speaker.poll_event());
-        events.find(|event| matches!(event, Event::ConfigReloaded { .. })).unwrap().to_string()
-    }
-    fn at(vtep: &str, more: &str) -> Self {
-        Self::with_kept(vtep, more, KeptState::default())
-    }
-    fn with_kept(vtep: &str, more: &str, kept: KeptState) -> Self {
-        let mut speaker = Speaker::new(Self::config(vtep, more), kept, None, 1, NOW);
-        speaker.start(NOW);
-        Self { speaker, now: NOW }
-    }
-    /// With VNI 100 ready and empty, and a row wanted for [`MAC`] by way of 10.0.0.2, which is returned with the connection.
-    fn with_route() -> (Self, Self, [ConnId; 2]) {
-        Self::with_route_and_rows(Vec::new())
-    }
-    /// The same where these rows stood when it started.
-    fn with_route_and_rows(rows: Vec<KernelRow>) -> (Self, Self, [ConnId; 2]) {
-        Self::with_route_rows_and(rows, "")
-    }
-    /// And this in its configuration.
-    fn with_route_rows_and(rows: Vec<KernelRow>, more: &str) -> (Self, Self, [ConnId; 2]) {
-        let vni = "[[vni]]\nid = 100\n";
-        let mut here = Self::new(&format!("{NEIGHBOR}{more}{vni}"));
-        let mut there = Self::at("10.0.0.2", &format!("[[neighbor]]\naddress = \"10.0.0.1\"\npassive = true\n{vni}"));
-        let [ours, theirs] = connect(&mut here, &mut there);
-        for (daemon, rows) in [(&mut here, rows), (&mut there, Vec::new())] {
-            daemon.device_ready();
-            let token = daemon.dump_token();
-            daemon.kernel(KernelEvent::Rows { token, vni: self::vni(), rows: Ok(rows) });
-        }
-        here.kernel(KernelEvent::LocalMacs { vni: self::vni(), macs: Vec::new() });
-        there.kernel(KernelEvent::LocalMacs { vni: self::vni(), macs: vec![heard()] });
-        exchange(&mut here, ours, &mut there, theirs);
-        (here, there, [ours, theirs])
-    }
-    /// Commands for the kernel since the last call.
-    fn commands(&mut self) -> Vec<KernelCommand> {
-        let actions = std::iter::from_fn(|| self.speaker.poll_action());
-        actions.filter_map(|action| if let Action::Kernel(command) = action { Some(command) } else { None }).collect()
-    }
-    fn kernel(&mut self, event: KernelEvent) {
-        self.speaker.handle_kernel(self.now, event);
-        self.speaker.handle_work(self.now);
-    }
-    fn device_ready(&mut self) {
-        let device = ReadyDevice {
-            vni: vni(),
-            ifindex: 7,
-            device: "vxlan100".to_owned(),
-            bridge_ifindex: 8,
-            bridge: "br100".to_owned(),
-            local: Some([10, 0, 0, 1].into()),
-            port: 4789,
-            mtu: 1450,
-            made_device: true,
-            made_bridge: true,
-            up: true,
-            warnings: Vec::new(),
-        };
-        self.kernel(KernelEvent::Device(DeviceState::Ready(device)));
-    }
-    /// The token of the dump that it asked for.
-    fn dump_token(&mut self) -> u64 {
-        let commands = self.commands();
-        let token =
-            commands.iter().find_map(|command| if let KernelCommand::Dump { token, .. } = command { Some(*token) } else { None });
-        token.unwrap_or_else(|| panic!("no dump in {commands:?}"))
-    }
-}
-
-/// The first connection of one daemon, to the other at 10.0.0.2.
-fn connect(here: &mut Daemon, there: &mut Daemon) -> [ConnId; 2] {
-    let mut actions = std::iter::from_fn(|| here.speaker.poll_action());
-    let ours = actions.find_map(|action| if let Action::Connect(conn, _) = action { Some(conn) } else { None }).unwrap();
-    let at = |last: u8| SocketAddr::from(([10, 0, 0, last], 179));
-    let (theirs, _) = there.speaker.handle_incoming(NOW, at(2), at(1)).unwrap();
-    here.speaker.handle_connected(NOW, ours, at(1));
-    [ours, theirs]
-}
-
-/// Carries octets both ways until nobody has more to say.
-fn exchange(a: &mut Daemon, a_conn: ConnId, b: &mut Daemon, b_conn: ConnId) {
-    loop {
-        let (mut to_a, mut to_b) = (Vec::new(), Vec::new());
-        a.speaker.transmit(a_conn, &mut to_b, 65536);
-        b.speaker.transmit(b_conn, &mut to_a, 65536);
-        if to_a.is_empty() && to_b.is_empty() {
-            return;
-        }
-        a.speaker.handle_octets(a.now, a_conn, &to_a);
-        b.speaker.handle_octets(b.now, b_conn, &to_b);
-    }
 }
 
 /// The rows of an earlier run could not be read when the device was ready (EINTR, ENOBUFS): they were never looked at again,
