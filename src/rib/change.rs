@@ -14,6 +14,8 @@ use super::slab::NONE;
 use super::table::{DestId, Path, Table};
 use super::{Rib, RibStats};
 
+/// The numbers of sessions come round: only so many of the last ones can be told apart from dead ones.
+const SESSIONS_APART: u8 = 100;
 /// Places in the list of changes count up to this and begin again; there are never as many destinations.
 const PLACES: u32 = 1 << 24;
 
@@ -214,7 +216,7 @@ impl Rib {
                 Liveness::Live => {}
                 Liveness::Dead => dead = true,
                 Liveness::Stale => {
-                    if !path.is_stale() {
+                    if !path.is_stale() && !self.peers.slot(path.peer).refreshing {
                         unmarked.push(path.peer);
                     }
                     if !path.has_identity(self.peers.slot(path.peer).identity) {
@@ -280,8 +282,9 @@ impl Rib {
         let slot = self.peers.slot_mut(peer.0);
         let had_paths = slot.routes > 0 || slot.stale_routes > 0;
         slot.up = false;
-        // The numbers of sessions come round: only the last hundred of them can be told apart from dead ones.
-        let older = slot.stale_from.filter(|from| stale == Stale::KeepAll && slot.session.wrapping_sub(*from) < 100);
+        // What a route refresh had not confirmed yet is no older than the rest.
+        let keeps_older = stale == Stale::KeepAll || std::mem::take(&mut slot.refreshing);
+        let older = slot.stale_from.filter(|from| keeps_older && slot.session.wrapping_sub(*from) < SESSIONS_APART);
         (slot.stale_from, slot.stale_routes) = match stale {
             Stale::Drop => (None, 0),
             Stale::Keep | Stale::KeepAll => {
@@ -302,13 +305,37 @@ impl Rib {
         }
     }
 
+    /// The peer begins to say all its routes again (BoRR, RFC 7313 §4): what it does not announce until it has said them goes with
+    /// [`sweep_stale`](Self::sweep_stale). Nothing else changes meanwhile, the preference of its paths neither. Whether it is so:
+    /// not while paths of an earlier session wait for their confirmation, nor where it asks for this too often for the walks to
+    /// keep up.
+    pub fn begin_refresh(&mut self, peer: PeerId) -> bool {
+        if !self.peers.is_up(peer) {
+            return false;
+        }
+        let slot = self.peers.slot_mut(peer.0);
+        if slot.stale_from.is_some_and(|from| !slot.refreshing || slot.session.wrapping_sub(from) >= SESSIONS_APART) {
+            return false;
+        }
+        if slot.ended >= 200 {
+            self.ended_walk.restart(self.table.dests.len());
+            return false;
+        }
+        slot.stale_from.get_or_insert(slot.session);
+        slot.refreshing = true;
+        slot.stale_routes += std::mem::take(&mut slot.routes);
+        slot.session = slot.session.wrapping_add(1);
+        slot.ended += 1;
+        true
+    }
+
     /// Paths kept for a peer that restarts, and not announced again, go as [`work`](Self::work) is called. How many.
     pub fn sweep_stale(&mut self, peer: PeerId) -> u32 {
         let slot = self.peers.slot_mut(peer.0);
         if peer == PeerId::LOCAL || slot.stale_from.take().is_none() {
             return 0;
         }
-        slot.stale_long = false;
+        (slot.stale_long, slot.refreshing) = (false, false);
         let swept = std::mem::take(&mut slot.stale_routes);
         self.stats.stale_swept += u64::from(swept);
         if swept > 0 {

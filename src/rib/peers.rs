@@ -82,6 +82,9 @@ pub(super) struct PeerSlot {
     pub(super) session: u8,
     /// The first of the sessions whose paths are kept as stale; the last is the one before `session`.
     pub(super) stale_from: Option<u8>,
+    /// A route refresh of the peer is under way: what it announced before is "stale" until it comes again (RFC 7313 §4), and as
+    /// good as ever meanwhile.
+    pub(super) refreshing: bool,
     /// What is kept is long-lived stale (RFC 9494 §4.2): marked so as the walk comes by.
     pub(super) stale_long: bool,
     /// Paths of the session that runs.
@@ -111,6 +114,7 @@ impl PeerSlot {
             up: false,
             session: 0,
             stale_from: None,
+            refreshing: false,
             stale_long: false,
             routes: 0,
             stale_routes: 0,

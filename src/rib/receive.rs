@@ -58,7 +58,9 @@ impl Rib {
             }
         }
         let slot = self.peers.slot(peer.0);
-        outcome.over_max_routes = slot.peer.max_routes.is_some_and(|max| slot.routes > max);
+        // What a route refresh is yet to confirm counts: else each refresh would be room for as much again.
+        let routes = if slot.refreshing { slot.routes + slot.stale_routes } else { slot.routes };
+        outcome.over_max_routes = slot.peer.max_routes.is_some_and(|max| routes > max);
         self.stats.over_max_routes += u64::from(outcome.over_max_routes);
         self.stats.announced += u64::from(outcome.announced);
         self.stats.withdrawn += u64::from(outcome.withdrawn);

@@ -145,6 +145,8 @@ pub(super) struct Table {
     pub(super) dests: Slab<Dest>,
     more: Slab<More>,
     index: HashTable<u32>,
+    /// Destinations that have a path.
+    reachable: u64,
     hasher: foldhash::quality::FixedState,
 }
 
@@ -155,6 +157,7 @@ impl Table {
             dests: Slab::new(),
             more: Slab::new(),
             index: HashTable::new(),
+            reachable: 0,
             hasher: foldhash::quality::FixedState::with_seed(seed ^ 0x7ab1e),
         }
     }
@@ -211,6 +214,7 @@ impl Table {
         let dest = &mut self.dests[id];
         if !dest.has_path() {
             dest.state |= Dest::HAS_PATH;
+            self.reachable += 1;
             dest.first = path;
             return None;
         }
@@ -259,6 +263,7 @@ impl Table {
             let gone = dest.first;
             if head == NONE {
                 dest.state &= !Dest::HAS_PATH;
+                self.reachable -= 1;
             } else {
                 let More { path, next } = self.more[head];
                 dest.first = path;
@@ -296,6 +301,11 @@ impl Table {
             let (dest, more) = (&mut self.dests[id], &mut self.more[at]);
             std::mem::swap(&mut dest.first, &mut more.path);
         }
+    }
+
+    /// Destinations that have a path, and their paths in all.
+    pub(super) fn count(&self) -> (u64, u64) {
+        (self.reachable, self.reachable + u64::from(self.more.used()))
     }
 
     /// Octets held by destinations, further paths and the index; the interned parts come on top.
@@ -354,10 +364,12 @@ mod tests {
             let id = table.insert(&route);
             for peer in 0..4 {
                 assert_eq!(table.set_path(id, path(peer)), None);
+                assert_eq!(table.count(), (1, u64::from(peer) + 1));
             }
             assert_eq!(table.set_path(id, path(2)), Some(path(2)));
             assert_eq!(table.remove_path(id, gone), Some(path(gone)));
             assert_eq!(table.remove_path(id, gone), None);
+            assert_eq!(table.count(), (1, 3));
             let mut left: Vec<_> = table.paths(id).map(|path| path.peer).collect();
             let second = left[1];
             table.promote(id, 1);
@@ -371,7 +383,7 @@ mod tests {
                 assert!(table.remove_path(id, peer).is_some());
             }
             assert_eq!(table.paths(id).count(), 0);
-            assert_eq!(table.more.used(), 0);
+            assert_eq!((table.more.used(), table.count()), (0, (0, 0)));
             table.remove(id);
             assert!(table.dest(id).is_none());
             assert_eq!(table.dests.used(), 0);

@@ -112,6 +112,11 @@ impl Rib {
         (0..self.table.dests.len()).filter(has_path).map(DestId)
     }
 
+    /// Ids of destinations are below this: for walks in slices. Not every one stands for a destination.
+    pub fn dest_ids(&self) -> u32 {
+        self.table.dests.len()
+    }
+
     /// Every path with the step of the decision at which it lost, or "best".
     pub fn why_best(&self, dest: DestId) -> Vec<(PathView, String)> {
         let candidates = candidates(&self.table, &self.attrs, &self.peers, dest.0);
