@@ -36,7 +36,11 @@ fn main() -> ExitCode {
                 println!("{}: {} neighbors, {} VNIs, no mistakes", file.display(), config.neighbors.len(), config.vnis.len());
                 ExitCode::SUCCESS
             }
-            Err(error) => fail(&error),
+            // Editors and CI look for file:line:column at the beginning of a line.
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
         },
         Some(Command::Lab(command)) => match evpnd::lab::run(command) {
             Ok(code) => code,

@@ -184,3 +184,19 @@ fn duplicates_are_cleared_all_of_a_vni_or_one() {
     let output = evpnctl(&socket(), "clear duplicate 100");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
+
+/// Editors and CI look for `file:line:column` where a line begins.
+#[test]
+fn what_evpnd_check_finds_begins_with_the_place() {
+    let file = std::env::temp_dir().join(format!("evpnd-check-{}.toml", std::process::id()));
+    std::fs::write(&file, "[router]\nasn = \"x\"\n").unwrap();
+    let check = || Command::new(env!("CARGO_BIN_EXE_evpnd")).arg("check").arg(&file).output().unwrap();
+    let output = check();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.starts_with(&format!("{}:2:7: ", file.display())), "{said}");
+    std::fs::remove_file(&file).unwrap();
+    let output = check();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("No such file"), "and where there is none it says so");
+}
