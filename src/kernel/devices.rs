@@ -337,9 +337,14 @@ fn adopt(
         mtu: link.mtu,
         made_device: link.made,
         made_bridge: bridge.made,
-        up: link.up && link.running && bridge.up,
+        up: is_up(link, bridge),
         warnings: warnings(spec, link, info, bridge, known),
     }))
+}
+
+/// Whether frames can come in by `link` and go on by `bridge`.
+pub(super) fn is_up(link: &Link, bridge: &Link) -> bool {
+    link.up && link.running && bridge.up
 }
 
 /// What will not work although rows can be written, each with the command that mends it.

@@ -171,6 +171,7 @@ impl Worker {
             Ok(Verdict::Work(steps)) => {
                 if let Some(at) = managed.not_before.filter(|at| *at > now) {
                     self.later.insert(vni, at);
+                    self.tell_down(vni);
                     return false;
                 }
                 let outcome = setup::carry_out(&mut self.requests, &self.links, &steps);
@@ -194,6 +195,19 @@ impl Worker {
             managed.known.settled = false;
         }
         false
+    }
+
+    /// A device that somebody sets down all the time is not set up again at once: meanwhile it is told to be down.
+    fn tell_down(&mut self, vni: Vni) {
+        let Some(ready) = self.ready_device(vni) else { return };
+        let (link, bridge) = (self.links.link(ready.ifindex), self.links.link(ready.bridge_ifindex));
+        if ready.up && link.zip(bridge).is_some_and(|(link, bridge)| !devices::is_up(link, bridge)) {
+            let state = DeviceState::Ready(ReadyDevice { up: false, ..ready.clone() });
+            if let Some(managed) = self.managed.get_mut(&vni) {
+                managed.told = Some(state.clone());
+            }
+            self.out.push(KernelEvent::Device(state));
+        }
     }
 
     fn why_gone(&self, ready: &ReadyDevice) -> Option<String> {
