@@ -405,7 +405,7 @@ fn limits_hold_and_are_counted_and_told_once() {
     host.announce(&type3(3));
     assert_eq!((host.flood(), host.stats().flood_over_limit), (vec![to(2).unwrap()], 1));
     assert_eq!(host.events().len(), 4);
-    assert!(host.evpn.dropped_events() > 0);
+    assert!(host.stats().events_dropped > 0);
 }
 
 #[test]

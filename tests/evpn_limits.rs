@@ -187,3 +187,23 @@ fn a_sticky_mac_that_goes_before_its_pause_is_over_is_not_written() {
     host.wait(2);
     assert_eq!(host.write(), []);
 }
+
+/// A new VNI on a host that has many routes: they are looked up in slices, so that sessions and rows get their say meanwhile.
+#[test]
+fn what_the_table_holds_for_a_new_instance_is_looked_up_in_slices() {
+    let mut host = Host::bare(EvpnLimits::default());
+    (0..250).for_each(|n| host.announce(&type2(2, mac(n))));
+    host.fib.device_ready(host.now, vni(100), 7, Some(false), vec![]);
+    host.evpn.add_instance(host.now, &mut host.rib, &mut host.fib, auto(100));
+    let mut slices = 0;
+    while host.evpn.work(host.now, &mut host.rib, &mut host.fib, 25) {
+        slices += 1;
+        assert!(host.evpn.is_importing() && host.evpn.remote_mac_count() <= 25 * slices, "{slices}");
+    }
+    assert!(slices >= 9 && !host.evpn.is_importing());
+    assert_eq!(host.evpn.remote_mac_count(), 250);
+    // Another configuration of it is applied at once: its rows are never taken away.
+    let config = InstanceConfig { import: vec![ImportTarget::Auto, ImportTarget::Auto], ..auto(100) };
+    host.evpn.add_instance(host.now, &mut host.rib, &mut host.fib, config);
+    assert_eq!((host.evpn.is_importing(), host.evpn.remote_mac_count()), (false, 250));
+}

@@ -133,7 +133,7 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
     restart("where metrics are served", places(&old.metrics), places(&new.metrics));
     restart("event-buffer", old.limits.event_buffer.to_string(), new.limits.event_buffer.to_string());
     if old.vxlan.port != new.vxlan.port {
-        found.applied.push(format!("devices that are made from now on use UDP port {}", new.vxlan.port));
+        found.applied.push(format!("devices that evpnd made are made again with UDP port {}", new.vxlan.port));
     }
     if old.graceful_restart != new.graceful_restart {
         found

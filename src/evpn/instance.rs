@@ -9,6 +9,7 @@ use super::event::{Event, Events};
 use super::facts::FactTable;
 use super::flood::ImetUse;
 use super::import::{Targets, export_targets};
+use super::imports::Imports;
 use super::kept::Kept;
 use super::local::Local;
 use super::macs::{Macs, NONE};
@@ -45,6 +46,7 @@ pub struct Evpn {
     pub(super) pace: Pace,
     pub(super) looks: Looks,
     pub(super) kept: Kept,
+    pub(super) imports: Imports,
     pub(super) imets: BTreeMap<DestId, ImetUse>,
     pub(super) events: Events,
     pub(super) stats: EvpnStats,
@@ -87,6 +89,7 @@ impl Evpn {
             pace: Pace::default(),
             looks: Looks::default(),
             kept: Kept::default(),
+            imports: Imports::default(),
             imets: BTreeMap::new(),
             events: Events::new(config.limits.events),
             stats: EvpnStats::default(),
@@ -94,21 +97,22 @@ impl Evpn {
         }
     }
 
-    /// Adds an instance and imports what the RIB holds for it. One that exists already is replaced, where it differs.
+    /// Adds an instance; [`Evpn::work`] imports what the RIB holds for it. One that exists already is replaced, where it differs.
     pub fn add_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig) {
         let vni = config.vni;
-        let (mut ready, mut listed, mut locals, mut refused) = (false, false, Vec::new(), Refused::default());
+        let (mut ready, mut listed, mut replaces) = (false, false, false);
+        let (mut locals, mut refused) = (Vec::new(), Refused::default());
         if let Some(number) = self.by_vni.get(&vni).copied() {
             let Some(old) = self.slot(number) else { return };
             if old.config == config {
                 return;
             }
-            (ready, listed, refused) = (old.ready, old.listed, old.refused);
+            (ready, listed, refused, replaces) = (old.ready, old.listed, old.refused, true);
             self.device_down(now, rib, vni);
             locals = self.take_locals(number);
             self.remove_instance(now, rib, fib, vni);
         }
-        self.add_new(now, rib, fib, config, locals, refused);
+        self.add_new(now, rib, fib, config, locals, (refused, replaces));
         if let Some(instance) = self.by_vni.get(&vni).copied().and_then(|number| self.slot_mut(number)) {
             instance.listed = listed;
         }
@@ -124,7 +128,7 @@ impl Evpn {
         fib: &mut Fib,
         config: InstanceConfig,
         locals: Vec<(MacAddr, Local)>,
-        refused: Refused,
+        (refused, replaces): (Refused, bool),
     ) {
         let free = self.instances.iter().position(Option::is_none);
         let number = free.unwrap_or(self.instances.len());
@@ -149,14 +153,10 @@ impl Evpn {
         }
         self.put_locals(number, locals);
         self.facts.clear();
-        // What the RIB holds: a block of attributes tells at once whether its routes are for us.
-        let dests: Vec<DestId> = rib.dests().collect();
-        for dest in dests {
-            let Some(best) = rib.best(dest) else { continue };
-            let facts = self.facts.facts(rib, best.attr, &self.targets, &self.config);
-            if self.facts.set(facts.set()).contains(&number) {
-                self.handle_change(now, rib, fib, dest);
-            }
+        self.imports.begin(number, rib.dest_ids());
+        if replaces {
+            // At once: its rows are about to be deleted, and what is wanted again before the next batch stays untouched.
+            while self.work_imports(now, rib, fib, usize::MAX) {}
         }
         for mac in static_macs {
             self.add_configured_mac(now, rib, fib, number, mac);
@@ -200,6 +200,7 @@ impl Evpn {
         self.by_vni.remove(&vni);
         self.duplicates.forget_instance(number);
         self.pace.forget_instance(number);
+        self.imports.forget(number);
         self.targets.remove(number);
         self.facts.clear();
     }

@@ -28,6 +28,7 @@ mod explain;
 mod facts;
 mod flood;
 mod import;
+mod imports;
 mod instance;
 mod kept;
 mod local;

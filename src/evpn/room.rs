@@ -175,9 +175,14 @@ impl Evpn {
         }
     }
 
-    /// Goes on with the walk through the RIB for routes that were refused, over at most `budget` destinations. Whether there
-    /// is more to do.
+    /// Goes on with long walks, over about `budget` destinations each: for routes of instances that are new, and for routes that
+    /// were refused. Whether there is more to do.
     pub fn work(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, budget: usize) -> bool {
+        let importing = self.work_imports(now, rib, fib, budget);
+        self.work_refused(now, rib, fib, budget) || importing
+    }
+
+    fn work_refused(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, budget: usize) -> bool {
         let Some(from) = self.looks.walk else { return false };
         let to = (from + budget).min(self.imported.len());
         for at in from..to {

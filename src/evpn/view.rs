@@ -61,6 +61,8 @@ pub struct EvpnStats {
     pub address_moves: u64,
     /// Type 3 routes beyond the limit.
     pub flood_over_limit: u64,
+    /// Events that nobody fetched in time.
+    pub events_dropped: u64,
     /// Instances beyond 65,534.
     pub instances_refused: u64,
     /// MACs found to be duplicates.
@@ -156,6 +158,7 @@ impl EvpnStats {
             ("address_routes_over_limit", self.address_routes_over_limit),
             ("address_moves", self.address_moves),
             ("flood_over_limit", self.flood_over_limit),
+            ("events_dropped", self.events_dropped),
             ("instances_refused", self.instances_refused),
             ("port_macs_over_limit", self.port_macs_over_limit),
             ("duplicates_found", self.duplicates_found),
@@ -281,13 +284,8 @@ impl Evpn {
     }
 
     /// Counters.
-    pub fn stats(&self) -> &EvpnStats {
-        &self.stats
-    }
-
-    /// Events that nobody fetched in time.
-    pub fn dropped_events(&self) -> u64 {
-        self.events.dropped
+    pub fn stats(&self) -> EvpnStats {
+        EvpnStats { events_dropped: self.events.dropped, ..self.stats }
     }
 
     /// Addresses that others announce, over all VNIs.

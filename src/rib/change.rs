@@ -283,7 +283,7 @@ impl Rib {
         let had_paths = slot.routes > 0 || slot.stale_routes > 0;
         slot.up = false;
         // What a route refresh had not confirmed yet is no older than the rest.
-        let keeps_older = stale == Stale::KeepAll || std::mem::take(&mut slot.refreshing);
+        let keeps_older = std::mem::take(&mut slot.refreshing) || stale == Stale::KeepAll;
         let older = slot.stale_from.filter(|from| keeps_older && slot.session.wrapping_sub(*from) < SESSIONS_APART);
         (slot.stale_from, slot.stale_routes) = match stale {
             Stale::Drop => (None, 0),

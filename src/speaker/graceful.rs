@@ -104,6 +104,31 @@ impl Speaker {
         self.note_contributor(now, id);
     }
 
+    /// BoRR (RFC 7313 §4). Where graceful restart was agreed on, one before the peer's End-of-RIB is ignored.
+    pub(super) fn refresh_begins(&mut self, now: Time, id: PeerId) {
+        let limit = self.graceful_limits().stale;
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        let early = (peer.terms.agreed && !peer.end_of_rib) || peer.helper.keeps();
+        if !early && self.rib.begin_refresh(id) {
+            peer.refresh_until.get_or_insert(now + limit);
+        } else {
+            self.events.count("refreshes_ignored");
+        }
+    }
+
+    /// EoRR, or what stands for it: what was not said again goes. One without a BoRR is ignored.
+    pub(super) fn refresh_ends(&mut self, id: PeerId, why: &str) {
+        let Some(peer) = self.peers.by_id_mut(id) else { return };
+        if peer.refresh_until.take().is_none() {
+            return;
+        }
+        let swept = self.rib.sweep_stale(id);
+        if swept > 0 {
+            let (neighbor, routes) = (peer.address, u64::from(swept));
+            self.events.push(Event::RoutesSwept { neighbor, routes, why: why.to_owned() });
+        }
+    }
+
     fn begin_long_lived(&mut self, now: Time, id: PeerId, after: Helper) {
         self.rib.begin_long_lived(id);
         self.events.count("long_lived_begun");

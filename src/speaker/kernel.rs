@@ -1,5 +1,6 @@
 //! Devices, rows and local MACs: what the kernel room tells, and what follows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::{Time, Vni};
@@ -35,6 +36,9 @@ pub struct VniState {
 
 /// The pause before rows that could not be read are read again.
 const READ_AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
+/// For so long a device may be down before its VNI is withdrawn: whoever sets it down and up again, as `ifreload` does, makes
+/// no host of the fabric delete its rows and write them again.
+const DOWN_FOR: std::time::Duration = std::time::Duration::from_secs(1);
 /// Refused rows told of at once.
 const FAILURES_TOLD: usize = 8;
 
@@ -69,6 +73,7 @@ impl Speaker {
     /// New VNIs: numbers for their route distinguishers, instances, wishes for devices.
     pub(super) fn add_vnis(&mut self, now: Time, vnis: Vec<VniConfig>) {
         self.number_rds(&vnis);
+        self.renew_instances(now, &BTreeSet::new());
         for config in vnis {
             let rd = self.rd_of(&config);
             self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&config, rd));
@@ -95,9 +100,15 @@ impl Speaker {
         self.wish_devices();
     }
 
-    pub(super) fn number_rds(&mut self, vnis: &[VniConfig]) {
-        let without_rd = vnis.iter().filter(|vni| vni.rd.is_none()).map(|vni| vni.vni);
-        let numbers = crate::evpn::assign_rd_numbers(&self.kept.rd_numbers, without_rd);
+    /// Numbers for the VNIs that are here and for those about to come, apart from those that stand in a route distinguisher of
+    /// the configuration.
+    pub(super) fn number_rds(&mut self, coming: &[VniConfig]) {
+        let here = self.vnis.values().map(|state| &state.config);
+        let configured: BTreeMap<Vni, Option<Rd>> = here.chain(coming).map(|config| (config.vni, config.rd)).collect();
+        let router_id = self.config.router.router_id;
+        let taken = configured.values().flatten().filter_map(|rd| rd.number_of(router_id)).collect();
+        let without_rd = configured.iter().filter(|(_, rd)| rd.is_none()).map(|(&vni, _)| vni);
+        let numbers = crate::evpn::assign_rd_numbers(&self.kept.rd_numbers, without_rd, &taken);
         if self.kept.rd_numbers != numbers {
             self.kept.rd_numbers = numbers;
             self.actions.push_back(Action::Save(self.kept.clone()));
@@ -107,6 +118,29 @@ impl Speaker {
     pub(super) fn rd_of(&self, config: &VniConfig) -> Rd {
         let number = self.kept.rd_numbers.get(&config.vni).copied().unwrap_or_default();
         config.rd.unwrap_or_else(|| Rd::from_ipv4(self.config.router.router_id, number))
+    }
+
+    /// Makes the instances of `changed` anew as their VNIs are configured now, and those whose route distinguisher is another one.
+    pub(super) fn renew_instances(&mut self, now: Time, changed: &BTreeSet<Vni>) {
+        let rds = self.vnis.iter().map(|(&vni, state)| (vni, self.rd_of(&state.config), state.rd));
+        let renewed: Vec<(Vni, Rd)> =
+            rds.filter(|(vni, rd, before)| rd != before || changed.contains(vni)).map(|(vni, rd, _)| (vni, rd)).collect();
+        // All of them are withdrawn first, for one may get the route distinguisher that another had.
+        let mut announced = Vec::new();
+        for &(vni, _) in &renewed {
+            if self.evpn.instance(vni).is_some_and(|instance| instance.ready) {
+                announced.push(vni);
+            }
+            self.evpn.device_down(now, &mut self.rib, vni);
+        }
+        for (vni, rd) in renewed {
+            let Some(state) = self.vnis.get_mut(&vni) else { continue };
+            state.rd = rd;
+            self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&state.config, rd));
+        }
+        for vni in announced {
+            self.evpn.device_up(now, &mut self.rib, vni);
+        }
     }
 
     /// Tells the kernel room the whole list of devices.
@@ -149,7 +183,7 @@ impl Speaker {
     /// Tells the kernel room which remotes are in use, when one has fallen out of use and everything that stood before us
     /// is known.
     pub(super) fn release_remotes(&mut self) {
-        let known = self.sweep_at.is_none() && self.drain.is_none() && self.config.router.vtep.is_some();
+        let known = self.sweep_at.is_none() && !self.sweep_waits && self.drain.is_none() && self.config.router.vtep.is_some();
         if self.fib.remotes_shrunk()
             && known
             && !self.vnis.values().any(|state| state.adopting)
@@ -252,6 +286,7 @@ impl Speaker {
             Some(DeviceState::Ready(before)) => Some(before.clone()),
             _ => None,
         };
+        let was_ready = before.is_some();
         let same_device = before.as_ref().is_some_and(|before| before.ifindex == device.ifindex);
         let told =
             !same_device || before.is_some_and(|before| before.warnings != device.warnings || before.bridge != device.bridge);
@@ -267,7 +302,7 @@ impl Speaker {
         state.device = Some(DeviceState::Ready(device));
         if !same_device {
             // The rows that stand in it are read before anything is written: what is right already is left alone.
-            if state.adopting || self.evpn.instance(vni).is_some_and(|instance| instance.ready) {
+            if was_ready {
                 self.evpn.device_down(now, &mut self.rib, vni);
                 self.rows_gone(vni);
             }
@@ -276,6 +311,33 @@ impl Speaker {
             }
             self.ask_rows(vni, Token::Adopt);
             self.ask_neighbors(vni, Token::Neighbors);
+        } else {
+            self.device_up_or_down(now, vni);
+        }
+    }
+
+    /// Announces a VNI whose device is up; one whose device is down is withdrawn when that has lasted.
+    fn device_up_or_down(&mut self, now: Time, vni: Vni) {
+        let Some(up) = self.vnis.get(&vni).and_then(|state| state.ready()).map(|device| device.up) else { return };
+        if up {
+            self.downs.remove(&vni);
+            self.evpn.device_up(now, &mut self.rib, vni);
+        } else {
+            self.downs.entry(vni).or_insert(now + DOWN_FOR);
+        }
+    }
+
+    /// Withdraws the VNIs whose devices are down for long enough: frames that are sent here go nowhere.
+    pub(super) fn withdraw_downs(&mut self, now: Time) {
+        let due: Vec<Vni> = self.downs.iter().filter(|(_, at)| **at <= now).map(|(&vni, _)| vni).collect();
+        for vni in due {
+            self.downs.remove(&vni);
+            let Some(device) = self.vnis.get(&vni).and_then(|state| state.ready()).filter(|device| !device.up) else { continue };
+            if self.evpn.instance(vni).is_some_and(|instance| instance.ready) {
+                let (name, bridge) = (&device.device, &device.bridge);
+                self.events.note(Level::Warn, format!("VNI {vni} is withdrawn: its device {name} or bridge {bridge} is down"));
+                self.evpn.device_down(now, &mut self.rib, vni);
+            }
         }
     }
 
@@ -297,8 +359,10 @@ impl Speaker {
             Some(rows) => self.fib.device_ready(now, vni, ifindex, is_ipv6, rows),
             None => self.fib.device_ready_unlisted(now, vni, ifindex, is_ipv6),
         }
-        self.evpn.device_up(now, &mut self.rib, vni);
-        if self.sweep_at.is_none() {
+        self.device_up_or_down(now, vni);
+        if self.sweep_at.is_none() && self.evpn.is_importing() {
+            self.sweep_waits = true;
+        } else if self.sweep_at.is_none() {
             self.fib.sweep(now);
             if self.fib.unlisted().contains(&vni) {
                 self.ask_rows(vni, Token::Leftovers);
@@ -351,6 +415,9 @@ impl Speaker {
 
     /// Sweeps when every configured neighbor has said End-of-RIB, so that what none confirmed is known to be stale.
     pub(super) fn sweep_when_confirmed(&mut self, now: Time) {
+        if self.sweep_waits && !self.evpn.is_importing() {
+            self.sweep(now, "every route was looked at");
+        }
         if self.sweep_at.is_none() || self.rib.has_changes() {
             return;
         }
@@ -365,6 +432,10 @@ impl Speaker {
 
     pub(super) fn sweep(&mut self, now: Time, why: &str) {
         self.sweep_at = None;
+        self.sweep_waits = self.evpn.is_importing();
+        if self.sweep_waits {
+            return;
+        }
         let before = self.fib.stats().swept;
         self.fib.sweep(now);
         self.note_swept(self.fib.stats().swept - before, why);

@@ -118,12 +118,16 @@ pub struct Speaker {
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     sequences: sequences::SequenceTimers,
+    /// They are swept when what the table holds for new VNIs was looked up.
+    sweep_waits: bool,
     drain: Option<drain::Drain>,
     restart: restart::Restart,
     /// [`Speaker::shutdown`] was called: the kernel is left as it is from then on.
     stopping: bool,
     /// VNIs whose rows could not be read, and when that is tried again.
     unread: BTreeMap<Vni, Time>,
+    /// VNIs whose devices are down, and when they are withdrawn.
+    downs: BTreeMap<Vni, Time>,
     /// When peers are asked again for paths that were refused, and when they last were.
     ask_again: (Option<Time>, Option<Time>),
     /// VNIs that left, whose rows are still being deleted.
@@ -195,10 +199,12 @@ impl Speaker {
             requests: show_kernel::Waiting::default(),
             sweep_at,
             sequences,
+            sweep_waits: false,
             drain: None,
             restart: restart::Restart::default(),
             stopping: false,
             unread: BTreeMap::new(),
+            downs: BTreeMap::new(),
             ask_again: (None, None),
             removing: BTreeSet::new(),
             overflows: 0,
@@ -258,12 +264,14 @@ impl Speaker {
             consider(peer.session.poll_timeout());
             consider(peer.watch.rests_until().map(|at| (at, "a neighbor to let in again")));
             consider(peer.helper.poll_timeout().map(|at| (at, "stale routes")));
+            consider(peer.refresh_until.map(|at| (at, "the end of a route refresh")));
         }
         consider(self.evpn.poll_timeout().map(|at| (at, "a duplicate that recovers, a row to put back, or room to look for")));
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));
         consider(self.ask_again.0.map(|at| (at, "routes to ask for again")));
         consider(self.unread.values().min().map(|&at| (at, "rows to read again")));
+        consider(self.downs.values().min().map(|&at| (at, "a VNI whose device is down")));
         consider(self.audit_timeout());
         consider(self.restart.poll_timeout());
         consider(self.sequences.poll_timeout());
@@ -284,6 +292,7 @@ impl Speaker {
             self.sweep(now, "the restart timer ran out");
         }
         self.read_rows_again(now);
+        self.withdraw_downs(now);
         self.audit_timer(now);
         self.ask_for_refused(now);
         self.sequences_timer(now);

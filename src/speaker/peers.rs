@@ -46,6 +46,8 @@ pub struct Peer {
     pub up_since: Option<Time>,
     /// What the OPENs of its last session agreed on, for when that ends.
     pub terms: Terms,
+    /// It says all its routes again (RFC 7313): what it does not say goes at its EoRR, and at this time at the latest.
+    pub(super) refresh_until: Option<Time>,
     /// What is kept of its earlier sessions.
     pub helper: Helper,
     /// Forget this peer once its connections are closed.
@@ -212,6 +214,7 @@ impl Speaker {
             last_error_at: None,
             up_since: None,
             terms: Terms::default(),
+            refresh_until: None,
             helper: Helper::default(),
             leaving: false,
         };
@@ -455,6 +458,9 @@ impl Speaker {
                 self.drain_session(now, id);
                 self.forget_if_over(id);
             }
+            if self.peers.by_id(id).and_then(|peer| peer.refresh_until).is_some_and(|at| at <= now) {
+                self.refresh_ends(id, "it did not end a route refresh in time");
+            }
             self.end_rest_when_due(now, id);
             if kept_until.is_some_and(|at| at <= now) {
                 self.graceful_step(now, id, Input::Timer);
@@ -480,7 +486,7 @@ impl Speaker {
         let routes = u64::from(self.rib.peer_routes(id));
         let kept = self.graceful_loss(now, id, reason);
         let Some(peer) = self.peers.by_id_mut(id) else { return };
-        peer.end_of_rib = false;
+        (peer.end_of_rib, peer.refresh_until) = (false, None);
         let up_secs = Self::up_secs(peer, now);
         peer.watch.session_ended(up_secs);
         peer.up_since = None;

@@ -1,14 +1,15 @@
 //! Changes while the daemon runs: a reload applies the file's differences and touches nothing else; VNIs come and go by
 //! request; a neighbor is reset.
 
+use std::collections::BTreeSet;
+
 use crate::base::{MacAddr, Time, Vni};
-use crate::config::{self, Config, Cost, Difference, NeighborAddress, NeighborChange, VniChange, VniConfig};
+use crate::config::{self, Config, Cost, Difference, NeighborAddress, NeighborChange, VniChange};
 use crate::control::{Event, Reply, VniAdd};
 use crate::rib::PeerId;
 use crate::wire::notification::cease;
 
 use super::audit::Audit;
-use super::kernel::instance_config;
 use super::{Action, RequestId, Speaker};
 
 impl Speaker {
@@ -18,6 +19,10 @@ impl Speaker {
             Err(report) => {
                 self.events.push(Event::ConfigRefused { error: report.lines().next().unwrap_or_default().to_owned() });
                 Reply::Refused { message: report }
+            }
+            Ok(config) if let Some(message) = self.clash(&config) => {
+                self.events.push(Event::ConfigRefused { error: message.clone() });
+                Reply::Refused { message }
             }
             Ok(config) => {
                 let (changes, needs_restart) = self.apply(now, config);
@@ -30,6 +35,19 @@ impl Speaker {
             self.actions.push_back(Action::Reply(request, Box::new(reply)));
         }
         self.settle(now);
+    }
+
+    /// Why a file that is right in itself cannot be applied beside the VNIs that requests added.
+    fn clash(&self, config: &Config) -> Option<String> {
+        let mut added = self.vnis.values().filter(|state| state.run_time && !config.vnis.contains_key(&state.config.vni));
+        added.find_map(|state| {
+            let (vni, rd) = (state.config.vni, state.config.rd?);
+            let other = config.vnis.values().find(|other| other.rd == Some(rd))?.vni;
+            Some(format!(
+                "VNI {other} has the route distinguisher {rd}, which VNI {vni} has that was added at run time: give it another one, \
+                 or run `evpnctl vni del {vni}` first"
+            ))
+        })
     }
 
     fn apply(&mut self, now: Time, config: Config) -> (Vec<String>, Vec<String>) {
@@ -91,10 +109,10 @@ impl Speaker {
                 self.remove_vni(now, vni, "it left the configuration");
             }
         }
-        for change in vnis_changed {
+        for change in &vnis_changed {
             changes.push(format!("VNI {}: {} changed", change.vni.vni, change.keys.join(", ")));
-            self.change_vni(now, change);
         }
+        self.change_vnis(now, vnis_changed);
         if !vnis_added.is_empty() {
             changes.extend(vnis_added.iter().map(|vni| format!("VNI {} added", vni.vni)));
             for vni in &vnis_added {
@@ -151,21 +169,18 @@ impl Speaker {
         }
     }
 
-    fn change_vni(&mut self, now: Time, change: VniChange) {
-        let vni = change.vni.vni;
-        let Some(state) = self.vnis.get_mut(&vni) else { return };
-        state.config = change.vni.clone();
-        if change.instance {
-            let rd = self.renumbered_rd(&change.vni);
-            let Some(state) = self.vnis.get_mut(&vni) else { return };
-            state.rd = rd;
-            self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&change.vni, rd));
+    fn change_vnis(&mut self, now: Time, changes: Vec<VniChange>) {
+        let mut instances = BTreeSet::new();
+        for change in changes {
+            if let Some(state) = self.vnis.get_mut(&change.vni.vni) {
+                instances.extend(change.instance.then_some(change.vni.vni));
+                state.config = change.vni;
+            }
         }
-    }
-
-    fn renumbered_rd(&mut self, config: &VniConfig) -> crate::wire::rd::Rd {
-        self.number_rds(std::slice::from_ref(config));
-        self.rd_of(config)
+        if !instances.is_empty() {
+            self.number_rds(&[]);
+            self.renew_instances(now, &instances);
+        }
     }
 
     /// `evpnctl vni add`.
@@ -182,6 +197,10 @@ impl Speaker {
                 return Reply::Refused { message };
             }
         };
+        if let Some((other, _)) = self.vnis.iter().find(|(_, state)| Some(state.rd) == config.rd) {
+            self.events.count("vnis_refused");
+            return Reply::Refused { message: format!("VNI {other} has this route distinguisher already") };
+        }
         self.removing.remove(&vni);
         self.add_vnis(now, vec![config]);
         if let Some(state) = self.vnis.get_mut(&vni) {

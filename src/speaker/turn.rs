@@ -33,7 +33,7 @@ impl Speaker {
         loop {
             let Self { peers, rib, events, config, .. } = self;
             let Some(peer) = peers.by_id_mut(id) else { return };
-            let (mut reset, mut too_much, mut end_of_rib) = (None, None, false);
+            let (mut reset, mut too_much, mut end_of_rib, mut marker) = (None, None, false, None);
             match peer.session.poll_event(now) {
                 None => return,
                 Some(SessionEvent::Update(body)) => {
@@ -58,9 +58,11 @@ impl Speaker {
                     }
                 }
                 Some(SessionEvent::RouteRefresh(refresh)) => {
-                    if refresh.subtype == 0 {
+                    if refresh.subtype == route_refresh::REQUEST {
                         let enhanced = peer.session.established().is_some_and(|(_, n)| n.enhanced_route_refresh);
                         rib.refresh_export(id, enhanced);
+                    } else {
+                        marker = Some(refresh.subtype);
                     }
                 }
                 Some(SessionEvent::Connect) => self.connect(id),
@@ -76,6 +78,11 @@ impl Speaker {
                     peer.last_error_at = Some(now);
                     events.refused(peer, &text);
                 }
+            }
+            match marker {
+                Some(route_refresh::BEGIN) => self.refresh_begins(now, id),
+                Some(_) => self.refresh_ends(id, "it did not say them again in a route refresh"),
+                None => {}
             }
             if end_of_rib {
                 self.graceful_step(now, id, Input::EndOfRib);

@@ -29,6 +29,12 @@ impl Rd {
         Self([0, 2, a, b, c, d, e, f])
     }
 
+    /// The number, where this is a type 1 of `identifier`.
+    pub fn number_of(self, identifier: BgpIdentifier) -> Option<u16> {
+        let number = u16::from_be_bytes([self.0[6], self.0[7]]);
+        (self == Self::from_ipv4(identifier, number)).then_some(number)
+    }
+
     /// The type field: 0, 1 and 2 are known.
     pub const fn kind(self) -> u16 {
         u16::from_be_bytes([self.0[0], self.0[1]])

@@ -136,6 +136,7 @@ impl Host {
         self.settle();
     }
     pub fn settle(&mut self) {
+        while self.evpn.work(self.now, &mut self.rib, &mut self.fib, 1000) {}
         while let Some(dest) = self.rib.next_change() {
             self.evpn.handle_change(self.now, &mut self.rib, &mut self.fib, dest);
         }
@@ -233,7 +234,7 @@ impl Host {
         std::iter::from_fn(|| self.evpn.poll_event()).map(|event| event.to_string()).collect()
     }
     pub fn stats(&self) -> EvpnStats {
-        *self.evpn.stats()
+        self.evpn.stats()
     }
 }
 
