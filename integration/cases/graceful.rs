@@ -6,65 +6,11 @@ use std::time::Duration;
 
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Guest, Host};
-use crate::harness::netns::Process;
+use crate::harness::watch::{Pings, RowWatch, Seen};
 use crate::harness::{ensure, stays_true, wait_until};
 use crate::interop::{frr, gobgp};
 
 use super::scenario::{ASN, Site, VNI};
-
-/// Watches the rows of a host.
-struct Watch(Process);
-
-impl Watch {
-    fn on(host: &Host) -> Self {
-        let monitor = host.namespace.spawn("bridge", ["monitor", "fdb"], &host.path("monitor.log"));
-        std::thread::sleep(Duration::from_millis(300));
-        Self(monitor)
-    }
-
-    /// What happened to rows of the VXLAN device.
-    fn changes(&self) -> Vec<String> {
-        self.0.log().lines().filter(|line| line.contains("dev vxlan100")).map(str::to_owned).collect()
-    }
-
-    #[track_caller]
-    fn expect_none(&self, what: &str) {
-        let changes = self.changes();
-        assert!(changes.is_empty(), "{what}: rows changed: {changes:#?}");
-    }
-}
-
-/// A guest that pings another twenty times a second.
-struct Traffic(Process);
-
-impl Traffic {
-    fn between(from: &Guest, to: &Guest, host: &Host) -> Self {
-        from.expect_ping(to);
-        let target = to.address().to_string();
-        let log = host.path("ping.log");
-        Self(from.namespace.spawn("ping", ["-n", "-i", "0.05", "-W", "2", &target], &log))
-    }
-
-    /// Stops, and gives how many were sent and how many answered.
-    fn end(mut self) -> (u32, u32) {
-        // The last one is on its way.
-        std::thread::sleep(Duration::from_millis(500));
-        self.0.signal(libc::SIGINT);
-        self.0.wait(Duration::from_secs(10));
-        let log = self.0.log();
-        let line = log.lines().find(|line| line.contains("packets transmitted")).unwrap_or_else(|| panic!("no summary: {log}"));
-        let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
-        (numbers.next().expect("sent"), numbers.next().expect("received"))
-    }
-
-    #[track_caller]
-    fn expect_no_loss(self) {
-        let (sent, received) = self.end();
-        assert!(sent > 20, "{sent} pings prove nothing");
-        // The one that was under way when it was told to stop is not counted against us.
-        assert!(sent - received <= 1, "{} of {sent} pings lost", sent - received);
-    }
-}
 
 /// A reflector that can be killed and started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,12 +80,12 @@ fn confirmed(site: &Site, daemon: &Evpnd<'_>) {
 fn restart_of_a_hypervisor(kind: Kind, end: impl FnOnce(Evpnd<'_>)) {
     with_two_hosts(kind, "", |site, middle, [first, second], guests| {
         let [a, b, _] = &site.hosts;
-        let (here, there) = (Watch::on(a), Watch::on(b));
-        let traffic = [Traffic::between(&guests[0], &guests[1], a), Traffic::between(&guests[1], &guests[0], b)];
+        let (mut here, mut there) = (RowWatch::new(a, VNI), RowWatch::new(b, VNI));
+        let traffic = [Pings::between(&guests[0], &guests[1], a), Pings::between(&guests[1], &guests[0], b)];
         end(first);
         if kind == Kind::Frr {
             // FRR 8.4.4 offers graceful restart for EVPN and does not do it: it withdraws at once.
-            wait_until("FRR withdraws", 20, || ensure(!there.changes().is_empty(), || "nothing changed".to_owned()));
+            wait_until("FRR withdraws", 20, || ensure(*there.seen() != Seen::default(), || "nothing changed".to_owned()));
         }
         std::thread::sleep(Duration::from_millis(1500));
         let first = Evpnd::start_again(a);
@@ -156,7 +102,7 @@ fn restart_of_a_hypervisor(kind: Kind, end: impl FnOnce(Evpnd<'_>)) {
         here.expect_none("the restarted host");
         if kind != Kind::Frr {
             there.expect_none("the other host");
-            traffic.into_iter().for_each(Traffic::expect_no_loss);
+            traffic.into_iter().for_each(Pings::expect_no_loss);
         }
         [first, second].iter().for_each(Evpnd::expect_no_difference);
     });
@@ -198,8 +144,8 @@ fn restart_of_the_reflector(kind: Kind) {
                 ensure([a, b].iter().all(|host| text.contains(&format!("\"{}\"", host.v4()))), || text)
             });
         }
-        let watches = [Watch::on(a), Watch::on(b)];
-        let traffic = Traffic::between(&guests[0], &guests[1], a);
+        let mut watches = [RowWatch::new(a, VNI), RowWatch::new(b, VNI)];
+        let traffic = Pings::between(&guests[0], &guests[1], a);
         drop(middle);
         daemons.iter().for_each(|daemon| daemon.expect_lost(site.middle.v4()));
         let words = daemons[0].say(&["show", "neighbors", &site.middle.v4().to_string()]);
@@ -214,7 +160,7 @@ fn restart_of_the_reflector(kind: Kind) {
             });
         }
         std::thread::sleep(Duration::from_secs(1));
-        watches.iter().for_each(|watch| watch.expect_none("the reflector restarted"));
+        watches.iter_mut().for_each(|watch| watch.expect_none("the reflector restarted"));
         traffic.expect_no_loss();
         a.expect_remote_macs(VNI, &[(&guests[1], b.v4())]);
         daemons.iter().for_each(Evpnd::expect_no_difference);
@@ -240,10 +186,10 @@ fn a_killed_gobgp_as_reflector_costs_no_row() {
 fn without_graceful_restart_rows_are_held_and_then_go() {
     with_two_hosts(Kind::Ours, "enabled = false\nloss-hold-time = 5\n", |site, middle, daemons, guests| {
         let [a, b, _] = &site.hosts;
-        let watch = Watch::on(a);
+        let mut watch = RowWatch::new(a, VNI);
         drop(middle);
         daemons[0].expect_lost(site.middle.v4());
-        stays_true("the rows stay", 3, || ensure(watch.changes().is_empty(), || format!("{:?}", watch.changes())));
+        stays_true("the rows stay", 3, || ensure(*watch.seen() == Seen::default(), || format!("{:?}", watch.seen())));
         guests[0].expect_ping(&guests[1]);
         a.expect_remote_macs(VNI, &[]);
         a.expect_flood_list(VNI, &[]);
@@ -270,16 +216,15 @@ fn what_left_during_the_outage_is_swept_after_it() {
         let mut stays = site.fabric.guest(12);
         stays.plug(a, VNI);
         b.expect_remote_macs(VNI, &[(&guests[0], a.v4()), (&stays, a.v4())]);
-        let watch = Watch::on(b);
-        let traffic = Traffic::between(&guests[1], &stays, b);
+        let mut watch = RowWatch::new(b, VNI);
+        let traffic = Pings::between(&guests[1], &stays, b);
         drop(first);
         guests[0].unplug();
         std::thread::sleep(Duration::from_secs(1));
         watch.expect_none("nobody can know yet");
         let first = Evpnd::start_again(a);
         b.expect_remote_macs(VNI, &[(&stays, a.v4())]);
-        let changes = watch.changes();
-        assert!(changes.iter().all(|line| line.contains(&guests[0].mac())), "only its row: {changes:?}");
+        assert_eq!(watch.seen().macs, [guests[0].mac()].into(), "only its row");
         traffic.expect_no_loss();
         [first, second].iter().for_each(Evpnd::expect_no_difference);
     });

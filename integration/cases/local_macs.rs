@@ -2,30 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Instant;
 
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Guest};
 use crate::harness::raw::plain_frame;
+use crate::harness::rows::{self, mac, text};
 use crate::harness::{ensure, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
 
-fn mac(kind: u8, number: u16) -> [u8; 6] {
-    let [high, low] = number.to_be_bytes();
-    [0x02, 0x40, 0, kind, high, low]
-}
-
-fn text(mac: [u8; 6]) -> String {
-    mac.map(|octet| format!("{octet:02x}")).join(":")
-}
-
 /// Two of our hypervisors behind our reflector, a guest on the first, and what they do.
 fn with_pair(act: impl FnOnce(&Site, &Evpnd<'_>, &Evpnd<'_>, &mut Guest)) {
+    with_pair_and("", act);
+}
+
+/// The same with more lines in `[limits]` of the first.
+fn with_pair_and(limits: &str, act: impl FnOnce(&Site, &Evpnd<'_>, &Evpnd<'_>, &mut Guest)) {
     let site = Site::new();
     let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
     let [a, b, _] = &site.hosts;
     let config = |host| Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, "");
-    let (first, second) = (Evpnd::start(a, &config(a)), Evpnd::start(b, &config(b)));
+    let (first, second) = (Evpnd::start(a, &config(a).section("limits", limits)), Evpnd::start(b, &config(b)));
     let mut guest = site.fabric.guest(11);
     guest.plug(a, VNI);
     b.expect_remote_macs(VNI, &[(&guest, a.v4())]);
@@ -55,7 +53,7 @@ fn a_mac_that_ages_out_is_withdrawn() {
         a.namespace.ip("link set br100 type bridge ageing_time 200");
         guest.send(vec![plain_frame(mac(2, 1), [0xff; 6])]);
         wait_until("it is announced", 10, || {
-            let rows = crate::harness::rows::remote_macs(&b.namespace, "vxlan100")?;
+            let rows = rows::remote_macs(&b.namespace, "vxlan100")?;
             ensure(rows.contains_key(&text(mac(2, 1))), || format!("{rows:?}"))
         });
         b.expect_rows(VNI, &BTreeMap::new());
@@ -95,7 +93,7 @@ fn lost_events_are_noticed_and_made_good() {
             "link add name noise type bridge\nlink set noise up\nlink add port0 type veth peer name port1\nlink set port0 master noise up\n",
         );
         let (mut set, mut unset) = (String::new(), String::new());
-        for n in 0..20_000u16 {
+        for n in 0..20_000 {
             let _ = writeln!(set, "fdb add {} dev port0 master static", text(mac(9, n)));
             let _ = writeln!(unset, "fdb del {} dev port0 master", text(mac(9, n)));
         }
@@ -115,6 +113,58 @@ fn lost_events_are_noticed_and_made_good() {
         b.expect_rows(VNI, &[(text(mac(3, 1)), a.v4()), (guest.mac(), a.v4())].into_iter().collect());
         assert_eq!(second.status("/overflows"), 0);
     });
+}
+
+/// Stopped (SIGSTOP) while 40,000 MACs come at its ports, others go and its rows are deleted; afterwards all is as it is.
+fn stopped_for_forty_thousand(limits: &str, overflows: bool) {
+    with_pair_and(limits, |site, first, _, guest| {
+        let [a, b, _] = &site.hosts;
+        let mut there = site.fabric.guest(21);
+        there.plug(b, VNI);
+        a.expect_remote_macs(VNI, &[(&there, b.v4())]);
+        a.namespace.ip("link set br100 type bridge ageing_time 360000");
+        guest.send((0..1000).map(|n| plain_frame(mac(7, n), [0xff; 6])).collect());
+        wait_until("the first thousand", 60, || {
+            let local = first.status("/macs/local");
+            ensure(local == 1001, || format!("{local} local MACs"))
+        });
+        signal(first.id(), libc::SIGSTOP);
+        for from in (0..40_000).step_by(500) {
+            guest.send((from..from + 500).map(|n| plain_frame(mac(8, n), [0xff; 6])).collect());
+        }
+        let mut batch: String = (0..1000).map(|n| format!("fdb del {} dev vm11 master\n", text(mac(7, n)))).collect();
+        for half in ["self", "master"] {
+            let _ = writeln!(batch, "fdb del {} dev vxlan100 {half}", there.mac());
+        }
+        a.namespace.bridge_batch(&batch);
+        let start = Instant::now();
+        signal(first.id(), libc::SIGCONT);
+        wait_until("40,000 MACs are announced", 120, || {
+            let local = first.status("/macs/local");
+            ensure(local == 40_001, || format!("{local} local MACs, {} overflows", first.status("/overflows")))
+        });
+        assert_eq!(first.status("/overflows") > 0, overflows, "{} overflows", first.status("/overflows"));
+        a.expect_remote_macs(VNI, &[(&there, b.v4())]);
+        wait_until("they are rows on the other host", 120, || {
+            let rows = rows::remote_macs(&b.namespace, "vxlan100")?;
+            ensure(rows.len() == 40_001, || format!("{} rows", rows.len()))
+        });
+        println!("40,000 of 40,000 MACs were rows at the other host {:.2?} after it went on", start.elapsed());
+        let rows = rows::remote_macs(&b.namespace, "vxlan100").expect("whole rows");
+        let missing = (0..40_000).map(|n| text(mac(8, n))).filter(|mac| rows.get(mac) != Some(&a.v4())).count();
+        assert_eq!((missing, rows.contains_key(&text(mac(7, 1)))), (0, false));
+    });
+}
+
+#[test]
+fn forty_thousand_macs_that_come_while_it_is_stopped_are_all_announced() {
+    stopped_for_forty_thousand("", false);
+}
+
+/// The same where next to nothing fits into the buffer of notifications.
+#[test]
+fn forty_thousand_macs_whose_notifications_are_lost_are_all_announced() {
+    stopped_for_forty_thousand("event-buffer = 65536", true);
 }
 
 fn signal(process: u32, signal: libc::c_int) {

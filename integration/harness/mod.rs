@@ -1,7 +1,8 @@
 //! The harness: a fabric of network namespaces, the daemons in it, and patience with a deadline.
 //!
 //! Read `fabric.rs` first (hosts, guests, the underlay), then `evpnd.rs` (our daemon under test). `netns.rs` owns what
-//! must be cleaned up, `rows.rs` asks the kernel, `hostile.rs` is a peer that breaks every rule, `raw.rs` speaks on packet sockets.
+//! must be cleaned up, `rows.rs` asks the kernel, `hostile.rs` is a peer that breaks every rule, `raw.rs` speaks on packet sockets,
+//! `watch.rs` counts what happens meanwhile.
 
 pub mod evpnd;
 pub mod fabric;
@@ -9,6 +10,7 @@ pub mod hostile;
 pub mod netns;
 pub mod raw;
 pub mod rows;
+pub mod watch;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
