@@ -142,6 +142,40 @@ fn a_live_migration_is_one_change_on_every_other_hypervisor() {
     });
 }
 
+/// The old port goes before the machine has spoken at its new place: the row goes with it, so that frames are flooded and reach the
+/// machine there. A row that was held for the announcement would lead to a host without it (docs/decisions/0005).
+#[test]
+fn a_silent_machine_is_reached_at_its_new_place_once_its_old_port_is_gone() {
+    with_daemons("", |site, _| {
+        let [a, b, c] = &site.hosts;
+        let [mut mover, idle, watcher] = site.guests();
+        c.expect_remote_macs(VNI, &[(&mover, a.v4()), (&idle, b.v4())]);
+        let mut moved = site.fabric.twin(&mover);
+        moved.attach(b, &format!("br{VNI}"));
+        let target = [2, 0, 0, 0, 0, mover.number];
+        let there = raw::in_namespace(moved.namespace.name(), || PacketSocket::open("eth0")).expect("a packet socket");
+        let frame = || raw::plain_frame([2, 0, 0, 0, 0, watcher.number], target);
+        let gone = Instant::now();
+        mover.unplug();
+        wait_until("a frame reaches it before it has said a word", 20, || {
+            watcher.send(vec![frame()]);
+            let mut buffer = [0; 2048];
+            while let Ok(Some((len, sent))) = there.try_receive(&mut buffer) {
+                assert!(!sent, "it spoke");
+                if len >= 14 && buffer[..6] == target {
+                    return Ok(());
+                }
+            }
+            Err("none came".to_owned())
+        });
+        println!("a silent machine was reached {:.1?} after its old port began to go", gone.elapsed());
+        c.expect_remote_macs(VNI, &[(&idle, b.v4())]);
+        moved.speak();
+        c.expect_remote_macs(VNI, &[(&moved, b.v4()), (&idle, b.v4())]);
+        watcher.expect_ping(&moved);
+    });
+}
+
 /// The figures of a migration, for whoever compares.
 fn tell(which: &str, outcome: &Outcome) {
     let Outcome { changes, events, gap, pause } = outcome;
