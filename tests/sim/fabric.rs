@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
 
@@ -40,6 +41,8 @@ struct Plan {
     /// Pairs that are no peers, though the shape would have them so.
     apart: BTreeSet<(usize, usize)>,
     external: Vec<bool>,
+    /// What of `[graceful-restart]` and `[duplicate-detection]` each node's file says.
+    rules: Vec<String>,
 }
 
 impl Plan {
@@ -71,7 +74,9 @@ impl Plan {
             retry_secs: [1, 5, 20][world.random.below(3) as usize],
             apart: BTreeSet::new(),
             external: Vec::new(),
+            rules: Vec::new(),
         };
+        plan.draw_rules(world);
         for host in 0..hosts {
             plan.external.push(match shape {
                 Shape::Mesh | Shape::Reflectors => false,
@@ -85,6 +90,26 @@ impl Plan {
             }
         }
         plan
+    }
+
+    /// How long routes outlive their sessions, and whether a MAC that moves too often is held fast.
+    fn draw_rules(&mut self, world: &mut World) {
+        let freeze = match world.random.below(5) {
+            0 => {
+                let (window, recovery) = (180, [60, 300][world.random.below(2) as usize]);
+                world.model.frozen_for = Duration::from_secs(window + recovery);
+                format!("[duplicate-detection]\naction = \"freeze\"\nseconds = {window}\nrecovery-seconds = {recovery}\n")
+            }
+            _ => String::new(),
+        };
+        for _ in 0..self.hosts + self.reflectors {
+            let enabled = world.random.below(6) > 0;
+            let hold = [120, 120, 0, 20][world.random.below(4) as usize];
+            let long = if enabled { [0, 0, 300][world.random.below(3) as usize] } else { 0 };
+            self.rules.push(format!(
+                "[graceful-restart]\nenabled = {enabled}\nloss-hold-time = {hold}\nlong-lived-stale-time = {long}\n{freeze}"
+            ));
+        }
     }
 
     fn address(&self, node: usize) -> IpAddr {
@@ -152,7 +177,7 @@ impl Plan {
             address: self.address(node),
             vtep,
             peers: all.filter(|other| self.are_peers(node, *other)).collect(),
-            head: format!("[router]\nasn = {asn}\nrouter-id = \"{id}\"\n{vtep_key}{neighbors}"),
+            head: format!("[router]\nasn = {asn}\nrouter-id = \"{id}\"\n{vtep_key}{}{neighbors}", self.rules[node]),
             vnis,
         }
     }

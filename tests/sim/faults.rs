@@ -37,6 +37,8 @@ pub enum Kind {
     KernelEchoesLate,
     RowDeleted,
     HalfDeleted,
+    /// A row goes and no notification tells: only the audit can find it.
+    RowForgotten,
     FloodDeleted,
     RowReplaced,
     Overflow,
@@ -81,6 +83,7 @@ pub const SWITCHES: &[(Kind, bool, u64)] = &[
     (Kind::KernelEchoesLate, true, 4),
     (Kind::RowDeleted, true, 5),
     (Kind::HalfDeleted, true, 4),
+    (Kind::RowForgotten, true, 4),
     (Kind::FloodDeleted, true, 4),
     (Kind::RowReplaced, true, 3),
     (Kind::Overflow, true, 4),
@@ -343,6 +346,14 @@ impl World {
                 }
                 self.nodes[node].kernel.delete(vni, mac, vxlan_half, bridge_half);
                 self.wake_room(node);
+            }
+            Kind::RowForgotten => {
+                let Some(node) = self.any_node(false) else { return };
+                let Some((vni, mac)) = self.any_row(node) else { return };
+                tell!(self, "{}: VNI {vni} {mac}", self.nodes[node].name);
+                let notes = self.nodes[node].kernel.notes.take();
+                self.nodes[node].kernel.delete(vni, mac, true, true);
+                self.nodes[node].kernel.notes = notes;
             }
             Kind::FloodDeleted => {
                 let Some(node) = self.any_node(false) else { return };

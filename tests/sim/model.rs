@@ -32,6 +32,8 @@ pub struct Model {
     pub vni_disturbed: BTreeMap<(usize, Vni), Time>,
     /// Rows whose VXLAN half an operator took: the bridge's half, alone, may be left.
     pub halved: BTreeSet<(usize, Vni, MacAddr)>,
+    /// A MAC that moves too often is frozen where it is, and for how long that makes it doubtful where it is held to be.
+    pub frozen_for: Duration,
     /// No more faults.
     pub quiet: bool,
     pub next_port: u32,
@@ -61,8 +63,9 @@ impl World {
     pub fn is_steady(&self, vm: &Vm, host: usize) -> bool {
         let Some(owner) = vm.host else { return false };
         let spoke = vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now);
-        let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !self.has_been_calm(when));
-        self.has_been_calm(vm.since) && spoke && !self.may_be_old_news(vm) && self.is_steady_host(owner, host, vm.vni, !spoofed)
+        let thawed = |since: Time| self.has_been_calm(since + self.model.frozen_for);
+        let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !thawed(when));
+        thawed(vm.since) && spoke && !self.may_be_old_news(vm) && self.is_steady_host(owner, host, vm.vni, !spoofed)
     }
 
     fn has_been_calm(&self, since: Time) -> bool {
