@@ -22,6 +22,8 @@ mod model;
 mod net;
 #[path = "sim/node.rs"]
 mod node;
+#[path = "sim/owed.rs"]
+mod owed;
 #[path = "sim/room.rs"]
 mod room;
 #[path = "sim/scenario.rs"]

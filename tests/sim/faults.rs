@@ -189,6 +189,7 @@ impl World {
 
     /// Carries out one fault.
     pub fn fault(&mut self, fault: Fault) {
+        self.judge_promises(&fault);
         match fault {
             Fault::Kind(kind) => {
                 if self.model.quiet {
@@ -403,7 +404,8 @@ impl World {
                 let Some(vni) = self.model.vnis.iter().copied().find(|vni| !self.nodes[node].vnis.contains(vni)) else { return };
                 let short = |world: &mut Self| if world.random.below(2) == 0 { world.millis(20) } else { world.millis(60_000) };
                 let mut after = Duration::ZERO;
-                for round in 0..1 + self.random.below(3) {
+                let (rounds, stays) = (1 + self.random.below(3), self.random.below(2) == 0);
+                for round in 0..rounds {
                     after += short(self);
                     let next = if round == 0 && self.nodes[node].run_time_vnis.contains(&vni) {
                         Fault::RunTimeDelete(node, vni)
@@ -414,7 +416,9 @@ impl World {
                     after += short(self) + short(self);
                     self.schedule(after, Happening::Fault(Fault::RunTimeDelete(node, vni)));
                     after += short(self);
-                    self.schedule(after, Happening::Fault(Fault::RunTimeAdd(node, vni)));
+                    if stays || round + 1 < rounds {
+                        self.schedule(after, Happening::Fault(Fault::RunTimeAdd(node, vni)));
+                    }
                 }
             }
             Kind::ClearNeighbor => {

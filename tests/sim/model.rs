@@ -12,6 +12,7 @@ use evpnd::fib::Remote;
 use super::kernel::{Place, Written};
 use super::machines::{Crowd, Fixed, Vm};
 use super::net::pair;
+use super::owed::Owed;
 use super::world::World;
 use crate::tell;
 
@@ -34,6 +35,8 @@ pub struct Model {
     pub halved: BTreeSet<(usize, Vni, MacAddr)>,
     /// A MAC that moves too often is frozen where it is, and for how long that makes it doubtful where it is held to be.
     pub frozen_for: Duration,
+    /// What must stay though a daemon is away.
+    pub owed: Owed,
     /// No more faults.
     pub quiet: bool,
     pub next_port: u32,
@@ -54,7 +57,7 @@ impl World {
 
     /// Whether somebody may yet hear that a machine is where it was before: where something was wrong since then, what
     /// was said meanwhile comes late.
-    fn may_be_old_news(&self, vm: &Vm) -> bool {
+    pub fn may_be_old_news(&self, vm: &Vm) -> bool {
         let during = |(from, until): &(Time, Time)| *from <= vm.since + SETTLED && self.now < *until + SETTLED;
         self.disturbed.values().any(during)
     }
@@ -62,10 +65,20 @@ impl World {
     /// Whether `host` has no excuse to forget where `vm` is.
     pub fn is_steady(&self, vm: &Vm, host: usize) -> bool {
         let Some(owner) = vm.host else { return false };
-        let spoke = vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now);
         let thawed = |since: Time| self.has_been_calm(since + self.model.frozen_for);
         let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !thawed(when));
-        thawed(vm.since) && spoke && !self.may_be_old_news(vm) && self.is_steady_host(owner, host, vm.vni, !spoofed)
+        thawed(vm.since) && self.has_spoken(vm) && !self.may_be_old_news(vm) && self.is_steady_host(owner, host, vm.vni, !spoofed)
+    }
+
+    /// Whether the bridge of its host knows it well.
+    pub fn has_spoken(&self, vm: &Vm) -> bool {
+        vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now)
+    }
+
+    /// Whether a VNI has long been at a node.
+    pub fn is_calm_vni(&self, node: usize, vni: Vni) -> bool {
+        let disturbed = self.model.vni_disturbed.get(&(node, vni));
+        disturbed.is_none_or(|at| self.has_been_calm(*at)) && self.nodes[node].has(vni)
     }
 
     fn has_been_calm(&self, since: Time) -> bool {
@@ -74,13 +87,9 @@ impl World {
 
     /// Whether `host` has no excuse to forget that a VNI is at `owner`. `keeps`: what it found when it began stays for a while.
     pub fn is_steady_host(&self, owner: usize, host: usize, vni: Vni, keeps: bool) -> bool {
-        let calm_vni = |node: usize| {
-            let disturbed = self.model.vni_disturbed.get(&(node, vni));
-            disturbed.is_none_or(|at| self.has_been_calm(*at)) && self.nodes[node].has(vni)
-        };
         let (here, there) = (&self.nodes[host], &self.nodes[owner]);
         let alive = there.speaker.is_some() && !there.stopping && !there.draining && self.has_been_calm(there.started);
-        if owner == host || !alive || here.draining || !calm_vni(host) || !calm_vni(owner) {
+        if owner == host || !alive || here.draining || !self.is_calm_vni(host, vni) || !self.is_calm_vni(owner, vni) {
             return false;
         }
         // A host that began a moment ago keeps what it found, until everybody has said everything.
@@ -122,7 +131,7 @@ impl World {
         tell!(self, "{} wrote {mac} VNI {vni}: {was:?} → {to:?}", self.nodes[host].name);
         let here = &self.nodes[host];
         let stopped = here.stopping && here.left_standing.contains(&number);
-        if was == right && to != Some(right) && (stopped || self.is_steady(&vm, host)) {
+        if was == right && to != Some(right) && (stopped || self.is_steady(&vm, host) || self.is_owed(host, number)) {
             self.tell_routes(vni, mac);
             let (host, owner) = (&self.nodes[host].name, &self.nodes[owner].name);
             panic!("{host} lost {mac} of VNI {vni}, which never left {owner}: {was:?} → {to:?}");

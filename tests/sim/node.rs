@@ -211,6 +211,9 @@ impl World {
     /// The process is gone; what it did not send is lost, what its kernel room was not told yet is never done.
     pub fn kill(&mut self, index: usize) {
         tell!(self, "{} dies", self.nodes[index].name);
+        if !self.nodes[index].stopping {
+            self.owe(index, false);
+        }
         let node = &mut self.nodes[index];
         node.speaker = None;
         node.touched = true;
@@ -244,6 +247,7 @@ impl World {
         let Some(speaker) = node.speaker.as_mut().filter(|_| !node.stopping) else { return };
         let life = node.life;
         speaker.shutdown(now, "the daemon stops");
+        self.owe(index, true);
         let steady = (0..self.model.vms.len()).filter(|vm| self.is_steady(&self.model.vms[*vm], index)).collect();
         let node = &mut self.nodes[index];
         node.left_standing = steady;

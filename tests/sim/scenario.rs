@@ -6,6 +6,7 @@ use std::time::Duration;
 use evpnd::base::{MacAddr, Time, Vni};
 
 use super::faults::Fault;
+use super::owed::Owed;
 use super::world::{Happening, World};
 use crate::tell;
 
@@ -66,6 +67,7 @@ impl World {
     pub fn mend(&mut self) {
         tell!(self, "=== quiet");
         self.model.quiet = true;
+        self.model.owed = Owed::default();
         let now = self.now;
         for index in 0..self.nodes.len() {
             if self.nodes[index].stopping {
