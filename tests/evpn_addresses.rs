@@ -9,9 +9,6 @@ use evpnd::fib::Binding;
 use evpnd::wire::ext_community::arp_nd;
 use support::*;
 
-fn answered(host: &Host, text: &str) -> Option<Binding> {
-    host.fib.neighbor(vni(100), ip(text))?.wanted
-}
 fn with(number: u8) -> Option<Binding> {
     Some(Binding { mac: mac(number), router: false })
 }
@@ -28,9 +25,9 @@ fn a_mac_ip_route_answers_for_its_address() {
     for text in ["192.0.2.1", "2001:db8::1", "fe80::1"] {
         let route = type2(1, mac(1)).with_ip(text);
         host.announce(&route);
-        assert_eq!(answered(&host, text), with(1));
+        assert_eq!(host.answered(text), with(1));
         host.withdraw(&route);
-        assert_eq!(answered(&host, text), None);
+        assert_eq!(host.answered(text), None);
     }
     assert_eq!((host.fib.neighbor_count(), host.evpn.remote_address_count()), (0, 0));
 }
@@ -40,9 +37,9 @@ fn a_mac_ip_route_answers_for_its_address() {
 fn the_router_flag_is_carried() {
     let mut host = Host::new();
     host.announce(&flags(type2(1, mac(1)).with_ip("2001:db8::1"), arp_nd::ROUTER | arp_nd::OVERRIDE));
-    assert_eq!(answered(&host, "2001:db8::1"), Some(Binding { mac: mac(1), router: true }));
+    assert_eq!(host.answered("2001:db8::1"), Some(Binding { mac: mac(1), router: true }));
     host.announce(&type2(1, mac(1)).with_ip("2001:db8::1"));
-    assert_eq!(answered(&host, "2001:db8::1"), with(1));
+    assert_eq!(host.answered("2001:db8::1"), with(1));
 }
 
 /// A machine that moves takes its address along: the answer stays while either host's route stands.
@@ -54,12 +51,12 @@ fn a_move_of_the_mac_changes_no_answer() {
     host.write();
     host.announce(&after);
     host.withdraw(&before);
-    assert_eq!(answered(&host, "192.0.2.1"), with(1));
+    assert_eq!(host.answered("192.0.2.1"), with(1));
     assert_eq!(host.stats().address_moves, 0);
     host.hear(mac(1));
-    assert_eq!(answered(&host, "192.0.2.1"), with(1), "it came here, and the address with it");
+    assert_eq!(host.answered("192.0.2.1"), with(1), "it came here, and the address with it");
     host.withdraw(&after);
-    assert_eq!(answered(&host, "192.0.2.1"), None);
+    assert_eq!(host.answered("192.0.2.1"), None);
 }
 
 /// Two MACs claim one address: the higher number wins (RFC 9721), whatever the order; the loser's answer is back when the winner
@@ -71,9 +68,9 @@ fn the_higher_number_has_the_address() {
     for order in [[&old, &new], [&new, &old]] {
         let mut host = Host::new();
         order.into_iter().for_each(|route| host.announce(route));
-        assert_eq!(answered(&host, "192.0.2.1"), with(2));
+        assert_eq!(host.answered("192.0.2.1"), with(2));
         host.withdraw(&new);
-        assert_eq!(answered(&host, "192.0.2.1"), with(1));
+        assert_eq!(host.answered("192.0.2.1"), with(1));
     }
 }
 
@@ -86,7 +83,7 @@ fn an_immutable_binding_stays() {
         let mut host = Host::new();
         host.announce(&first);
         host.announce(&type2(2, mac(2)).with_ip("192.0.2.1").mobility(false, 9));
-        assert_eq!(answered(&host, "192.0.2.1"), with(1));
+        assert_eq!(host.answered("192.0.2.1"), with(1));
     }
 }
 
@@ -109,7 +106,7 @@ fn without_suppression_nothing_is_answered() {
     host.announce(&type2(1, mac(1)).with_ip("192.0.2.1"));
     assert_eq!((host.fib.neighbor_count(), host.evpn.remote_address_count()), (0, 0));
     host.add(auto(100));
-    assert_eq!(answered(&host, "192.0.2.1"), with(1));
+    assert_eq!(host.answered("192.0.2.1"), with(1));
     host.add(InstanceConfig { neighbors: false, ..auto(100) });
     assert_eq!((host.fib.neighbor_count(), host.evpn.remote_address_count()), (0, 0));
 }
@@ -121,13 +118,13 @@ fn of_one_address_the_best_routes_are_kept() {
     for n in 1..=100 {
         host.announce(&type2(1, mac(n)).with_ip("192.0.2.1").mobility(false, u32::from(n)));
     }
-    assert_eq!(answered(&host, "192.0.2.1"), with(100));
+    assert_eq!(host.answered("192.0.2.1"), with(100));
     assert_eq!(host.stats().address_routes_over_limit, 36);
     for n in (31..=100).rev() {
         host.withdraw(&type2(1, mac(n)).with_ip("192.0.2.1"));
         host.wait(6);
     }
-    assert_eq!(answered(&host, "192.0.2.1"), with(30), "what was not kept is found again when there is room");
+    assert_eq!(host.answered("192.0.2.1"), with(30), "what was not kept is found again when there is room");
 }
 
 /// The instance goes, and so do its answers; another's stay.
@@ -138,5 +135,5 @@ fn an_instance_takes_its_answers_along() {
     host.announce(&type2(1, mac(1)).with_ip("192.0.2.1"));
     assert_eq!(host.fib.neighbor_count(), 2);
     host.evpn.remove_instance(host.now, &mut host.rib, &mut host.fib, vni(200));
-    assert_eq!((host.fib.neighbor_count(), answered(&host, "192.0.2.1")), (1, with(1)));
+    assert_eq!((host.fib.neighbor_count(), host.answered("192.0.2.1")), (1, with(1)));
 }

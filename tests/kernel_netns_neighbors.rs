@@ -7,7 +7,8 @@ mod stage;
 
 use std::net::IpAddr;
 
-use evpnd::fib::{Binding, KernelCommand, KernelEvent, KernelNeighbor, NeighborOwner, OpKind};
+use evpnd::base::MacAddr;
+use evpnd::fib::{Binding, DeviceSpec, KernelCommand, KernelEvent, KernelNeighbor, NeighborOwner, OpKind};
 use stage::*;
 
 const REPLACE: OpKind = OpKind::ReplaceNeighbor { router: false };
@@ -26,11 +27,15 @@ fn neighbors(room: &mut Room) -> Vec<KernelNeighbor> {
 
 /// A room with VNI 100 and a tenant: `t0` (192.0.2.9, 2001:db8::9) in another namespace, its other end in the bridge.
 fn with_tenant(test: impl FnOnce(&mut Room, u32, u32, &dyn Fn(&str) -> String) + Send + 'static) {
-    in_namespace(|| {
+    with_tenant_of(spec(100), test);
+}
+
+fn with_tenant_of(spec: DeviceSpec, test: impl FnOnce(&mut Room, u32, u32, &dyn Fn(&str) -> String) + Send + 'static) {
+    in_namespace(move || {
         let tenant = Elsewhere::new();
         let pid = tenant.0.id();
         let mut room = Room::new();
-        room.want(&[spec(100)]);
+        room.want(&[spec]);
         let ready = room.ready(100);
         sh(&format!("ip link add p0 type veth peer name t0; ip link set t0 netns {pid}; ip link set p0 master br100 up"));
         let inside = move |line: &str| sh(&format!("nsenter -t {pid} -n sh -ec '{line}'"));
@@ -149,5 +154,100 @@ fn on_a_bridge_that_is_not_ours_ipv6_stays_as_its_owner_has_it() {
         assert_eq!(sh("cat /proc/sys/net/ipv6/conf/br0/disable_ipv6").trim(), "1");
         sh("echo 0 > /proc/sys/net/ipv6/conf/br0/disable_ipv6");
         assert_eq!(room.write(vec![op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1")]).errors, []);
+    });
+}
+
+fn listening() -> DeviceSpec {
+    DeviceSpec { neighbor_learning: true, ..spec(100) }
+}
+
+fn tenants_mac(inside: &dyn Fn(&str) -> String) -> MacAddr {
+    inside("ip -o link show t0").split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap().parse().unwrap()
+}
+
+/// Waits until the room tells that a station says it has an address.
+fn says(room: &mut Room, mac: MacAddr, text: &str) {
+    let wanted = ip(text);
+    room.wait(&format!("{text} of {mac}"), |event| match event {
+        KernelEvent::LocalAddress { vni: of, mac: who, ip, .. } => {
+            (*of == vni(100) && *who == mac && *ip == wanted).then_some(())
+        }
+        _ => None,
+    });
+}
+
+#[test]
+fn what_hosts_say_of_their_addresses_is_heard() {
+    with_tenant_of(listening(), |room, _, _, inside| {
+        let mac = tenants_mac(inside);
+        // Nobody has these: the questions alone tell who asks.
+        inside("ping -c1 -W1 192.0.2.77 >/dev/null 2>&1 || true");
+        says(room, mac, "192.0.2.9");
+        inside("ping -c1 -W1 2001:db8::77 >/dev/null 2>&1 || true");
+        says(room, mac, "2001:db8::9");
+        inside("ip addr add 192.0.2.10/24 dev t0");
+        // A port that comes later is listened at too, one that leaves the bridge is not.
+        sh("ip link set p0 nomaster");
+        room.unheard(mac);
+        sh("ip link set p0 master br100");
+        inside("ping -c1 -W1 -I 192.0.2.10 192.0.2.78 >/dev/null 2>&1 || true");
+        says(room, mac, "192.0.2.10");
+    });
+}
+
+#[test]
+fn a_room_that_is_not_asked_to_listen_hears_nothing() {
+    with_tenant(|room, _, _, inside| {
+        let mac = tenants_mac(inside);
+        inside("ping -c1 -W1 192.0.2.77 >/dev/null 2>&1 || true");
+        room.heard(mac);
+        let told = room.listen(300);
+        assert!(!room.seen.iter().chain(&told).any(|event| matches!(event, KernelEvent::LocalAddress { .. })), "{told:?}");
+        room.want(&[listening()]);
+        inside("ping -c1 -W1 192.0.2.79 >/dev/null 2>&1 || true");
+        says(room, mac, "192.0.2.9");
+    });
+}
+
+#[test]
+fn a_silent_host_stays_over_three_ageing_times_and_one_without_its_address_does_not() {
+    with_tenant_of(listening(), |room, _, _, inside| {
+        // In hundredths of a second. The kernel looks for old stations as rarely.
+        sh("ip link set br100 type bridge ageing_time 400");
+        // Silent but for answers.
+        inside("echo 1 > /proc/sys/net/ipv6/conf/t0/disable_ipv6");
+        let mac = tenants_mac(inside);
+        inside("ping -c1 -W1 192.0.2.77 >/dev/null 2>&1 || true; ip neigh flush dev t0 nud all");
+        says(room, mac, "192.0.2.9");
+        let told = room.listen(12_500);
+        let gone = |event: &KernelEvent| matches!(event, KernelEvent::LocalMacGone { mac: of, .. } | KernelEvent::LocalAddressGone { mac: of, .. } if *of == mac);
+        assert!(!told.iter().any(gone), "{told:?}");
+        assert!(sh("bridge fdb show br br100").contains(&mac.to_string()));
+        // The control: it answers for its address no more.
+        inside("ip addr flush dev t0");
+        room.wait("the end of an address", |event| match event {
+            KernelEvent::LocalAddressGone { mac: of, ip: gone, .. } if *of == mac && *gone == ip("192.0.2.9") => Some(()),
+            _ => None,
+        });
+        room.unheard(mac);
+    });
+}
+
+#[test]
+fn an_address_that_a_station_may_have_is_asked_for() {
+    with_tenant_of(listening(), |room, _, _, inside| {
+        let mac = tenants_mac(inside);
+        // It was heard, and says nothing of its addresses.
+        sh(&format!("bridge fdb replace {mac} dev p0 master static"));
+        room.heard(mac);
+        for (asked, has) in [("192.0.2.9", true), ("2001:db8::9", true), ("192.0.2.11", false)] {
+            room.handle.send(KernelCommand::AskAddresses(vec![(vni(100), mac, ip(asked))]));
+            if has {
+                says(room, mac, asked);
+            }
+        }
+        let told = room.listen(300);
+        let wrong = |event: &KernelEvent| matches!(event, KernelEvent::LocalAddress { ip: of, .. } if *of == ip("192.0.2.11"));
+        assert!(!told.iter().any(wrong), "{told:?}");
     });
 }

@@ -22,4 +22,5 @@ mod restart;
 mod scenario;
 mod security;
 mod strangers;
+mod suppression;
 mod two_reflectors;

@@ -12,8 +12,8 @@ use crate::harness::{ensure, need, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
 
-/// CAP_NET_ADMIN of linux/capability.h, as a bit.
-const NET_ADMIN: u64 = 1 << 12;
+/// CAP_NET_ADMIN and CAP_NET_RAW of linux/capability.h, as bits.
+const KEPT: u64 = 1 << 12 | 1 << 13;
 /// The group `users`: every Debian has it.
 const USERS: (&str, u32) = ("users", 100);
 
@@ -72,7 +72,7 @@ fn three_hypervisors_without_root() {
     site.prove(&daemons, Family::V4);
     expect_only(&reflector, 0, &["evpnd"]);
     for daemon in &daemons {
-        expect_only(daemon, NET_ADMIN, &["evpnd", "kernel"]);
+        expect_only(daemon, KEPT, &["evpnd", "kernel"]);
         assert!(threads(daemon.id()).iter().all(|(_, status)| status["Uid"].starts_with(&NOBODY.to_string())));
     }
     // IPv6 stays off on what evpnd makes: the one thing that it writes outside of its directories.
@@ -94,9 +94,9 @@ fn root_keeps_the_network_and_nothing_else() {
     let hypervisor = Evpnd::start(&a, &pair(&a, &b, ""));
     let reflector = Evpnd::start(&b, &Config::router_only(&b, ASN).neighbor(a.v4(), ""));
     hypervisor.expect_established(b.v4());
-    expect_only(&hypervisor, NET_ADMIN, &["evpnd", "kernel"]);
+    expect_only(&hypervisor, KEPT, &["evpnd", "kernel"]);
     expect_only(&reflector, 0, &["evpnd"]);
-    assert!(bounding(&hypervisor).iter().all(|set| *set == NET_ADMIN));
+    assert!(bounding(&hypervisor).iter().all(|set| *set == KEPT));
     assert!(bounding(&reflector).iter().all(|set| *set == 0));
     assert_eq!(hypervisor.log().contains("no landlock"), !has_landlock(), "{}", hypervisor.log());
 

@@ -266,7 +266,7 @@ pub fn refused_as(host: &Host, config: &Config, manner: &Manner) -> (ExitStatus,
 /// How a daemon is started. The default: as root, with everything that root may.
 #[derive(Debug, Default)]
 pub struct Manner {
-    /// As the user `nobody` with the two capabilities that the unit gives, and no way to more (setpriv(1)).
+    /// As the user `nobody` with the three capabilities that the unit gives, and no way to more (setpriv(1)).
     pub unprivileged: bool,
     /// `EVPND_LOG=trace`.
     pub talkative: bool,
@@ -283,9 +283,9 @@ fn spawn(host: &Host, manner: &Manner, log: &str) -> Process {
         // The build directory may be closed to others than its owner.
         std::fs::copy(EVPND, &copy).expect("a copy of evpnd");
         give_to(&host.directory, NOBODY);
-        let two = "-all,+net_admin,+net_bind_service";
+        let three = "-all,+net_admin,+net_raw,+net_bind_service";
         words.extend(["setpriv", "--reuid", NOBODY_TEXT, "--regid", NOBODY_TEXT, "--clear-groups"].map(OsStr::new));
-        words.extend(["--inh-caps", two, "--ambient-caps", two, "--bounding-set", two].map(OsStr::new));
+        words.extend(["--inh-caps", three, "--ambient-caps", three, "--bounding-set", three].map(OsStr::new));
         words.extend(["--no-new-privs", "--pdeathsig", "keep"].map(OsStr::new));
         words.push(copy.as_os_str());
     } else {

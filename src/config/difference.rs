@@ -78,7 +78,18 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
             None => found.vnis_added.push(after.clone()),
             Some(before) if before == after => {}
             Some(before) => {
-                let VniConfig { vni: _, device, bridge, rd, import, export, neighbor_suppression, mtu, static_macs } = before;
+                let VniConfig {
+                    vni: _,
+                    device,
+                    bridge,
+                    rd,
+                    import,
+                    export,
+                    neighbor_suppression,
+                    neighbor_learning,
+                    mtu,
+                    static_macs,
+                } = before;
                 // The third: the device spec changes; otherwise the routes do.
                 let table = [
                     ("device", *device != after.device, true),
@@ -87,6 +98,7 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     ("import", *import != after.import, false),
                     ("export", *export != after.export, false),
                     ("neighbor-suppression", *neighbor_suppression != after.neighbor_suppression, true),
+                    ("neighbor-learning", *neighbor_learning != after.neighbor_learning, true),
                     ("mtu", *mtu != after.mtu, true),
                     ("static", *static_macs != after.static_macs, false),
                 ];
@@ -94,7 +106,8 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                 found.vnis_changed.push(VniChange {
                     vni: after.clone(),
                     device: changed().any(|(_, _, device)| *device),
-                    instance: changed().any(|(_, _, device)| !*device),
+                    // What ARP and ND are answered for is the instance's to know.
+                    instance: changed().any(|(_, _, device)| !*device) || *neighbor_suppression != after.neighbor_suppression,
                     keys: changed().map(|(key, _, _)| *key).collect(),
                 });
             }

@@ -72,7 +72,7 @@ pub const NEIGHBOR: SectionKeys = SectionKeys {
 pub const VNI_DEFAULTS: SectionKeys = SectionKeys {
     name: "vni-defaults",
     repeated: false,
-    keys: &["device", "bridge", "import", "export", "neighbor-suppression", "mtu", "static"],
+    keys: &["device", "bridge", "import", "export", "neighbor-suppression", "neighbor-learning", "mtu", "static"],
     fixed: &[("flood", "\"ingress-replication\""), ("learning", "false")],
     later: &["group"],
 };
@@ -81,7 +81,19 @@ pub const VNI_DEFAULTS: SectionKeys = SectionKeys {
 pub const VNI: SectionKeys = SectionKeys {
     name: "vni",
     repeated: true,
-    keys: &["id", "ids", "device", "bridge", "rd", "import", "export", "neighbor-suppression", "mtu", "static"],
+    keys: &[
+        "id",
+        "ids",
+        "device",
+        "bridge",
+        "rd",
+        "import",
+        "export",
+        "neighbor-suppression",
+        "neighbor-learning",
+        "mtu",
+        "static",
+    ],
     fixed: &[("flood", "\"ingress-replication\""), ("learning", "false")],
     later: &["group"],
 };

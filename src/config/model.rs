@@ -181,6 +181,8 @@ pub struct VniDefaults {
     pub export: Vec<ExportTarget>,
     /// Answer ARP and ND on this host.
     pub neighbor_suppression: bool,
+    /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
+    pub neighbor_learning: bool,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static.
@@ -204,6 +206,8 @@ pub struct VniConfig {
     pub export: Vec<ExportTarget>,
     /// Answer ARP and ND on this host (`neigh_suppress` on the VXLAN port).
     pub neighbor_suppression: bool,
+    /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
+    pub neighbor_learning: bool,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static (sticky) besides those the bridge holds.

@@ -28,6 +28,7 @@ struct Settings {
     import: Option<Vec<ImportTarget>>,
     export: Option<Vec<ExportTarget>>,
     neighbor_suppression: Option<bool>,
+    neighbor_learning: Option<bool>,
     mtu: Option<u32>,
     static_macs: Option<Vec<MacAddr>>,
 }
@@ -40,6 +41,7 @@ impl Settings {
             import: targets(section, "import", import_target, mistakes),
             export: export_targets(section, mistakes),
             neighbor_suppression: section.boolean("neighbor-suppression", mistakes).map(Spanned::into_inner),
+            neighbor_learning: section.boolean("neighbor-learning", mistakes).map(Spanned::into_inner),
             mtu: mtu(section, mistakes),
             static_macs: static_macs(section, mistakes),
         }
@@ -53,6 +55,7 @@ impl Settings {
             import: self.import.unwrap_or_else(|| defaults.import.clone()),
             export: self.export.unwrap_or_else(|| defaults.export.clone()),
             neighbor_suppression: self.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
+            neighbor_learning: self.neighbor_learning.unwrap_or(defaults.neighbor_learning),
             mtu: self.mtu.or(defaults.mtu),
             static_macs: self.static_macs.unwrap_or_else(|| defaults.static_macs.clone()),
         }
@@ -142,6 +145,7 @@ pub(super) fn defaults(section: Option<&Section<'_>>, vxlan: &Vxlan, mistakes: &
         import: vec![ImportTarget::Auto],
         export: vec![ExportTarget::Auto],
         neighbor_suppression: true,
+        neighbor_learning: true,
         mtu: vxlan.mtu,
         static_macs: Vec::new(),
     };
@@ -252,6 +256,7 @@ impl Vnis {
             import: settings.import.clone(),
             export: settings.export.clone(),
             neighbor_suppression: settings.neighbor_suppression,
+            neighbor_learning: settings.neighbor_learning,
             mtu: settings.mtu,
             static_macs: settings.static_macs.clone(),
         })
@@ -399,6 +404,7 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         import,
         export,
         neighbor_suppression: add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
+        neighbor_learning: defaults.neighbor_learning,
         mtu: add.mtu.or(defaults.mtu),
         static_macs: defaults.static_macs.clone(),
     })

@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::instance::Evpn;
-use super::mobility::{self, Claim};
+use super::mobility::{self, Claim, local_stays};
+use super::own_addresses::Own;
 use super::room::Limit;
 use crate::base::{Time, Vni};
 use crate::fib::{Binding, Fib};
@@ -23,9 +24,14 @@ const ROUTES: usize = 64;
 /// What is known of one address of one instance.
 #[derive(Debug, Default)]
 pub(super) struct Address {
-    routes: SmallVec<[DestId; 2]>,
+    pub routes: SmallVec<[DestId; 2]>,
     /// What it is answered with.
-    chosen: Option<Binding>,
+    pub chosen: Option<Binding>,
+    /// A MAC of ours that has it.
+    pub own: Option<Own>,
+    /// Went over to another MAC so often since `moved_first`.
+    pub moves: u32,
+    pub moved_first: Time,
 }
 
 /// By instance and address.
@@ -33,16 +39,16 @@ pub(super) type Addresses = BTreeMap<(u16, IpAddr), Address>;
 
 /// One route's word about an address.
 #[derive(Debug, Clone, Copy)]
-struct Word {
-    claim: Claim,
-    binding: Binding,
+pub(super) struct Word {
+    pub claim: Claim,
+    pub binding: Binding,
     /// When it was heard, then its number.
     last: (Time, DestId),
 }
 
 impl Evpn {
     /// A MAC/IP route came or changed.
-    pub(super) fn add_address(&mut self, now: Time, rib: &Rib, fib: &mut Fib, number: u16, ip: IpAddr, dest: DestId) {
+    pub(super) fn add_address(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, ip: IpAddr, dest: DestId) {
         let Some(vni) = self.slot(number).filter(|instance| instance.config.neighbors).map(|instance| instance.config.vni) else {
             return;
         };
@@ -62,13 +68,14 @@ impl Evpn {
     }
 
     /// A MAC/IP route went.
-    pub(super) fn remove_address(&mut self, now: Time, rib: &Rib, fib: &mut Fib, number: u16, ip: IpAddr, dest: DestId) {
+    pub(super) fn remove_address(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, ip: IpAddr, dest: DestId) {
         let Some(address) = self.addresses.get_mut(&(number, ip)) else { return };
         let before = address.routes.len();
         address.routes.retain(|other| *other != dest);
         if address.routes.len() == before {
             return;
         }
+        self.address_departed(now, rib, number, ip, dest);
         let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return };
         self.decide_address(now, rib, fib, number, vni, ip);
         if before == ROUTES {
@@ -83,22 +90,40 @@ impl Evpn {
             self.addresses.remove(&(number, ip));
             fib.clear_neighbor(now, vni, ip);
         }
+        self.own_ips.retain(|(other, _), _| *other != number);
+        self.parked.retain(|(other, _), _| *other != number);
+        self.departed.forget_instance(number);
     }
 
-    fn addresses_of(&self, number: u16) -> impl Iterator<Item = (IpAddr, &Address)> {
+    pub(super) fn addresses_of(&self, number: u16) -> impl Iterator<Item = (IpAddr, &Address)> {
         let first = (number, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         self.addresses.range(first..).take_while(move |((other, _), _)| *other == number).map(|((_, ip), address)| (*ip, address))
     }
 
-    /// Chooses the MAC of an address anew.
-    fn decide_address(&mut self, now: Time, rib: &Rib, fib: &mut Fib, number: u16, vni: Vni, ip: IpAddr) {
-        let Some(address) = self.addresses.get(&(number, ip)) else { return };
-        let routes = address.routes.clone();
-        let words: SmallVec<[Word; 2]> = routes.into_iter().filter_map(|dest| self.word(rib, vni, dest)).collect();
-        let best = mobility::winner(&words, |word| &word.claim, |a, b| a.last.cmp(&b.last)).map(|word| word.binding);
+    /// What the routes of others say about an address.
+    pub(super) fn words(&mut self, rib: &Rib, number: u16, vni: Vni, ip: IpAddr) -> SmallVec<[Word; 2]> {
+        let routes = self.addresses.get(&(number, ip)).map(|address| address.routes.clone()).unwrap_or_default();
+        routes.into_iter().filter_map(|dest| self.word(rib, vni, dest)).collect()
+    }
+
+    /// Chooses the MAC of an address anew: a MAC of ours that has it stays against worse routes.
+    pub(super) fn decide_address(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, vni: Vni, ip: IpAddr) {
+        let words = self.words(rib, number, vni, ip);
+        let best = mobility::winner(&words, |word| &word.claim, |a, b| a.last.cmp(&b.last));
+        let own = self.addresses.get(&(number, ip)).and_then(|address| address.own);
+        let own_claim = own.and_then(|own| self.own_claim(number, &own));
+        let best = match (best, own.zip(own_claim)) {
+            (Some(best), Some((own, claim))) if !local_stays(&claim, &best.claim).0 => {
+                // It is at another host by now.
+                self.drop_own(rib, number, ip, own.mac);
+                Some(best.binding)
+            }
+            (_, Some((own, _))) => Some(Binding { mac: own.mac, router: own.router }),
+            (best, None) => best.map(|best| best.binding),
+        };
         let Some(address) = self.addresses.get_mut(&(number, ip)) else { return };
         let before = std::mem::replace(&mut address.chosen, best);
-        if address.routes.is_empty() {
+        if address.routes.is_empty() && address.own.is_none() {
             self.addresses.remove(&(number, ip));
         }
         match best {
@@ -142,6 +167,6 @@ impl Evpn {
 }
 
 /// Whether a host of a segment can have this address and be asked for it: link-local ones too.
-fn is_host(ip: IpAddr) -> bool {
+pub(super) fn is_host(ip: IpAddr) -> bool {
     super::facts::is_host(&ip) && !matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 0)
 }

@@ -57,7 +57,7 @@ struct Track {
 /// The MACs that moved lately.
 #[derive(Debug)]
 pub(super) struct Duplicates {
-    rule: DuplicateDetection,
+    pub rule: DuplicateDetection,
     tracks: BTreeMap<Key, Track>,
     quiet: BTreeSet<(Time, Key)>,
     recovery: BTreeSet<(Time, Key)>,

@@ -1,6 +1,9 @@
 //! [`Evpn`]: the instances of this host, how they come and go, and what they announce of themselves.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
 
 use super::addresses::Addresses;
 use super::config::{EvpnConfig, InstanceConfig};
@@ -13,6 +16,7 @@ use super::imports::Imports;
 use super::kept::Kept;
 use super::local::Local;
 use super::macs::{Macs, NONE};
+use super::own_addresses::{Departed, Own, Parked};
 use super::pace::Pace;
 use super::room::{Looks, Refused};
 use super::view::EvpnStats;
@@ -36,6 +40,13 @@ pub struct Evpn {
     pub(super) imported: Vec<u32>,
     pub(super) macs: Macs,
     pub(super) addresses: Addresses,
+    /// The addresses of each MAC of ours.
+    pub(super) own_ips: BTreeMap<(u16, MacAddr), SmallVec<[IpAddr; 2]>>,
+    /// Addresses of MACs that no port was told to have yet.
+    pub(super) parked: Parked,
+    pub(super) departed: Departed,
+    /// Stations to be asked whether they have addresses.
+    pub(super) to_ask: Vec<(Vni, MacAddr, IpAddr)>,
     pub(super) locals: BTreeMap<(u16, MacAddr), Local>,
     /// How many MACs stand at each port of each instance.
     pub(super) port_macs: BTreeMap<(u16, u32), u32>,
@@ -51,6 +62,9 @@ pub struct Evpn {
     pub(super) events: Events,
     pub(super) stats: EvpnStats,
 }
+
+/// What an instance that is made anew keeps: MACs of our bridge, and addresses of theirs.
+type Remembered = (Vec<(MacAddr, Local)>, Vec<(IpAddr, Own)>);
 
 /// One MAC-VRF.
 #[derive(Debug)]
@@ -81,6 +95,10 @@ impl Evpn {
             imported: Vec::new(),
             macs: Macs::new(config.seed),
             addresses: Addresses::new(),
+            own_ips: BTreeMap::new(),
+            parked: Parked::new(),
+            departed: Departed::default(),
+            to_ask: Vec::new(),
             locals: BTreeMap::new(),
             port_macs: BTreeMap::new(),
             port_names: Interner::new(config.seed),
@@ -101,7 +119,7 @@ impl Evpn {
     pub fn add_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig) {
         let vni = config.vni;
         let (mut ready, mut listed, mut replaces) = (false, false, false);
-        let (mut locals, mut refused) = (Vec::new(), Refused::default());
+        let (mut locals, mut own, mut refused) = (Vec::new(), Vec::new(), Refused::default());
         if let Some(number) = self.by_vni.get(&vni).copied() {
             let Some(old) = self.slot(number) else { return };
             if old.config == config {
@@ -109,10 +127,11 @@ impl Evpn {
             }
             (ready, listed, refused, replaces) = (old.ready, old.listed, old.refused, true);
             self.device_down(now, rib, vni);
+            own = self.own_addresses(number);
             locals = self.take_locals(number);
             self.remove_instance(now, rib, fib, vni);
         }
-        self.add_new(now, rib, fib, config, locals, (refused, replaces));
+        self.add_new(now, rib, fib, config, (locals, own), (refused, replaces));
         if let Some(instance) = self.by_vni.get(&vni).copied().and_then(|number| self.slot_mut(number)) {
             instance.listed = listed;
         }
@@ -127,7 +146,7 @@ impl Evpn {
         rib: &mut Rib,
         fib: &mut Fib,
         config: InstanceConfig,
-        locals: Vec<(MacAddr, Local)>,
+        (locals, own): Remembered,
         (refused, replaces): (Refused, bool),
     ) {
         let free = self.instances.iter().position(Option::is_none);
@@ -161,6 +180,7 @@ impl Evpn {
         for mac in static_macs {
             self.add_configured_mac(now, rib, fib, number, mac);
         }
+        self.put_own(now, rib, fib, number, own);
     }
 
     /// Removes an instance: withdraws its routes, clears its rows.
@@ -232,6 +252,9 @@ impl Evpn {
         rib.withdraw_local(&RouteKey::Imet { rd, tag: 0, originator: vtep });
         for mac in self.owned_macs(number) {
             rib.withdraw_local(&RouteKey::MacIp { rd, tag: 0, mac, ip: None });
+            for ip in self.own_ips.get(&(number, mac)).into_iter().flatten() {
+                rib.withdraw_local(&RouteKey::MacIp { rd, tag: 0, mac, ip: Some(*ip) });
+            }
         }
     }
 
@@ -248,10 +271,12 @@ impl Evpn {
         }
         let key = RouteKey::MacIp { rd: instance.config.rd, tag: 0, mac, ip: None };
         rib.originate(now, &key, &attributes, instance.config.vni.get(), None, Esi::default());
+        self.announce_addresses(now, rib, number, mac);
     }
 
-    /// Withdraws the type 2 of a local MAC.
-    pub(super) fn withdraw(&mut self, rib: &mut Rib, number: u16, mac: MacAddr) {
+    /// Withdraws the type 2 of a local MAC, and those of its addresses.
+    pub(super) fn withdraw(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr) {
+        self.lose_addresses(now, rib, fib, number, mac);
         if let Some(instance) = self.slot(number).filter(|instance| instance.ready) {
             rib.withdraw_local(&RouteKey::MacIp { rd: instance.config.rd, tag: 0, mac, ip: None });
         }

@@ -147,6 +147,7 @@ impl Evpn {
             }
         }
         self.announce(now, rib, number, mac);
+        self.came_here(now, rib, fib, number, mac);
     }
 
     /// Whether the stations at local ports must be read again ([`KernelCommand::ResyncLocal`](crate::fib::KernelCommand));
@@ -223,7 +224,7 @@ impl Evpn {
             self.thaw(now, (number, mac), "its port forgot it");
         }
         self.note_sequence(vni, mac, local.sequence);
-        self.withdraw(rib, number, mac);
+        self.withdraw(now, rib, fib, number, mac);
         match self.macs.find(number, mac) {
             Some(id) => self.decide(now, rib, fib, id, None, Some(place)),
             None => self.events.push(Event::MacGone { vni, mac, place }),

@@ -11,6 +11,7 @@
 //! | `instance` | [`Evpn`]; instances come and go, devices go up and down |
 //! | `remote` | type 2 routes of others: one row per MAC |
 //! | `addresses` | MAC/IP routes: what each address is answered with |
+//! | `own_addresses` | addresses of MACs of our bridge: MAC/IP routes of ours |
 //! | `local` | MACs of our bridge: type 2 routes of ours |
 //! | `duplicates` | MACs that move too often: RFC 7432 §15.1 |
 //! | `pace` | rows of MACs that may not move, put back no faster than is of use |
@@ -35,6 +36,7 @@ mod local;
 mod macs;
 mod mobility;
 mod numbers;
+mod own_addresses;
 mod pace;
 mod remote;
 mod room;

@@ -177,7 +177,7 @@ impl Evpn {
 
     /// A MAC has as many routes as it may: the best are kept, so that a move is followed whatever the old host left behind.
     /// Whether this route is among them.
-    fn replace_worst(&mut self, now: Time, rib: &Rib, fib: &mut Fib, number: u16, id: u32, dest: DestId) -> bool {
+    fn replace_worst(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, id: u32, dest: DestId) -> bool {
         self.refuse(number, Limit::RoutesOfMac);
         let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return false };
         let Some(new) = self.candidate(rib, vni, dest) else { return false };
@@ -298,7 +298,7 @@ impl Evpn {
             local.sequence = best.claim.sequence;
             self.kept.changed |= claim.sequence > 0;
         }
-        self.withdraw(rib, entry.instance, entry.mac);
+        self.withdraw(now, rib, fib, entry.instance, entry.mac);
         self.install(now, fib, vni, id, &best, Some(place));
     }
 

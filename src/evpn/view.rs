@@ -57,6 +57,12 @@ pub struct EvpnStats {
     pub martian_ips: u64,
     /// MAC/IP routes beyond what is kept of one address.
     pub address_routes_over_limit: u64,
+    /// Addresses of local MACs beyond the limit of a MAC.
+    pub local_ips_over_limit: u64,
+    /// Addresses of MACs not heard yet, beyond what can be remembered.
+    pub addresses_not_parked: u64,
+    /// Claims of an address that is at two MACs at once.
+    pub address_conflicts: u64,
     /// Addresses that went over to another MAC.
     pub address_moves: u64,
     /// Type 3 routes beyond the limit.
@@ -156,6 +162,9 @@ impl EvpnStats {
             ("routes_over_limit", self.routes_over_limit),
             ("martian_ips", self.martian_ips),
             ("address_routes_over_limit", self.address_routes_over_limit),
+            ("local_ips_over_limit", self.local_ips_over_limit),
+            ("addresses_not_parked", self.addresses_not_parked),
+            ("address_conflicts", self.address_conflicts),
             ("address_moves", self.address_moves),
             ("flood_over_limit", self.flood_over_limit),
             ("events_dropped", self.events_dropped),
@@ -261,11 +270,14 @@ impl Evpn {
         instances.flat_map(|instance| instance.flood.keys()).map(|remote| remote.ip).collect()
     }
 
-    /// The addresses that routes of other hosts give for a MAC, in order.
+    /// The addresses of a MAC in order: those that routes of other hosts give it, and what was heard here.
     pub fn ips(&self, rib: &Rib, vni: Vni, mac: MacAddr) -> Vec<IpAddr> {
         let entry = self.by_vni.get(&vni).and_then(|number| self.macs.find(*number, mac));
         let routes = entry.into_iter().flat_map(|id| self.macs.routes(id));
         let mut ips: Vec<IpAddr> = routes.filter_map(|dest| rib.mac_ip(dest)?.3).collect();
+        if let Some(number) = self.by_vni.get(&vni) {
+            ips.extend(self.own_ips.get(&(*number, mac)).into_iter().flatten());
+        }
         ips.sort_unstable();
         ips.dedup();
         ips

@@ -22,6 +22,8 @@ pub struct DeviceSpec {
     pub learning: bool,
     /// `neigh_suppress` on the VXLAN port.
     pub neighbor_suppression: bool,
+    /// What hosts say of their addresses at the bridge's ports is listened to.
+    pub neighbor_learning: bool,
     /// Unicast rows name nexthop groups instead of destinations, where the kernel has them (≥ 5.8). A matter of the kernel
     /// room alone: everybody else speaks of destinations.
     pub nexthop_groups: bool,
@@ -39,6 +41,7 @@ impl DeviceSpec {
             mtu: None,
             learning: false,
             neighbor_suppression: true,
+            neighbor_learning: false,
             nexthop_groups: false,
         }
     }

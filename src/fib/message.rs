@@ -219,6 +219,9 @@ pub enum KernelCommand {
         /// All of them, of rows without a VNI of their own.
         in_use: Vec<IpAddr>,
     },
+    /// Ask these stations at local ports whether they have these addresses; those that do are told
+    /// ([`KernelEvent::LocalAddress`]).
+    AskAddresses(Vec<(Vni, MacAddr, IpAddr)>),
     /// Dump the local MACs again; answered by [`KernelEvent::LocalMacs`] for each VNI.
     ResyncLocal,
     /// End.
@@ -252,6 +255,32 @@ pub enum KernelEvent {
         vni: Vni,
         /// All of them.
         macs: Vec<LocalMac>,
+    },
+    /// A station at a local port, or one that may be there, said that it has an address; again from time to time while it goes
+    /// on.
+    LocalAddress {
+        /// Which VNI.
+        vni: Vni,
+        /// Who.
+        mac: MacAddr,
+        /// Which address.
+        ip: IpAddr,
+        /// Whether it is a router, where it said so.
+        router: Option<bool>,
+    },
+    /// A station does not answer for an address any more.
+    LocalAddressGone {
+        /// Which VNI.
+        vni: Vni,
+        /// Who had it.
+        mac: MacAddr,
+        /// Which address.
+        ip: IpAddr,
+    },
+    /// So many frames with addresses of hosts were dropped so far, because more came than are read in a second.
+    FramesDropped {
+        /// Since the kernel room began.
+        times: u64,
     },
     /// A row of the VXLAN FDB was deleted; maybe our own delete's echo.
     RowGone {

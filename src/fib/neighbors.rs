@@ -271,6 +271,11 @@ impl Fib {
         differences
     }
 
+    /// Whether the neighbours of a VNI's bridge are known.
+    pub fn has_bridge(&self, vni: Vni) -> bool {
+        self.neighbors.ready(vni).is_some()
+    }
+
     /// The bridge of a VNI is gone, and its neighbours with it. What is wanted stays so.
     pub fn neighbors_gone(&mut self, vni: Vni) {
         let Some(segment) = self.neighbors.segments.get_mut(&vni) else { return };

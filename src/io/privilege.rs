@@ -65,9 +65,11 @@ pub fn give_up(config: &Config, keys: &Keys, config_path: &Path) -> anyhow::Resu
     let mut kept = CapsHashSet::new();
     if config.router.vtep.is_some() {
         kept.insert(Capability::CAP_NET_ADMIN);
+        // Packet sockets at the ports of bridges: what hosts say of their addresses.
+        kept.insert(Capability::CAP_NET_RAW);
     }
     keep_only(&kept).map_err(|error| anyhow!("cannot give up capabilities: {error}"))?;
-    let capabilities = if kept.is_empty() { "no capability" } else { "CAP_NET_ADMIN" };
+    let capabilities = if kept.is_empty() { "no capability" } else { "CAP_NET_ADMIN, CAP_NET_RAW" };
     tracing::info!("from here on with {capabilities} and {landlock}");
 
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", config_path.display()));

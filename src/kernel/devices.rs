@@ -225,7 +225,7 @@ fn port_flags(spec: &DeviceSpec) -> PortFlags {
 /// Whether a bridge can carry the VNI.
 fn check_bridge(spec: &DeviceSpec, bridge: &Link, links: &Links, wanted: &dyn Fn(Vni) -> bool) -> Result<(), Refusal> {
     let name = &bridge.name;
-    let LinkKind::Bridge { vlan_filtering } = bridge.kind else {
+    let LinkKind::Bridge { vlan_filtering, .. } = bridge.kind else {
         return refuse(
             format!("{name} is not a bridge"),
             format!("rename or remove {name}, or set another `bridge` for VNI {}", spec.vni),

@@ -172,6 +172,7 @@ impl Worker {
 
     fn station_gone(&mut self, vni: Vni, mac: MacAddr) {
         if self.managed.get_mut(&vni).is_some_and(|managed| managed.stations.gone(mac)) {
+            self.forget_addresses(vni, mac);
             self.out.push(KernelEvent::LocalMacGone { vni, mac });
         }
     }
@@ -182,6 +183,7 @@ impl Worker {
 
     /// An interface changed: which wanted devices may be concerned, and whose MACs are stations now or no more.
     pub(super) fn handle_change(&mut self, change: &Change) {
+        self.retune |= !change.touched.is_empty();
         for link in &change.touched {
             let mut concerned: Vec<Vni> = self.names.get(&link.name).into_iter().flatten().copied().collect();
             concerned.extend(self.devices.get(&link.ifindex));

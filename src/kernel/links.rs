@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::codec::{self, IFINFO};
 use crate::base::{MacAddr, Vni};
@@ -24,6 +25,7 @@ pub(super) const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 pub(super) const IFLA_BR_FORWARD_DELAY: u16 = 1;
 pub(super) const IFLA_BR_STP_STATE: u16 = 5;
+const IFLA_BR_AGEING_TIME: u16 = 4;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 pub(super) const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 pub(super) const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
@@ -58,6 +60,8 @@ pub(super) enum LinkKind {
     Bridge {
         /// VLAN-aware.
         vlan_filtering: bool,
+        /// How long it keeps a station that says nothing.
+        ageing: Duration,
     },
     /// Anything else, by the kernel's name (`veth`, `tun`, `vrf`); empty for hardware.
     Other(String),
@@ -317,6 +321,11 @@ fn link_info(octets: &[u8]) -> (LinkKind, Option<PortFlags>) {
         "bridge" => LinkKind::Bridge {
             vlan_filtering: codec::attributes(data)
                 .any(|(kind, value)| kind == IFLA_BR_VLAN_FILTERING && codec::u8_of(value).is_some_and(|on| on != 0)),
+            // In hundredths of a second (USER_HZ).
+            ageing: codec::attributes(data)
+                .find(|(kind, _)| *kind == IFLA_BR_AGEING_TIME)
+                .and_then(|(_, value)| codec::u32_of(value))
+                .map_or(Duration::ZERO, |hundredths| Duration::from_millis(u64::from(hundredths) * 10)),
         },
         _ => LinkKind::Other(kind),
     };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::devices::{self, Circumstances, Refusal, Step, Verdict};
 use super::dumper::Job;
+use super::heard::Addresses;
 use super::links::Link;
 use super::setup;
 use super::stations::Stations;
@@ -30,6 +31,10 @@ pub(super) struct Managed {
     pub told: Option<DeviceState>,
     /// The MACs behind its bridge's other ports.
     pub stations: Stations,
+    /// What they said of their addresses.
+    pub addresses: Addresses,
+    /// How long the bridge keeps a silent one.
+    pub ageing: Duration,
     known: Circumstances,
     /// The list of devices was just given: nobody is in the middle of setting this one up.
     fresh: bool,
@@ -48,6 +53,8 @@ impl Managed {
             spec,
             told: None,
             stations: Stations::default(),
+            addresses: Addresses::default(),
+            ageing: Duration::from_secs(300),
             known: Circumstances::default(),
             fresh: true,
             worked: false,
@@ -98,6 +105,7 @@ impl Worker {
             managed.not_before = None;
             self.dirty.insert(vni);
         }
+        self.retune = true;
         self.want_nexthops();
     }
 
@@ -126,6 +134,9 @@ impl Worker {
                 self.worked.insert(vni);
                 return;
             }
+        }
+        if std::mem::take(&mut self.retune) {
+            self.tune();
         }
     }
 
@@ -232,6 +243,7 @@ impl Worker {
         managed.worked = true;
         self.set_form(vni);
         self.out.push(KernelEvent::Device(state));
+        self.retune = true;
         if !was_ready {
             self.devices.insert(ready.ifindex, vni);
             self.bridges.insert(ready.bridge_ifindex, vni);
@@ -252,12 +264,14 @@ impl Worker {
     /// A device that was ready is not: told, and everything known of it forgotten.
     fn lose(&mut self, vni: Vni, reason: String) {
         let Some((ifindex, bridge)) = self.ready_device(vni).map(|ready| (ready.ifindex, ready.bridge_ifindex)) else { return };
+        self.retune = true;
         self.devices.remove(&ifindex);
         self.nexthops.forget_device(ifindex);
         self.bridges.remove(&bridge);
         if let Some(managed) = self.managed.get_mut(&vni) {
             managed.told = None;
             managed.stations = Stations::default();
+            managed.addresses = Addresses::default();
             managed.known = Circumstances::default();
         }
         self.out.push(KernelEvent::DeviceGone { vni, reason });

@@ -11,11 +11,12 @@
 //! | `links` | the table of interfaces (pure) |
 //! | `devices` | from a wanted device and the table to a verdict in words or steps (pure) |
 //! | `stations` | the MACs behind local ports (pure) |
+//! | `packets`, `heard` | what hosts say of their addresses, and whom to ask (pure) |
 //! | `nexthops` | the nexthop groups that rows may name instead of a destination |
-//! | `socket`, `filter`, `request` | the sockets, and the filter on events |
+//! | `socket`, `filter`, `request`, `ears` | the sockets, and the filters on events and frames |
 //! | `environment`, `preflight` | what must be so before anything is made |
 //! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
-//! | `worker`, `follow`, `confirm`, `manage` | the thread: its loop, what it does with events, with rows that may stand, about devices |
+//! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
@@ -23,6 +24,7 @@ mod codec;
 mod confirm;
 mod devices;
 mod dumper;
+mod ears;
 mod environment;
 mod fdb;
 mod filter;
@@ -30,10 +32,13 @@ mod follow;
 mod forms;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod heard;
 mod links;
+mod listen;
 mod manage;
 mod neighbors;
 mod nexthops;
+mod packets;
 mod preflight;
 mod reader;
 mod request;

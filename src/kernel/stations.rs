@@ -79,6 +79,11 @@ impl Stations {
         self.heard(mac, station, false).then_some(station)
     }
 
+    /// The port of a station that was told.
+    pub(super) fn port(&self, mac: MacAddr) -> Option<u32> {
+        self.told.get(&mac).map(|station| station.port)
+    }
+
     /// A dump begins.
     pub(super) fn dump_begins(&mut self) {
         self.touched = Some(BTreeSet::new());

@@ -46,7 +46,7 @@ fn the_table_is_what_ip_link_shows() {
     );
     assert_eq!(vxlan.port, Some(PortFlags { learning: false, neighbor_suppression: true }));
     let bridge = links.named("br100").unwrap();
-    assert_eq!(bridge.kind, LinkKind::Bridge { vlan_filtering: false });
+    assert_eq!(bridge.kind, LinkKind::Bridge { vlan_filtering: false, ageing: std::time::Duration::from_secs(300) });
     assert!(bridge.made && !vxlan.made && vxlan.up && vxlan.master == Some(bridge.ifindex));
     let LinkKind::Vxlan(info) = &links.named("vx6").unwrap().kind else { panic!("vx6") };
     assert_eq!((info.local, info.group), (Some("fd00::1".parse().unwrap()), Some("ff05::6".parse().unwrap())));

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::dumper::{Dumper, Job};
+use super::ears::Ears;
 use super::follow::Seen;
 use super::links::Links;
 use super::manage::Managed;
@@ -43,6 +44,13 @@ pub(super) struct Worker {
     pub(super) nexthops_heard: bool,
     pub(super) burst: Burst,
     pub(super) reader: Reader,
+    pub(super) ears: Ears,
+    /// Ports or wishes changed: which are listened at is to be judged anew.
+    pub(super) retune: bool,
+    /// Hosts are asked again from then on.
+    pub(super) ask_at: Option<Instant>,
+    /// When dropped frames are counted next.
+    pub(super) counted: Option<Instant>,
     pub(super) links: Links,
     /// The wanted devices.
     pub(super) managed: BTreeMap<Vni, Managed>,
@@ -132,6 +140,10 @@ impl Worker {
             nexthops_heard: false,
             burst: Burst::default(),
             reader: Reader::open()?,
+            ears: Ears::open()?,
+            retune: false,
+            ask_at: None,
+            counted: None,
             links: Links::default(),
             managed: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -152,7 +164,7 @@ impl Worker {
 
     /// The loop. Ends on [`KernelCommand::Stop`], or where the core's end is gone, or where waiting itself fails.
     pub(super) fn run(mut self) {
-        let mut readable = [true; 3];
+        let mut readable = [true; 4];
         loop {
             let mut more = false;
             if readable[0] {
@@ -175,6 +187,10 @@ impl Worker {
                 let finished = self.dumper.handle_readable(&self.nexthops);
                 self.finished(finished);
             }
+            if readable[3] && !paused {
+                self.listen();
+            }
+            self.ask_silent();
             self.begin_jobs();
             self.hand_over();
             more |= !paused && (!drained || !self.dirty.is_empty() || self.resync || self.recheck);
@@ -197,8 +213,10 @@ impl Worker {
                 // where the write failed, perhaps half-way: the core takes the MAC for remote, so whatever a port hears of it
                 // next is news.
                 for op in batch.ops.iter().filter(|op| op.kind.writes_unicast()) {
-                    if let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni)) {
-                        managed.stations.gone(op.mac);
+                    if let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni))
+                        && managed.stations.gone(op.mac)
+                    {
+                        managed.addresses.forget(op.mac);
                     }
                     self.wrote = true;
                 }
@@ -213,6 +231,7 @@ impl Worker {
                 self.out.push(KernelEvent::Row { token, row });
             }
             KernelCommand::Check { token, rows } => self.check(token, &rows),
+            KernelCommand::AskAddresses(asked) => self.ask_addresses(&asked),
             KernelCommand::CheckDevices => self.recheck = true,
             KernelCommand::Remove { vnis } => self.remove(vnis),
             KernelCommand::Remotes { in_use } => self.keep_remotes(in_use),
@@ -261,7 +280,8 @@ impl Worker {
     }
 
     /// Waits for commands, notifications (unless `paused`) and the dump under way; not at all where there is `more` to do.
-    fn wait(&self, more: bool, paused: bool) -> io::Result<[bool; 3]> {
+    fn wait(&self, more: bool, paused: bool) -> io::Result<[bool; 4]> {
+        let rests = self.ears.rests_until(now());
         let entry = |fd: BorrowedFd<'_>, on: bool| libc::pollfd {
             fd: if on { fd.as_raw_fd() } else { -1 },
             events: libc::POLLIN,
@@ -271,11 +291,13 @@ impl Worker {
             entry(self.kick.as_fd(), true),
             entry(self.events.as_fd(), !paused),
             entry(self.dumper.socket().as_fd(), self.dumper.is_busy()),
+            entry(self.ears.as_fd(), !paused && rests.is_none()),
         ];
         let timeout = if more {
             0
         } else {
-            self.later.values().min().map_or(-1, |at| {
+            let next = self.later.values().copied().min();
+            next.into_iter().chain(self.next_question()).chain(rests).min().map_or(-1, |at| {
                 let wait = at.saturating_duration_since(now()) + Duration::from_millis(1);
                 i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
             })

@@ -8,7 +8,7 @@ use crate::config::{Config, VniConfig};
 use crate::control::{Event, Level};
 use crate::evpn::InstanceConfig;
 use crate::fib::device::{DeviceSpec, DeviceState, ReadyDevice};
-use crate::fib::message::{KernelCommand, KernelEvent, KernelRow};
+use crate::fib::message::{Binding, KernelCommand, KernelEvent, KernelNeighbor, KernelRow};
 use crate::fib::{Status, errno_words};
 use crate::wire::rd::Rd;
 
@@ -64,6 +64,7 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
         port: config.vxlan.port,
         mtu: vni.mtu,
         neighbor_suppression: vni.neighbor_suppression,
+        neighbor_learning: vni.neighbor_suppression && vni.neighbor_learning,
         nexthop_groups: config.vxlan.nexthop_groups,
         ..DeviceSpec::new(vni.vni, config.router.vtep?)
     })
@@ -256,10 +257,18 @@ impl Speaker {
                 }
             }
             KernelEvent::NeighborChanged { vni, neighbor } => {
+                self.found_by_host(now, vni, &neighbor);
                 if self.fib.handle_neighbor_changed(now, vni, &neighbor) {
                     self.note_healed(now, vni, 1);
                 }
             }
+            KernelEvent::LocalAddress { vni, mac, ip, router } => {
+                self.evpn.handle_local_address(now, &mut self.rib, &mut self.fib, vni, (mac, ip), router, true);
+            }
+            KernelEvent::LocalAddressGone { vni, mac, ip } => {
+                self.evpn.handle_local_address_gone(now, &mut self.rib, &mut self.fib, vni, mac, ip);
+            }
+            KernelEvent::FramesDropped { times } => self.frames_dropped = times,
             KernelEvent::Removed { vnis, kept } => self.devices_removed(&vnis, &kept),
             KernelEvent::Fatal(why) => self.kernel_fault = Some(why),
         }
@@ -338,6 +347,15 @@ impl Speaker {
                 self.events.note(Level::Warn, format!("VNI {vni} is withdrawn: its device {name} or bridge {bridge} is down"));
                 self.evpn.device_down(now, &mut self.rib, vni);
             }
+        }
+    }
+
+    /// The host itself found out about an address on a bridge, or an earlier run of us had: where its MAC is at a local port, it is
+    /// as good as heard there.
+    pub(super) fn found_by_host(&mut self, now: Time, vni: Vni, neighbor: &KernelNeighbor) {
+        if let Some(Binding { mac, router }) = neighbor.binding {
+            let router = router.then_some(true);
+            self.evpn.handle_local_address(now, &mut self.rib, &mut self.fib, vni, (mac, neighbor.ip), router, false);
         }
     }
 

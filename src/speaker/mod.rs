@@ -133,6 +133,8 @@ pub struct Speaker {
     /// VNIs that left, whose rows are still being deleted.
     removing: BTreeSet<Vni>,
     overflows: u64,
+    /// Frames with addresses of hosts that came too fast to be read.
+    frames_dropped: u64,
     healing: audit::Healing,
     audit: audit::Audit,
     failures_told: u64,
@@ -208,6 +210,7 @@ impl Speaker {
             ask_again: (None, None),
             removing: BTreeSet::new(),
             overflows: 0,
+            frames_dropped: 0,
             healing: audit::Healing::default(),
             audit,
             failures_told: 0,

@@ -105,6 +105,7 @@ impl Speaker {
             all.extend(counters.into_iter().map(|(name, count)| (format!("{room}_{name}"), count)));
         }
         all.insert("kernel_overflows".to_owned(), self.overflows);
+        all.insert("kernel_frames_dropped".to_owned(), self.frames_dropped);
         all.insert("fib_healed_rows".to_owned(), self.healing.rows);
         all
     }

@@ -6,7 +6,7 @@ use crate::base::{MacAddr, Time, Vni};
 use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
 use crate::evpn::{MacExplanation, Place};
 use crate::fib::device::DeviceState;
-use crate::fib::message::{Binding, CheckedRow, KernelCommand, KernelNeighbor, KernelRow, Remote};
+use crate::fib::message::{Binding, CheckedRow, KernelCommand, KernelNeighbor, KernelRow, NeighborOwner, Remote};
 use crate::fib::{RowView, Status};
 
 use super::{Action, RequestId, Speaker};
@@ -96,6 +96,11 @@ impl Speaker {
         match (self.requests.tokens.remove(&token), neighbors) {
             (Some(Token::Neighbors), Ok(found)) => {
                 if let Some(bridge) = bridge {
+                    // Those of an earlier run of us count once, when they are adopted: later they are our own word.
+                    let adopts = !self.fib.has_bridge(vni);
+                    for neighbor in found.iter().filter(|neighbor| adopts || neighbor.owner != NeighborOwner::Ours) {
+                        self.found_by_host(now, vni, neighbor);
+                    }
                     let differences = self.fib.handle_neighbors(now, vni, bridge, &found) as u64;
                     self.note_healed(now, vni, differences);
                 }

@@ -130,6 +130,10 @@ impl Speaker {
         while let Some(batch) = self.fib.poll_batch(now) {
             self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
         }
+        let questions = self.evpn.take_questions();
+        if !questions.is_empty() {
+            self.actions.push_back(Action::Kernel(KernelCommand::AskAddresses(questions)));
+        }
         if self.evpn.take_resync() {
             // Behind the writes under way, so that it sees what came of them.
             self.actions.push_back(Action::Kernel(KernelCommand::ResyncLocal));

@@ -241,3 +241,32 @@ impl Host {
 pub fn to(last: u8) -> Option<Remote> {
     Some(Remote { ip: vtep(last), vni: None })
 }
+
+impl Host {
+    /// A host behind a port says that it has an address.
+    pub fn says(&mut self, mac: MacAddr, text: &str) {
+        self.says_as(mac, text, None);
+    }
+    pub fn says_as(&mut self, mac: MacAddr, text: &str, router: Option<bool>) {
+        self.evpn.handle_local_address(self.now, &mut self.rib, &mut self.fib, vni(100), (mac, ip(text)), router, true);
+        self.settle();
+    }
+    /// It does not answer for it any more.
+    pub fn denies(&mut self, mac: MacAddr, text: &str) {
+        self.evpn.handle_local_address_gone(self.now, &mut self.rib, &mut self.fib, vni(100), mac, ip(text));
+        self.settle();
+    }
+    /// Our MAC/IP route for an address, where we announce it.
+    pub fn announced_ip(&self, mac: MacAddr, text: &str) -> Option<&Attributes> {
+        let key = RouteKey::MacIp { rd: Rd::from_ipv4(id(5), 100), tag: 0, mac, ip: Some(ip(text)) };
+        self.ours(&key)
+    }
+    /// The number with which it is announced.
+    pub fn ip_sequence(&self, mac: MacAddr, text: &str) -> Option<u32> {
+        self.announced_ip(mac, text).map(|attributes| attributes.mac_mobility().map_or(0, |(_, sequence)| sequence))
+    }
+    /// What ARP and ND for an address are answered with.
+    pub fn answered(&self, text: &str) -> Option<evpnd::fib::Binding> {
+        self.fib.neighbor(vni(100), ip(text))?.wanted
+    }
+}

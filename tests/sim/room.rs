@@ -210,6 +210,8 @@ impl Room {
             }
             // This kernel keeps nothing for remotes.
             KernelCommand::Remotes { .. } => {}
+            // Nor do its stations say anything of addresses.
+            KernelCommand::AskAddresses(_) => {}
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
                 let checked =

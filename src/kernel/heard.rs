@@ -1,0 +1,197 @@
+//! The addresses of one VNI's local stations: when each was last heard, and which are to be asked now.
+//!
+//! A bridge forgets a station that says nothing for its ageing time, and remote hosts would lose it though it is only silent. So
+//! each address is asked for when a third of that time has passed without a word of it: the answer keeps both
+//! the address and, because the bridge hears it, the MAC. An address that leaves three questions unanswered is gone; its MAC is
+//! the bridge's to forget. Pure: time is an argument.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::packets::Heard;
+use crate::base::MacAddr;
+
+/// Addresses of one VNI; more are told to the core all the same, but not asked for.
+const LIMIT: usize = 1 << 16;
+/// Addresses of one MAC that are asked for: a spoofer must not have us send for it.
+const PER_MAC: usize = 64;
+/// Questions that may stay unanswered.
+const QUESTIONS: u8 = 3;
+/// An address that goes on being heard is told again after so long, in case the core could not use it before.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    router: Option<bool>,
+    told: Instant,
+    /// When it is asked for next, and how often it was in vain.
+    ask: Instant,
+    asked: u8,
+}
+
+/// The addresses that were heard.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    known: BTreeMap<(MacAddr, IpAddr), Known>,
+    due: BTreeSet<(Instant, MacAddr, IpAddr)>,
+    /// How often a limit was met.
+    pub over_limit: u64,
+}
+
+/// What is to be done about an address whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Ask its host.
+    Ask(MacAddr, IpAddr),
+    /// It does not answer.
+    Gone(MacAddr, IpAddr),
+}
+
+impl Addresses {
+    /// A host spoke. Whether that is worth telling.
+    pub(super) fn heard(&mut self, now: Instant, heard: &Heard, ageing: Duration) -> bool {
+        let key = (heard.mac, heard.ip);
+        let ask = now + ageing / 3;
+        if let Some(known) = self.known.get_mut(&key) {
+            let changed = heard.router.is_some() && heard.router != known.router;
+            let tell = changed || now.duration_since(known.told) >= TELL_AGAIN;
+            self.due.remove(&(known.ask, heard.mac, heard.ip));
+            *known = Known { router: heard.router.or(known.router), told: if tell { now } else { known.told }, ask, asked: 0 };
+            self.due.insert((ask, heard.mac, heard.ip));
+            return tell;
+        }
+        let of_mac = self.of(heard.mac).count();
+        if self.known.len() >= LIMIT || of_mac >= PER_MAC {
+            self.over_limit += 1;
+            return true;
+        }
+        self.known.insert(key, Known { router: heard.router, told: now, ask, asked: 0 });
+        self.due.insert((ask, heard.mac, heard.ip));
+        true
+    }
+
+    /// The next address whose time has come. `is_here`: its MAC still stands at a local port.
+    pub(super) fn poll(&mut self, now: Instant, ageing: Duration, is_here: impl Fn(MacAddr) -> bool) -> Option<Due> {
+        while let Some(&(at, mac, ip)) = self.due.first()
+            && at <= now
+        {
+            self.due.pop_first();
+            if !is_here(mac) {
+                self.known.remove(&(mac, ip));
+                continue;
+            }
+            let Some(known) = self.known.get_mut(&(mac, ip)) else { continue };
+            if known.asked >= QUESTIONS {
+                self.known.remove(&(mac, ip));
+                return Some(Due::Gone(mac, ip));
+            }
+            known.asked += 1;
+            // All questions fit into the time that the bridge still keeps the station.
+            known.ask = now + ageing / 6;
+            self.due.insert((known.ask, mac, ip));
+            return Some(Due::Ask(mac, ip));
+        }
+        None
+    }
+
+    /// A host may have an address: it is asked for next, where it is not known already.
+    pub(super) fn suspect(&mut self, now: Instant, mac: MacAddr, ip: IpAddr) {
+        let far = now.checked_sub(TELL_AGAIN).unwrap_or(now);
+        if self.known.len() < LIMIT && self.of(mac).count() < PER_MAC && !self.known.contains_key(&(mac, ip)) {
+            self.known.insert((mac, ip), Known { router: None, told: far, ask: now, asked: 0 });
+            self.due.insert((now, mac, ip));
+        }
+    }
+
+    /// When [`Self::poll`] has something.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _, _)| *at)
+    }
+
+    /// A station is gone, and its addresses with it.
+    pub(super) fn forget(&mut self, mac: MacAddr) {
+        if self.known.is_empty() {
+            return;
+        }
+        let ips: Vec<(IpAddr, Instant)> = self.of(mac).map(|((_, ip), known)| (*ip, known.ask)).collect();
+        for (ip, ask) in ips {
+            self.known.remove(&(mac, ip));
+            self.due.remove(&(ask, mac, ip));
+        }
+    }
+
+    fn of(&self, mac: MacAddr) -> impl Iterator<Item = (&(MacAddr, IpAddr), &Known)> {
+        let first = (mac, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        self.known.range(first..).take_while(move |((other, _), _)| *other == mac)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods)]
+    use super::*;
+
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    const AGEING: Duration = Duration::from_secs(300);
+
+    fn said(last: u8) -> Heard {
+        Heard { mac: MAC, ip: IpAddr::from([192, 0, 2, last]), router: None }
+    }
+
+    #[test]
+    fn a_host_that_answers_stays_and_one_that_does_not_goes_before_its_mac_does() {
+        let (mut addresses, start) = (Addresses::default(), Instant::now());
+        let ip = said(1).ip;
+        assert!(addresses.heard(start, &said(1), AGEING));
+        assert!(!addresses.heard(start, &said(1), AGEING), "no news");
+        let mut now = start;
+        for _ in 0..5 {
+            now = addresses.poll_timeout().unwrap();
+            assert_eq!(addresses.poll(now, AGEING, |_| true), Some(Due::Ask(MAC, ip)));
+            addresses.heard(now, &said(1), AGEING);
+        }
+        assert_eq!(now.duration_since(start), Duration::from_secs(500));
+        let last = now;
+        for _ in 0..3 {
+            now = addresses.poll_timeout().unwrap();
+            assert_eq!(addresses.poll(now, AGEING, |_| true), Some(Due::Ask(MAC, ip)));
+            assert_eq!(addresses.poll(now, AGEING, |_| true), None);
+        }
+        now = addresses.poll_timeout().unwrap();
+        assert_eq!(addresses.poll(now, AGEING, |_| true), Some(Due::Gone(MAC, ip)));
+        assert!(now.duration_since(last) < AGEING);
+        assert_eq!(addresses.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_station_takes_its_addresses_along() {
+        let (mut addresses, now) = (Addresses::default(), Instant::now());
+        for last in 1..4 {
+            addresses.heard(now, &said(last), AGEING);
+        }
+        addresses.forget(MAC);
+        assert_eq!(addresses.poll_timeout(), None);
+        addresses.heard(now, &said(1), AGEING);
+        assert_eq!(addresses.poll(now + AGEING, AGEING, |_| false), None, "its MAC is not here");
+        assert_eq!(addresses.poll_timeout(), None);
+    }
+
+    #[test]
+    fn one_that_invents_addresses_is_not_asked_for_all_of_them() {
+        let (mut addresses, now) = (Addresses::default(), Instant::now());
+        for last in 0..200 {
+            assert!(addresses.heard(now, &said(last), AGEING));
+        }
+        assert_eq!((addresses.known.len(), addresses.over_limit), (PER_MAC, 200 - PER_MAC as u64));
+    }
+
+    #[test]
+    fn a_router_is_told_of_once() {
+        let (mut addresses, now) = (Addresses::default(), Instant::now());
+        addresses.heard(now, &said(1), AGEING);
+        let router = Heard { router: Some(true), ..said(1) };
+        assert_eq!([addresses.heard(now, &router, AGEING), addresses.heard(now, &router, AGEING)], [true, false]);
+        assert!(!addresses.heard(now, &said(1), AGEING), "an ARP says nothing of it");
+    }
+}

@@ -1,0 +1,142 @@
+//! What the thread does about the addresses of hosts: listens at the ports of VNIs that ask for it (`ears`), tells what was said
+//! (`packets`), asks those that have been silent (`heard`).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::heard::Due;
+use super::links::LinkKind;
+use super::packets;
+use super::worker::{Worker, now};
+use crate::base::{MacAddr, Vni};
+use crate::fib::KernelEvent;
+
+/// A bridge that keeps stations for a shorter time, or for none, is asked as if it kept them for so long.
+const SHORTEST_AGEING: Duration = Duration::from_secs(1);
+/// What a bridge does where nobody says otherwise.
+const AGEING: Duration = Duration::from_secs(300);
+/// Questions sent in one turn; more wait for the next.
+const QUESTIONS_PER_TURN: usize = 64;
+/// Between two looks for hosts to ask.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Dropped frames are looked for as often.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+impl Worker {
+    /// Devices, ports or wishes changed: which ports are listened at.
+    pub(super) fn tune(&mut self) {
+        let mut wanted = BTreeMap::new();
+        for (vni, _) in self.managed.iter().filter(|(_, managed)| managed.spec.neighbor_learning) {
+            let Some(ready) = self.ready_device(*vni) else { continue };
+            wanted.extend(self.links.members(ready.bridge_ifindex).filter(|link| link.up).map(|link| {
+                let tunnel = link.ifindex == ready.ifindex;
+                (link.ifindex, (*vni, tunnel))
+            }));
+        }
+        self.ears.tune(&wanted);
+        let ready: Vec<Vni> = self.devices.values().copied().collect();
+        for vni in ready {
+            self.note_ageing(vni);
+        }
+    }
+
+    /// Reads what hosts said.
+    pub(super) fn listen(&mut self) {
+        let now = now();
+        let Self { ears, managed, links, out, .. } = self;
+        ears.read(now, |frame, octets| {
+            let Some(heard) = packets::parse(&octets[..frame.len], frame.tunnel) else { return };
+            // A host's own interface in the bridge is no host of the segment.
+            if links.is_own_mac(heard.mac) {
+                return;
+            }
+            let Some(managed) = managed.get_mut(&frame.vni) else { return };
+            if frame.tunnel && managed.stations.port(heard.mac).is_none() {
+                return;
+            }
+            let ageing = managed.ageing;
+            if managed.addresses.heard(now, &heard, ageing) {
+                out.push(KernelEvent::LocalAddress { vni: frame.vni, mac: heard.mac, ip: heard.ip, router: heard.router });
+            }
+        });
+    }
+
+    /// Asks hosts whose addresses have not been heard for long, and tells those that do not answer.
+    pub(super) fn ask_silent(&mut self) {
+        let now = now();
+        if self.ask_at.is_some_and(|at| at > now) {
+            return;
+        }
+        // Under load a turn is short, and this walks all VNIs.
+        self.ask_at = Some(now + PAUSE);
+        let mut asked = 0;
+        let vnis: Vec<Vni> = self
+            .managed
+            .iter()
+            .filter(|(_, m)| m.addresses.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(vni, _)| *vni)
+            .collect();
+        for vni in vnis {
+            let Some(own) = self.bridge_of(vni).and_then(|bridge| self.links.link(bridge)).and_then(|link| link.mac) else {
+                continue;
+            };
+            let Some(managed) = self.managed.get_mut(&vni) else { continue };
+            let (ageing, stations) = (managed.ageing, &managed.stations);
+            while asked < QUESTIONS_PER_TURN {
+                match managed.addresses.poll(now, ageing, |mac| stations.port(mac).is_some()) {
+                    Some(Due::Ask(mac, ip)) => {
+                        asked += 1;
+                        if let Some(port) = stations.port(mac) {
+                            self.ears.send(port, &packets::probe(own, mac, ip));
+                        }
+                    }
+                    Some(Due::Gone(mac, ip)) => self.out.push(KernelEvent::LocalAddressGone { vni, mac, ip }),
+                    None => break,
+                }
+            }
+        }
+        if self.counted.is_none_or(|at| at <= now) {
+            self.counted = Some(now + COUNT_EVERY);
+            let before = self.ears.dropped;
+            let dropped = self.ears.count_dropped();
+            if dropped > before {
+                self.out.push(KernelEvent::FramesDropped { times: dropped });
+            }
+        }
+    }
+
+    /// The core wants to know whether stations have addresses.
+    pub(super) fn ask_addresses(&mut self, asked: &[(Vni, MacAddr, IpAddr)]) {
+        let now = now();
+        for (vni, mac, ip) in asked {
+            if let Some(managed) = self.managed.get_mut(vni).filter(|managed| managed.spec.neighbor_learning) {
+                managed.addresses.suspect(now, *mac, *ip);
+            }
+        }
+    }
+
+    /// When one of them is to be asked.
+    pub(super) fn next_question(&self) -> Option<Instant> {
+        self.managed.values().filter_map(|managed| managed.addresses.poll_timeout()).min()
+    }
+
+    /// A station is at no local port any more: its addresses are not asked for.
+    pub(super) fn forget_addresses(&mut self, vni: Vni, mac: MacAddr) {
+        if let Some(managed) = self.managed.get_mut(&vni) {
+            managed.addresses.forget(mac);
+        }
+    }
+
+    /// How long the bridge of a VNI keeps a silent station.
+    fn note_ageing(&mut self, vni: Vni) {
+        let bridge = self.bridge_of(vni).and_then(|bridge| self.links.link(bridge));
+        let ageing = match bridge.map(|link| &link.kind) {
+            Some(LinkKind::Bridge { ageing, .. }) if !ageing.is_zero() => (*ageing).max(SHORTEST_AGEING),
+            _ => AGEING,
+        };
+        if let Some(managed) = self.managed.get_mut(&vni) {
+            managed.ageing = ageing;
+        }
+    }
+}
