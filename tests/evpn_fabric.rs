@@ -79,6 +79,8 @@ impl Host {
             export: vec![ExportTarget::Auto],
             static_macs: sticky.to_vec(),
             neighbors: true,
+            macs: true,
+            flood: true,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, instance);
         evpn.device_up(NOW, &mut rib, vni());

@@ -75,6 +75,8 @@ fn load(count: u32) -> (usize, usize) {
             export: vec![ExportTarget::Auto],
             static_macs: vec![],
             neighbors: true,
+            macs: true,
+            flood: true,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, config);
     }

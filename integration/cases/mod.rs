@@ -13,6 +13,7 @@ mod local_macs;
 mod metrics;
 mod middles;
 mod migration;
+mod modes;
 mod nexthops;
 mod numbers;
 mod privilege;

@@ -87,6 +87,8 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     export,
                     neighbor_suppression,
                     neighbor_learning,
+                    flood,
+                    learning,
                     mtu,
                     static_macs,
                 } = before;
@@ -98,6 +100,8 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     ("import", *import != after.import, false),
                     ("export", *export != after.export, false),
                     ("neighbor-suppression", *neighbor_suppression != after.neighbor_suppression, true),
+                    ("flood", *flood != after.flood, false),
+                    ("learning", *learning != after.learning, true),
                     ("neighbor-learning", *neighbor_learning != after.neighbor_learning, true),
                     ("mtu", *mtu != after.mtu, true),
                     ("static", *static_macs != after.static_macs, false),
@@ -107,7 +111,9 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     vni: after.clone(),
                     device: changed().any(|(_, _, device)| *device),
                     // What ARP and ND are answered for is the instance's to know.
-                    instance: changed().any(|(_, _, device)| !*device) || *neighbor_suppression != after.neighbor_suppression,
+                    instance: changed().any(|(_, _, device)| !*device)
+                        || before.suppresses() != after.suppresses()
+                        || *learning != after.learning,
                     keys: changed().map(|(key, _, _)| *key).collect(),
                 });
             }

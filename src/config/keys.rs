@@ -72,8 +72,19 @@ pub const NEIGHBOR: SectionKeys = SectionKeys {
 pub const VNI_DEFAULTS: SectionKeys = SectionKeys {
     name: "vni-defaults",
     repeated: false,
-    keys: &["device", "bridge", "import", "export", "neighbor-suppression", "neighbor-learning", "mtu", "static"],
-    fixed: &[("flood", "\"ingress-replication\""), ("learning", "false")],
+    keys: &[
+        "device",
+        "bridge",
+        "import",
+        "export",
+        "flood",
+        "learning",
+        "neighbor-suppression",
+        "neighbor-learning",
+        "mtu",
+        "static",
+    ],
+    fixed: &[],
     later: &["group"],
 };
 
@@ -89,12 +100,14 @@ pub const VNI: SectionKeys = SectionKeys {
         "rd",
         "import",
         "export",
+        "flood",
+        "learning",
         "neighbor-suppression",
         "neighbor-learning",
         "mtu",
         "static",
     ],
-    fixed: &[("flood", "\"ingress-replication\""), ("learning", "false")],
+    fixed: &[],
     later: &["group"],
 };
 

@@ -168,6 +168,15 @@ pub enum ExportTarget {
     Exact(RouteTarget),
 }
 
+/// How broadcast, unknown unicast and multicast of a VNI reach other hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flood {
+    /// A copy to every VTEP that announces the VNI (type 3).
+    IngressReplication,
+    /// Not at all: only hosts that are announced are reached.
+    None,
+}
+
 /// `[vni-defaults]`, with the templates of `[vxlan]` where it names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VniDefaults {
@@ -179,6 +188,10 @@ pub struct VniDefaults {
     pub import: Vec<ImportTarget>,
     /// What to export.
     pub export: Vec<ExportTarget>,
+    /// How broadcast and unknown unicast leave.
+    pub flood: Flood,
+    /// The kernel learns MACs from tunnelled frames; no type 2 is announced or used.
+    pub learning: bool,
     /// Answer ARP and ND on this host.
     pub neighbor_suppression: bool,
     /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
@@ -204,7 +217,11 @@ pub struct VniConfig {
     pub import: Vec<ImportTarget>,
     /// What to export.
     pub export: Vec<ExportTarget>,
-    /// Answer ARP and ND on this host (`neigh_suppress` on the VXLAN port).
+    /// How broadcast and unknown unicast leave.
+    pub flood: Flood,
+    /// The kernel learns MACs from tunnelled frames; no type 2 is announced or used.
+    pub learning: bool,
+    /// Answer ARP and ND on this host (`neigh_suppress` on the VXLAN port), where evpnd knows of hosts.
     pub neighbor_suppression: bool,
     /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
     pub neighbor_learning: bool,
@@ -310,6 +327,13 @@ pub struct VniChange {
     pub instance: bool,
     /// The keys that changed.
     pub keys: Vec<&'static str>,
+}
+
+impl VniConfig {
+    /// Whether ARP and ND are answered on this host: with `learning` nobody tells of addresses.
+    pub fn suppresses(&self) -> bool {
+        self.neighbor_suppression && !self.learning
+    }
 }
 
 impl NeighborAddress {

@@ -237,8 +237,11 @@ fn every_mistake_is_found_where_it_is() {
         (id, "id = 1\nstatic = [\"01:00:5e:00:00:01\"]\n", 10, 11, "no host can own"),
         (id, "id = 1\nstatic = \"02:00:00:00:00:01\"\n", 10, 10, "static is a string"),
         (id, "id = 1\nmtu = 100\n", 10, 7, "out of bounds"),
-        (id, "id = 1\nlearning = true\n", 10, 12, "not supported by this version"),
-        (id, "id = 1\nflood = \"none\"\n", 10, 9, "not supported by this version"),
+        (id, "id = 1\nflood = \"multicast\"\n", 10, 9, "not supported by this version"),
+        (id, "id = 1\nflood = \"nowhere\"\n", 10, 9, "no way to flood"),
+        (id, "id = 1\nflood = \"none\"\nlearning = true\n", 11, 1, "no host is ever found"),
+        (id, "id = 1\nneighbor-suppression = false\nflood = \"none\"\n", 10, 1, "no host is ever found"),
+        (id, "id = 1\nflood = \"none\"\n[vni-defaults]\nlearning = true\n", 10, 1, "no host is ever found"),
         (id, "id = 1\ngroup = \"239.0.0.1\"\n", 10, 1, "not supported by this version"),
         // the others
         (id, "id = 1\n[vxlan]\nadopt = \"all\"\n", 11, 9, "not supported by this version"),
@@ -343,6 +346,21 @@ fn the_difference_adds_and_removes_neighbors() {
     assert_eq!(found.to_string(), "rows are written again, by nexthop groups");
     let found = difference(&old, &read(&SHORTEST.replace("10.0.0.1\"", "10.0.0.2\"")));
     assert_eq!(found.needs_restart, ["router-id from 10.0.0.1 to 10.0.0.2", "vtep from 10.0.0.1 to 10.0.0.2"]);
+}
+
+#[test]
+fn a_vni_has_its_way_to_flood_and_to_learn() {
+    let config = read(&format!("{SHORTEST}flood = \"none\"\n[[vni]]\nid = 200\nlearning = true\n"));
+    let [first, second] = [100, 200].map(|id| &config.vnis[&vni(id)]);
+    assert_eq!((first.flood, first.learning, first.suppresses()), (Flood::None, false, true));
+    assert_eq!((second.flood, second.learning, second.suppresses()), (Flood::IngressReplication, true, false));
+    // Either changes routes on a reload, and learning the device as well.
+    let found = difference(&read(SHORTEST), &read(&format!("{SHORTEST}flood = \"none\"\n")));
+    assert!(found.vnis_changed[0].instance && !found.vnis_changed[0].device, "{found}");
+    let found = difference(&read(SHORTEST), &read(&format!("{SHORTEST}learning = true\n")));
+    assert!(found.vnis_changed[0].instance && found.vnis_changed[0].device, "{found}");
+    let found = difference(&read(SHORTEST), &read(&format!("{SHORTEST}neighbor-suppression = false\n")));
+    assert!(found.vnis_changed[0].instance && found.vnis_changed[0].device, "{found}");
 }
 
 #[test]

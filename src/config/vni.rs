@@ -9,7 +9,7 @@ use crate::base::{MacAddr, Vni};
 use crate::control::VniAdd;
 use crate::wire::rd::Rd;
 
-use super::model::{Config, ExportTarget, ImportTarget, Limits, VniConfig, VniDefaults, Vxlan};
+use super::model::{Config, ExportTarget, Flood, ImportTarget, Limits, VniConfig, VniDefaults, Vxlan};
 use super::names::{NAME_HELP, expand, template};
 use super::reader::{Section, parsed};
 use super::report::Mistakes;
@@ -27,6 +27,8 @@ struct Settings {
     bridge: Option<String>,
     import: Option<Vec<ImportTarget>>,
     export: Option<Vec<ExportTarget>>,
+    flood: Option<Flood>,
+    learning: Option<bool>,
     neighbor_suppression: Option<bool>,
     neighbor_learning: Option<bool>,
     mtu: Option<u32>,
@@ -40,6 +42,8 @@ impl Settings {
             bridge: template(section, "bridge", mistakes),
             import: targets(section, "import", import_target, mistakes),
             export: export_targets(section, mistakes),
+            flood: flood(section, mistakes),
+            learning: section.boolean("learning", mistakes).map(Spanned::into_inner),
             neighbor_suppression: section.boolean("neighbor-suppression", mistakes).map(Spanned::into_inner),
             neighbor_learning: section.boolean("neighbor-learning", mistakes).map(Spanned::into_inner),
             mtu: mtu(section, mistakes),
@@ -54,6 +58,8 @@ impl Settings {
             bridge: self.bridge.unwrap_or_else(|| defaults.bridge.clone()),
             import: self.import.unwrap_or_else(|| defaults.import.clone()),
             export: self.export.unwrap_or_else(|| defaults.export.clone()),
+            flood: self.flood.unwrap_or(defaults.flood),
+            learning: self.learning.unwrap_or(defaults.learning),
             neighbor_suppression: self.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
             neighbor_learning: self.neighbor_learning.unwrap_or(defaults.neighbor_learning),
             mtu: self.mtu.or(defaults.mtu),
@@ -137,6 +143,43 @@ fn static_macs(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Vec<Mac
     Some(found)
 }
 
+fn flood(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Flood> {
+    let text = section.string("flood", "how to flood", mistakes)?;
+    match *text.get_ref() {
+        "ingress-replication" => Some(Flood::IngressReplication),
+        "none" => Some(Flood::None),
+        other => {
+            let (message, help) = if other == "multicast" {
+                ("this value of flood is not supported by this version".to_owned(), "write flood = \"ingress-replication\"")
+            } else {
+                (
+                    format!("flood = {other:?} is no way to flood"),
+                    "\"ingress-replication\": a copy to each VTEP; \"none\": not at all",
+                )
+            };
+            mistakes.add(text.span(), message, "expected \"ingress-replication\" or \"none\"", help);
+            None
+        }
+    }
+}
+
+/// Settings that exclude one another: the fault, what was expected, what to do.
+fn exclusion(flood: Flood, learning: bool, suppression: bool) -> Option<[&'static str; 3]> {
+    match (flood, learning, suppression) {
+        (Flood::None, true, _) => Some([
+            "with flood = \"none\" and learning = true no host is ever found",
+            "nothing is flooded that others could learn from",
+            "take learning away, so that MACs are announced; or flood",
+        ]),
+        (Flood::None, false, false) => Some([
+            "with flood = \"none\" and neighbor-suppression = false no host is ever found",
+            "ARP and ND are neither flooded nor answered",
+            "take neighbor-suppression away, so that they are answered here; or flood",
+        ]),
+        _ => None,
+    }
+}
+
 /// Reads `[vni-defaults]`.
 pub(super) fn defaults(section: Option<&Section<'_>>, vxlan: &Vxlan, mistakes: &mut Mistakes) -> VniDefaults {
     let built_in = VniDefaults {
@@ -144,6 +187,8 @@ pub(super) fn defaults(section: Option<&Section<'_>>, vxlan: &Vxlan, mistakes: &
         bridge: vxlan.bridge.clone(),
         import: vec![ImportTarget::Auto],
         export: vec![ExportTarget::Auto],
+        flood: Flood::IngressReplication,
+        learning: false,
         neighbor_suppression: true,
         neighbor_learning: true,
         mtu: vxlan.mtu,
@@ -174,6 +219,11 @@ impl Vnis {
     pub fn read(&mut self, section: &Section<'_>, defaults: &VniDefaults, limits: &Limits, mistakes: &mut Mistakes) {
         let ids = self.ids(section, limits, mistakes);
         let settings = Settings::read(section, mistakes).over(defaults);
+        if let Some([fault, expected, help]) = exclusion(settings.flood, settings.learning, settings.neighbor_suppression) {
+            let keys = ["learning", "neighbor-suppression", "flood"];
+            let span = keys.iter().find_map(|key| section.has(key)).unwrap_or_else(|| section.span());
+            mistakes.add(span, fault, expected, help);
+        }
         let rd = section.parsed::<Rd>("rd", "a route distinguisher", RD_HELP, mistakes);
         let Some(ids) = ids else { return };
         if let (Some(rd), true) = (&rd, ids.get_ref().len() > 1) {
@@ -255,6 +305,8 @@ impl Vnis {
             rd: rd.map(|rd| *rd.get_ref()),
             import: settings.import.clone(),
             export: settings.export.clone(),
+            flood: settings.flood,
+            learning: settings.learning,
             neighbor_suppression: settings.neighbor_suppression,
             neighbor_learning: settings.neighbor_learning,
             mtu: settings.mtu,
@@ -377,6 +429,10 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
     if let Some(other) = existing.values().find(|other| rd.is_some() && other.rd == rd) {
         return Err(format!("VNI {} has this route distinguisher already", other.vni));
     }
+    let suppression = add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression);
+    if let Some([fault, _, help]) = exclusion(defaults.flood, defaults.learning, suppression) {
+        return Err(format!("{fault}: {help}"));
+    }
     let no_target = |text: &str| format!("{text:?} is not {TARGET}; {TARGET_HELP}");
     let import = match &add.import {
         Some(list) => list.iter().map(|text| import_target(text).ok_or_else(|| no_target(text))).collect::<Result<_, _>>()?,
@@ -404,6 +460,8 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         import,
         export,
         neighbor_suppression: add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
+        flood: defaults.flood,
+        learning: defaults.learning,
         neighbor_learning: defaults.neighbor_learning,
         mtu: add.mtu.or(defaults.mtu),
         static_macs: defaults.static_macs.clone(),

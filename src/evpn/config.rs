@@ -69,4 +69,8 @@ pub struct InstanceConfig {
     pub static_macs: Vec<MacAddr>,
     /// The bridge answers ARP and ND for the addresses that other hosts announce (`neigh_suppress`).
     pub neighbors: bool,
+    /// MACs are announced and those of others get rows; otherwise the kernel learns them from tunnelled frames.
+    pub macs: bool,
+    /// There is a flood list, and we ask to be in those of others (type 3).
+    pub flood: bool,
 }

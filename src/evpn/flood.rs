@@ -90,7 +90,7 @@ impl Evpn {
     }
 
     fn flood_to(&mut self, now: Time, fib: &mut Fib, number: u16, imet: &ImetUse) {
-        let Some(instance) = self.slot_mut(number) else { return };
+        let Some(instance) = self.slot_mut(number).filter(|instance| instance.config.flood) else { return };
         let vni = instance.config.vni;
         let remote = remote_of(imet, vni);
         let known = instance.flood.keys().any(|other| other.ip == remote.ip);

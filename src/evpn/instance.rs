@@ -232,10 +232,12 @@ impl Evpn {
         if std::mem::replace(&mut instance.ready, true) {
             return;
         }
-        let mut attributes = instance.attributes.clone();
-        attributes.pmsi = Some(PmsiTunnel::ingress_replication(vni.get(), vtep));
-        let key = RouteKey::Imet { rd: instance.config.rd, tag: 0, originator: vtep };
-        rib.originate(now, &key, &attributes, 0, None, Esi::default());
+        if instance.config.flood {
+            let mut attributes = instance.attributes.clone();
+            attributes.pmsi = Some(PmsiTunnel::ingress_replication(vni.get(), vtep));
+            let key = RouteKey::Imet { rd: instance.config.rd, tag: 0, originator: vtep };
+            rib.originate(now, &key, &attributes, 0, None, Esi::default());
+        }
         for mac in self.owned_macs(number) {
             self.announce(now, rib, number, mac);
         }
@@ -262,7 +264,7 @@ impl Evpn {
     pub(super) fn announce(&mut self, now: Time, rib: &mut Rib, number: u16, mac: MacAddr) {
         let Some(local) = self.locals.get(&(number, mac)) else { return };
         let Some(instance) = self.slot(number) else { return };
-        if !instance.ready || !local.owned {
+        if !instance.ready || !local.owned || !instance.config.macs {
             return;
         }
         let mut attributes = instance.attributes.clone();

@@ -114,6 +114,9 @@ impl Evpn {
         (mac, ip): (MacAddr, Option<IpAddr>),
         dest: DestId,
     ) {
+        if !self.slot(number).is_some_and(|instance| instance.config.macs) {
+            return;
+        }
         let id = match self.macs.find(number, mac) {
             Some(id) => {
                 if !self.macs.add_route(id, dest, self.config.limits.routes_per_mac)

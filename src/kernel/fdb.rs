@@ -103,10 +103,12 @@ impl Entry {
         self.flags & libc::NTF_EXT_LEARNED != 0
     }
 
-    /// A row of the VXLAN FDB; `None` for the bridge's entries. One that names a nexthop group which is not ours is the
+    /// A row of the VXLAN FDB; `None` for the bridge's entries, and for what the device learned from a frame (`learning`): it
+    /// ages by itself, and a write of ours takes it over with state and mark (`vxlan_fdb_update_existing`). One that names a nexthop group which is not ours is the
     /// operator's, whatever it is marked with, and leads to the unspecified address.
     pub(super) fn row(&self) -> Option<KernelRow> {
-        if !self.is_self() {
+        let learned = !self.is_ext_learned() && self.state & (libc::NUD_NOARP | libc::NUD_PERMANENT) == 0;
+        if !self.is_self() || learned {
             return None;
         }
         let vni = match self.vni {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::{Time, Vni};
-use crate::config::{Config, VniConfig};
+use crate::config::{Config, Flood, VniConfig};
 use crate::control::{Event, Level};
 use crate::evpn::InstanceConfig;
 use crate::fib::device::{DeviceSpec, DeviceState, ReadyDevice};
@@ -63,8 +63,9 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
         bridge: vni.bridge.clone(),
         port: config.vxlan.port,
         mtu: vni.mtu,
-        neighbor_suppression: vni.neighbor_suppression,
-        neighbor_learning: vni.neighbor_suppression && vni.neighbor_learning,
+        learning: vni.learning,
+        neighbor_suppression: vni.suppresses(),
+        neighbor_learning: vni.suppresses() && vni.neighbor_learning,
         nexthop_groups: config.vxlan.nexthop_groups,
         ..DeviceSpec::new(vni.vni, config.router.vtep?)
     })
@@ -487,6 +488,8 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
         import: config.import.clone(),
         export: config.export.clone(),
         static_macs: config.static_macs.clone(),
-        neighbors: config.neighbor_suppression,
+        neighbors: config.suppresses(),
+        macs: !config.learning,
+        flood: config.flood == Flood::IngressReplication,
     }
 }

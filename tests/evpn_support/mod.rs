@@ -45,6 +45,8 @@ pub fn auto(number: u32) -> InstanceConfig {
         export: vec![ExportTarget::Auto],
         static_macs: vec![],
         neighbors: true,
+        macs: true,
+        flood: true,
     }
 }
 

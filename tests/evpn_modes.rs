@@ -1,0 +1,91 @@
+//! The ways to run a segment: what is announced, installed and flooded in each, and the changes from one to another.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "evpn_support/mod.rs"]
+mod support;
+
+use support::*;
+
+fn learning() -> InstanceConfig {
+    InstanceConfig { macs: false, neighbors: false, ..auto(100) }
+}
+fn known_hosts() -> InstanceConfig {
+    InstanceConfig { flood: false, ..auto(100) }
+}
+fn our_type3(host: &Host) -> bool {
+    host.ours(&RouteKey::Imet { rd: Rd::from_ipv4(id(5), 100), tag: 0, originator: vtep(5) }).is_some()
+}
+
+fn host_with(config: InstanceConfig) -> Host {
+    let mut host = Host::bare(EvpnLimits::default());
+    host.add(config);
+    host.announce(&type3(1));
+    host.announce(&type2(1, mac(1)));
+    host.announce(&type2(1, mac(1)).with_ip("192.0.2.1"));
+    host.hear(mac(9));
+    host.says(mac(9), "192.0.2.9");
+    host
+}
+
+/// What stands: the row of a remote MAC, the answer for its address, the flood list, our MAC, its address and our type 3.
+fn stands(host: &Host) -> [bool; 6] {
+    [
+        host.row(mac(1)) == to(1),
+        host.answered("192.0.2.1").is_some(),
+        host.flood() == [to(1).unwrap()],
+        host.announced(mac(9)).is_some(),
+        host.ip_sequence(mac(9), "192.0.2.9").is_some(),
+        our_type3(host),
+    ]
+}
+
+/// With learning, type 3 alone is announced and used.
+#[test]
+fn flood_list_only() {
+    assert_eq!(stands(&host_with(learning())), [false, false, true, false, false, true]);
+}
+
+/// With known hosts only, type 2 alone is announced and used.
+#[test]
+fn known_hosts_only() {
+    assert_eq!(stands(&host_with(known_hosts())), [true, true, false, true, true, false]);
+}
+
+/// Each way may become each other, and stands as if it had been so from the beginning; but for an address that was heard while nobody
+/// listened.
+#[test]
+fn each_way_becomes_each_other() {
+    let ways: [fn() -> InstanceConfig; 3] = [|| auto(100), learning, known_hosts];
+    for from in ways {
+        for to in ways {
+            let mut host = host_with(from());
+            host.write();
+            host.add(to());
+            host.says(mac(9), "192.0.2.9");
+            assert_eq!(stands(&host), stands(&host_with(to())), "{:?} to {:?}", from(), to());
+            host.write();
+            host.announce(&type3(2));
+            host.withdraw(&type3(1));
+            let expected = if to().flood { vec![to_vtep(2)] } else { vec![] };
+            assert_eq!(host.flood(), expected);
+        }
+    }
+}
+
+fn to_vtep(last: u8) -> Remote {
+    to(last).unwrap()
+}
+
+/// A MAC that others announce is nothing that a port with learning has to beat.
+#[test]
+fn with_learning_a_mac_may_be_anywhere() {
+    let mut host = host_with(learning());
+    host.announce(&type2(9, mac(2)));
+    host.hear(mac(2));
+    assert_eq!((host.row(mac(2)), host.announced(mac(2))), (None, None));
+    host.add(auto(100));
+    assert_eq!(host.announced(mac(2)), Some((false, 0)), "it was here all the time");
+    host.announce(&type2(1, mac(2)).mobility(false, 1));
+    assert_eq!((host.announced(mac(2)), host.row(mac(2))), (None, to(1)));
+}
