@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use evpnd::base::{Asn, BgpIdentifier, MacAddr, Random, Time, Vni, compare_sequences, next_sequence};
-use evpnd::evpn::{DuplicateDetection, Evpn, EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig, Place};
+use evpnd::evpn::{DuplicateDetection, Evpn, EvpnConfig, EvpnLimits, ExportTarget, Flood, ImportTarget, InstanceConfig, Place};
 use evpnd::fib::{BatchDone, Fib, LocalMac, OpKind};
 use evpnd::rib::{PeerId, PeerKind, Rib, RibConfig, RibPeer};
 use evpnd::wire::attribute::Attributes;
@@ -80,7 +80,7 @@ impl Host {
             static_macs: sticky.to_vec(),
             neighbors: true,
             macs: true,
-            flood: true,
+            flood: Flood::IngressReplication,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, instance);
         evpn.device_up(NOW, &mut rib, vni());

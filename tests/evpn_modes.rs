@@ -11,7 +11,10 @@ fn learning() -> InstanceConfig {
     InstanceConfig { macs: false, neighbors: false, ..auto(100) }
 }
 fn known_hosts() -> InstanceConfig {
-    InstanceConfig { flood: false, ..auto(100) }
+    InstanceConfig { flood: Flood::None, ..auto(100) }
+}
+fn beside_multicast() -> InstanceConfig {
+    InstanceConfig { flood: Flood::Multicast(ip("239.0.0.1")), neighbors: false, ..auto(100) }
 }
 fn our_type3(host: &Host) -> bool {
     host.ours(&RouteKey::Imet { rd: Rd::from_ipv4(id(5), 100), tag: 0, originator: vtep(5) }).is_some()
@@ -52,11 +55,31 @@ fn known_hosts_only() {
     assert_eq!(stands(&host_with(known_hosts())), [true, true, false, true, true, false]);
 }
 
+/// Beside multicast, type 2 is as ever; type 3 names the group; who is in the same group is in no list, who is not is.
+#[test]
+fn beside_multicast_who_is_in_the_group_gets_no_copy() {
+    let mut host = host_with(beside_multicast());
+    assert_eq!(stands(&host), [true, false, true, true, false, true]);
+    let key = RouteKey::Imet { rd: Rd::from_ipv4(id(5), 100), tag: 0, originator: vtep(5) };
+    let pmsi = host.ours(&key).unwrap().pmsi.clone().unwrap();
+    assert_eq!((pmsi.group(), pmsi.endpoint(), pmsi.label), (Some(ip("239.0.0.1")), None, 100));
+    for (last, group) in [(2, "239.0.0.1"), (3, "239.0.0.2")] {
+        let tunnel = PmsiTunnel::multicast(100, vtep(last), ip(group));
+        host.announce(&type3(last).attributes(|attributes| attributes.pmsi = Some(tunnel)));
+    }
+    assert_eq!(host.flood(), [to_vtep(1), to_vtep(3)]);
+    // Who replicates sends a copy to each of them: it is in no group.
+    host.add(auto(100));
+    assert_eq!(host.flood(), [to_vtep(1), to_vtep(2), to_vtep(3)]);
+    host.add(beside_multicast());
+    assert_eq!(host.flood(), [to_vtep(1), to_vtep(3)]);
+}
+
 /// Each way may become each other, and stands as if it had been so from the beginning; but for an address that was heard while nobody
 /// listened.
 #[test]
 fn each_way_becomes_each_other() {
-    let ways: [fn() -> InstanceConfig; 3] = [|| auto(100), learning, known_hosts];
+    let ways: [fn() -> InstanceConfig; 4] = [|| auto(100), learning, known_hosts, beside_multicast];
     for from in ways {
         for to in ways {
             let mut host = host_with(from());
@@ -67,7 +90,7 @@ fn each_way_becomes_each_other() {
             host.write();
             host.announce(&type3(2));
             host.withdraw(&type3(1));
-            let expected = if to().flood { vec![to_vtep(2)] } else { vec![] };
+            let expected = if to().flood == Flood::None { vec![] } else { vec![to_vtep(2)] };
             assert_eq!(host.flood(), expected);
         }
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use evpnd::base::{Asn, BgpIdentifier, MacAddr, Time, Vni};
-use evpnd::evpn::{DuplicateDetection, Evpn, EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig};
+use evpnd::evpn::{DuplicateDetection, Evpn, EvpnConfig, EvpnLimits, ExportTarget, Flood, ImportTarget, InstanceConfig};
 use evpnd::fib::{BatchDone, Fib};
 use evpnd::rib::{PeerId, PeerKind, Rib, RibConfig, RibPeer};
 use evpnd::wire::attribute::Attributes;
@@ -76,7 +76,7 @@ fn load(count: u32) -> (usize, usize) {
             static_macs: vec![],
             neighbors: true,
             macs: true,
-            flood: true,
+            flood: Flood::IngressReplication,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, config);
     }

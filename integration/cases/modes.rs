@@ -3,7 +3,8 @@
 use evpnd::lab::packet::{Frame, Outgoing};
 
 use crate::harness::evpnd::{Config, Evpnd};
-use crate::harness::fabric::{Capture, Family};
+use crate::harness::fabric::{Capture, Family, Guest};
+use crate::harness::raw::{self, PacketSocket, plain_frame};
 use crate::harness::{ensure, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
@@ -107,6 +108,125 @@ fn known_hosts_over_ipv4() {
 #[test]
 fn known_hosts_over_ipv6() {
     known_hosts(Family::V6);
+}
+
+fn group(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "239.1.1.1",
+        Family::V6 => "ff05::100",
+    }
+}
+
+/// One broadcast of a guest reaches each other guest once.
+fn expect_once(from: &Guest, others: &[&Guest]) {
+    let sockets: Vec<PacketSocket> = others
+        .iter()
+        .map(|guest| raw::in_namespace(guest.namespace.name(), || PacketSocket::open("eth0")).expect("a packet socket"))
+        .collect();
+    let frame = plain_frame([2, 0, 0, 0, 0, from.number], [0xff; 6]);
+    from.send(vec![frame.clone()]);
+    // What comes more than once comes with the first: the ping after it is behind all copies.
+    others.iter().for_each(|other| from.expect_ping(other));
+    for (socket, other) in sockets.iter().zip(others) {
+        let (mut copies, mut buffer) = (0, vec![0; 65536]);
+        while let Some((len, _)) = socket.try_receive(&mut buffer).expect("a packet socket that works") {
+            copies += usize::from(buffer[..len.min(65536)] == frame[..]);
+        }
+        assert_eq!(copies, 1, "from guest {} to guest {}", from.number, other.number);
+    }
+}
+
+/// Two hypervisors of ours beside a third that knows nothing of EVPN: multicast and learning, as it was before.
+fn beside_multicast(family: Family) {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, c] = &site.hosts;
+    let more = format!("flood = \"multicast\"\ngroup = \"{}\"\n", group(family));
+    let daemons = [a, b].map(|host| {
+        let config = Config::hypervisor(host, ASN, family).neighbor(site.middle.address(family), "").vni(VNI, &more);
+        Evpnd::start(host, &config)
+    });
+    c.namespace.ip_batch(&format!(
+        "link add name br100 type bridge mcast_snooping 0\nlink set br100 addrgenmode none up\n\
+         link add vxlan100 type vxlan id 100 local {} group {} dev eth0 dstport 4789\n\
+         link set vxlan100 addrgenmode none master br100 up\n",
+        c.address(family),
+        group(family)
+    ));
+    let [mut one, two, three] = site.guests();
+    daemons.iter().for_each(|daemon| expect_routes(daemon, "2", |found| found >= 2));
+    for (from, others) in [(&one, [&two, &three]), (&two, [&one, &three]), (&three, [&one, &two])] {
+        expect_once(from, &others);
+    }
+    // Known by EVPN, and found by its frames.
+    let of = |guest: &Guest| rows(&site, 0).into_iter().filter(|line| line.contains(&guest.mac())).collect::<Vec<_>>();
+    let (known, found) = (of(&two), of(&three));
+    assert!(known.len() == 1 && known[0].contains("extern_learn"), "{known:?}");
+    assert!(found.len() == 1 && !found[0].contains("extern_learn"), "{found:?}");
+    let list: Vec<String> = rows(&site, 0).into_iter().filter(|line| line.starts_with("00:00:00:00:00:00")).collect();
+    assert!(list.len() == 1 && list[0].contains(group(family)), "{list:?}");
+    // From the old world to the new and back: it is found where it speaks.
+    one.plug(c, VNI);
+    two.expect_ping(&one);
+    one.plug(a, VNI);
+    two.expect_ping(&one);
+    three.expect_ping(&one);
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
+#[test]
+fn beside_multicast_over_ipv4() {
+    beside_multicast(Family::V4);
+}
+
+#[test]
+fn beside_multicast_over_ipv6() {
+    beside_multicast(Family::V6);
+}
+
+/// The last step of the way off: hosts that have left the group and hosts that have not share the segment.
+#[test]
+fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let more = format!("flood = \"multicast\"\ngroup = \"{}\"\n", group(Family::V4));
+    let config = |number: usize, more: &str| {
+        let host = &site.hosts[number];
+        Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, more)
+    };
+    let daemons = [0, 1, 2].map(|n| Evpnd::start(&site.hosts[n], &config(n, if n < 2 { &more } else { "" })));
+    let [one, two, three] = site.guests();
+    let all_once = || {
+        daemons.iter().for_each(|daemon| expect_routes(daemon, "3", |found| found == 3));
+        for (from, others) in [(&one, [&two, &three]), (&two, [&one, &three]), (&three, [&one, &two])] {
+            from.expect_ping(others[0]);
+            expect_once(from, &others);
+        }
+    };
+    let [a, b, c] = site.hosts.each_ref().map(|host| host.v4());
+    let joined: std::net::IpAddr = group(Family::V4).parse().expect("an address");
+    site.hosts[2].expect_flood_list(VNI, &[a, b]);
+    site.hosts[0].expect_flood_list(VNI, &[c, joined]);
+    site.hosts[1].expect_flood_list(VNI, &[c, joined]);
+    all_once();
+    // The others follow, by a reload each.
+    for n in [0, 1] {
+        daemons[n].rewrite(&config(n, ""));
+        daemons[n].say(&["reload"]);
+        // Its device is made anew without the group.
+        wait_until("its device has no group", 20, || {
+            let without = "ip -d link show vxlan100 | grep -q 'vxlan id' && ! ip -d link show vxlan100 | grep -q 'group 239'";
+            ensure(site.hosts[n].namespace.succeeds("sh", ["-c", without]), || "it has, or is not there".to_owned())
+        });
+        let others: Vec<_> = site.hosts.iter().filter(|host| host.number != site.hosts[n].number).map(|host| host.v4()).collect();
+        site.hosts[n].expect_flood_list(VNI, &others);
+        if n == 0 {
+            // The one that is still in the group has to hear that the other is not.
+            site.hosts[1].expect_flood_list(VNI, &[a, c, joined]);
+        }
+        all_once();
+    }
+    daemons.iter().for_each(Evpnd::expect_no_difference);
 }
 
 /// From EVPN proper to learning, to known hosts and back, by reloads: guests reach one another in each, and what the last way left

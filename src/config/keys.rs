@@ -78,6 +78,7 @@ pub const VNI_DEFAULTS: SectionKeys = SectionKeys {
         "import",
         "export",
         "flood",
+        "group",
         "learning",
         "neighbor-suppression",
         "neighbor-learning",
@@ -85,7 +86,7 @@ pub const VNI_DEFAULTS: SectionKeys = SectionKeys {
         "static",
     ],
     fixed: &[],
-    later: &["group"],
+    later: &[],
 };
 
 /// `[[vni]]`.
@@ -101,6 +102,7 @@ pub const VNI: SectionKeys = SectionKeys {
         "import",
         "export",
         "flood",
+        "group",
         "learning",
         "neighbor-suppression",
         "neighbor-learning",
@@ -108,7 +110,7 @@ pub const VNI: SectionKeys = SectionKeys {
         "static",
     ],
     fixed: &[],
-    later: &["group"],
+    later: &[],
 };
 
 /// `[graceful-restart]`.

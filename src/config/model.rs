@@ -175,6 +175,9 @@ pub enum Flood {
     IngressReplication,
     /// Not at all: only hosts that are announced are reached.
     None,
+    /// To a group of the underlay, as hosts without EVPN do; and a copy to each VTEP that announces the VNI and is not in the
+    /// group.
+    Multicast(IpAddr),
 }
 
 /// `[vni-defaults]`, with the templates of `[vxlan]` where it names none.
@@ -330,9 +333,10 @@ pub struct VniChange {
 }
 
 impl VniConfig {
-    /// Whether ARP and ND are answered on this host: with `learning` nobody tells of addresses.
+    /// Whether ARP and ND are answered on this host: with `learning` nobody tells of addresses, and hosts that only hear a group
+    /// must hear what guests say of theirs.
     pub fn suppresses(&self) -> bool {
-        self.neighbor_suppression && !self.learning
+        self.neighbor_suppression && !self.learning && !matches!(self.flood, Flood::Multicast(_))
     }
 }
 

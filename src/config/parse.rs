@@ -68,9 +68,9 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
     let (places, neighbors): (Vec<_>, Vec<_>) =
         neighbors.into_iter().map(|neighbor| (neighbor.span(), neighbor.into_inner())).unzip();
 
-    let vni_defaults = defaults(one(root, &VNI_DEFAULTS, mistakes).as_ref(), &vxlan, mistakes);
+    let vni_defaults = defaults(one(root, &VNI_DEFAULTS, mistakes).as_ref(), &vxlan, vtep, mistakes);
     let sections = many(root, &VNI, mistakes);
-    let mut vnis = Vnis::default();
+    let mut vnis = Vnis::new(vtep);
     for section in &sections {
         vnis.read(section, &vni_defaults, &limits, mistakes);
     }

@@ -1,6 +1,7 @@
 //! `[vni-defaults]` and `[[vni]]`, and VNIs that `evpnctl vni add` asks for: they pass the same checks.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -20,6 +21,8 @@ const TARGET_HELP: &str =
     "write \"auto\", \"65000:100\", \"10.0.0.1:100\", \"4200000000:100\" or, to import from any AS, \"*:100\"";
 const RD_HELP: &str = "write rd = \"10.0.0.1:100\", or leave it out: evpnd keeps a number for each VNI";
 
+const GROUP_HELP: &str = "write the group that the other hosts flood to, such as group = \"239.1.1.1\"";
+
 /// What `[vni-defaults]` and `[[vni]]` have in common.
 #[derive(Default)]
 struct Settings {
@@ -36,13 +39,13 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(section: &Section<'_>, mistakes: &mut Mistakes) -> Self {
+    fn read(section: &Section<'_>, vtep: Option<IpAddr>, mistakes: &mut Mistakes) -> Self {
         Self {
             device: template(section, "device", mistakes),
             bridge: template(section, "bridge", mistakes),
             import: targets(section, "import", import_target, mistakes),
             export: export_targets(section, mistakes),
-            flood: flood(section, mistakes),
+            flood: flood(section, vtep, mistakes),
             learning: section.boolean("learning", mistakes).map(Spanned::into_inner),
             neighbor_suppression: section.boolean("neighbor-suppression", mistakes).map(Spanned::into_inner),
             neighbor_learning: section.boolean("neighbor-learning", mistakes).map(Spanned::into_inner),
@@ -143,21 +146,44 @@ fn static_macs(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Vec<Mac
     Some(found)
 }
 
-fn flood(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Flood> {
+fn flood(section: &Section<'_>, vtep: Option<IpAddr>, mistakes: &mut Mistakes) -> Option<Flood> {
+    let group = section.parsed::<IpAddr>("group", "a multicast address", GROUP_HELP, mistakes);
+    if let (Some(group), None) = (&group, section.has("flood")) {
+        let help = "write flood = \"multicast\" beside it, or take it away";
+        mistakes.add(group.span(), "a group without flood has no meaning", "expected flood = \"multicast\"", help);
+        return None;
+    }
     let text = section.string("flood", "how to flood", mistakes)?;
-    match *text.get_ref() {
-        "ingress-replication" => Some(Flood::IngressReplication),
-        "none" => Some(Flood::None),
-        other => {
-            let (message, help) = if other == "multicast" {
-                ("this value of flood is not supported by this version".to_owned(), "write flood = \"ingress-replication\"")
+    match (*text.get_ref(), group) {
+        (way @ ("ingress-replication" | "none"), Some(group)) => {
+            let help = "take it away, or write flood = \"multicast\"";
+            mistakes.add(group.span(), format!("with flood = {way:?} a group has no meaning"), "not used", help);
+            None
+        }
+        ("ingress-replication", None) => Some(Flood::IngressReplication),
+        ("none", None) => Some(Flood::None),
+        ("multicast", Some(group)) => {
+            let address = *group.get_ref();
+            let fault = if !address.is_multicast() {
+                format!("{address} is not a multicast address")
+            } else if vtep.is_some_and(|vtep| vtep.is_ipv4() != address.is_ipv4()) {
+                format!("group {address} is of another address family than the VTEP")
             } else {
-                (
-                    format!("flood = {other:?} is no way to flood"),
-                    "\"ingress-replication\": a copy to each VTEP; \"none\": not at all",
-                )
+                return Some(Flood::Multicast(address));
             };
-            mistakes.add(text.span(), message, "expected \"ingress-replication\" or \"none\"", help);
+            mistakes.add(group.span(), fault, "expected a multicast address of the VTEP's family", GROUP_HELP);
+            None
+        }
+        ("multicast", None) => {
+            if section.has("group").is_none() {
+                mistakes.add(text.span(), "flood = \"multicast\" needs a group", "to which one?", GROUP_HELP);
+            }
+            None
+        }
+        (other, _) => {
+            let message = format!("flood = {other:?} is no way to flood");
+            let help = "\"ingress-replication\": a copy to each VTEP; \"none\": not at all; \"multicast\": to a group";
+            mistakes.add(text.span(), message, "expected \"ingress-replication\", \"none\" or \"multicast\"", help);
             None
         }
     }
@@ -181,7 +207,12 @@ fn exclusion(flood: Flood, learning: bool, suppression: bool) -> Option<[&'stati
 }
 
 /// Reads `[vni-defaults]`.
-pub(super) fn defaults(section: Option<&Section<'_>>, vxlan: &Vxlan, mistakes: &mut Mistakes) -> VniDefaults {
+pub(super) fn defaults(
+    section: Option<&Section<'_>>,
+    vxlan: &Vxlan,
+    vtep: Option<IpAddr>,
+    mistakes: &mut Mistakes,
+) -> VniDefaults {
     let built_in = VniDefaults {
         device: vxlan.device.clone(),
         bridge: vxlan.bridge.clone(),
@@ -195,7 +226,7 @@ pub(super) fn defaults(section: Option<&Section<'_>>, vxlan: &Vxlan, mistakes: &
         static_macs: Vec::new(),
     };
     match section {
-        Some(section) => Settings::read(section, mistakes).over(&built_in),
+        Some(section) => Settings::read(section, vtep, mistakes).over(&built_in),
         None => built_in,
     }
 }
@@ -207,9 +238,15 @@ pub(super) struct Vnis {
     places: BTreeMap<Vni, Range<usize>>,
     names: BTreeMap<String, Vni>,
     rds: BTreeMap<Rd, Vni>,
+    vtep: Option<IpAddr>,
 }
 
 impl Vnis {
+    /// None yet, on a host with this VTEP.
+    pub fn new(vtep: Option<IpAddr>) -> Self {
+        Self { vtep, ..Self::default() }
+    }
+
     /// The VNIs.
     pub fn into_inner(self) -> BTreeMap<Vni, VniConfig> {
         self.vnis
@@ -218,7 +255,7 @@ impl Vnis {
     /// Reads one `[[vni]]`, which may stand for many VNIs.
     pub fn read(&mut self, section: &Section<'_>, defaults: &VniDefaults, limits: &Limits, mistakes: &mut Mistakes) {
         let ids = self.ids(section, limits, mistakes);
-        let settings = Settings::read(section, mistakes).over(defaults);
+        let settings = Settings::read(section, self.vtep, mistakes).over(defaults);
         if let Some([fault, expected, help]) = exclusion(settings.flood, settings.learning, settings.neighbor_suppression) {
             let keys = ["learning", "neighbor-suppression", "flood"];
             let span = keys.iter().find_map(|key| section.has(key)).unwrap_or_else(|| section.span());

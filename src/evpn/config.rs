@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
-pub use crate::config::{DuplicateDetection, ExportTarget, ImportTarget};
+pub use crate::config::{DuplicateDetection, ExportTarget, Flood, ImportTarget};
 use crate::wire::rd::Rd;
 
 /// What all instances share.
@@ -71,6 +71,6 @@ pub struct InstanceConfig {
     pub neighbors: bool,
     /// MACs are announced and those of others get rows; otherwise the kernel learns them from tunnelled frames.
     pub macs: bool,
-    /// There is a flood list, and we ask to be in those of others (type 3).
-    pub flood: bool,
+    /// Whether there is a flood list, and how we ask for what others flood (type 3).
+    pub flood: Flood,
 }

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::config::Flood;
 use super::event::Event;
 use super::facts::is_host;
 use super::instance::Evpn;
@@ -24,6 +25,8 @@ pub(super) struct ImetUse {
     pub vtep: IpAddr,
     /// The VNI to send with.
     pub vni: Vni,
+    /// It joined this group, and needs a copy of its own only from who is not in it.
+    pub group: Option<IpAddr>,
 }
 
 impl Evpn {
@@ -80,7 +83,16 @@ impl Evpn {
                 (Some(vtep), _) if Some(vtep) == self.config.vtep => &mut stats.own_next_hop,
                 (Some(vtep), _) if self.config.vtep.is_some_and(|own| own.is_ipv6() != vtep.is_ipv6()) => &mut stats.other_family,
                 (Some(_), None) => &mut stats.zero_labels,
-                (Some(vtep), Some(vni)) => return Some(ImetUse { instances, vtep, vni }),
+                (Some(vtep), Some(vni)) => return Some(ImetUse { instances, vtep, vni, group: None }),
+            }
+        } else if let Some((group, label)) = attributes.pmsi.as_ref().and_then(|pmsi| Some((pmsi.group()?, pmsi.label))) {
+            // A tree of PIM names no endpoint: its sender is where the route comes from.
+            match (attributes.next_hop.filter(is_host), Vni::new(label)) {
+                (None, _) => &mut stats.no_next_hop,
+                (Some(vtep), _) if Some(vtep) == self.config.vtep => &mut stats.own_next_hop,
+                (Some(vtep), _) if self.config.vtep.is_some_and(|own| own.is_ipv6() != vtep.is_ipv6()) => &mut stats.other_family,
+                (Some(_), None) => &mut stats.zero_labels,
+                (Some(vtep), Some(vni)) => return Some(ImetUse { instances, vtep, vni, group: Some(group) }),
             }
         } else {
             &mut stats.not_ingress_replication
@@ -90,7 +102,13 @@ impl Evpn {
     }
 
     fn flood_to(&mut self, now: Time, fib: &mut Fib, number: u16, imet: &ImetUse) {
-        let Some(instance) = self.slot_mut(number).filter(|instance| instance.config.flood) else { return };
+        let Some(instance) = self.slot_mut(number) else { return };
+        match instance.config.flood {
+            Flood::None => return,
+            // Both are in the group.
+            Flood::Multicast(group) if imet.group == Some(group) => return,
+            Flood::Multicast(_) | Flood::IngressReplication => {}
+        }
         let vni = instance.config.vni;
         let remote = remote_of(imet, vni);
         let known = instance.flood.keys().any(|other| other.ip == remote.ip);

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use super::addresses::Addresses;
-use super::config::{EvpnConfig, InstanceConfig};
+use super::config::{EvpnConfig, Flood, InstanceConfig};
 use super::duplicates::Duplicates;
 use super::event::{Event, Events};
 use super::facts::FactTable;
@@ -232,9 +232,14 @@ impl Evpn {
         if std::mem::replace(&mut instance.ready, true) {
             return;
         }
-        if instance.config.flood {
-            let mut attributes = instance.attributes.clone();
-            attributes.pmsi = Some(PmsiTunnel::ingress_replication(vni.get(), vtep));
+        let tunnel = match instance.config.flood {
+            Flood::IngressReplication => Some(PmsiTunnel::ingress_replication(vni.get(), vtep)),
+            // RFC 6514 §5: who is in the group needs no copy of his own.
+            Flood::Multicast(group) => Some(PmsiTunnel::multicast(vni.get(), vtep, group)),
+            Flood::None => None,
+        };
+        if tunnel.is_some() {
+            let attributes = Attributes { pmsi: tunnel, ..instance.attributes.clone() };
             let key = RouteKey::Imet { rd: instance.config.rd, tag: 0, originator: vtep };
             rib.originate(now, &key, &attributes, 0, None, Esi::default());
         }

@@ -42,7 +42,7 @@ mod remote;
 mod room;
 mod view;
 
-pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, ImportTarget, InstanceConfig};
+pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, Flood, ImportTarget, InstanceConfig};
 pub use event::{Event, Place};
 pub use explain::{CandidateView, LocalView, MacExplanation};
 pub use instance::Evpn;

@@ -20,6 +20,8 @@ pub struct DeviceSpec {
     pub mtu: Option<u32>,
     /// Kernel learning on the VXLAN device and its port (flood-list-only mode).
     pub learning: bool,
+    /// The group that the device floods to, and joins.
+    pub group: Option<IpAddr>,
     /// `neigh_suppress` on the VXLAN port.
     pub neighbor_suppression: bool,
     /// What hosts say of their addresses at the bridge's ports is listened to.
@@ -40,6 +42,7 @@ impl DeviceSpec {
             port: 4789,
             mtu: None,
             learning: false,
+            group: None,
             neighbor_suppression: true,
             neighbor_learning: false,
             nexthop_groups: false,

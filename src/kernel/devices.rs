@@ -277,8 +277,9 @@ fn adopt(
     let LinkKind::Vxlan(info) = &link.kind else { return Ok(Verdict::Wait) };
     let name = link.name.clone();
     let same_family = info.local.is_some_and(|local| local.is_ipv4() == spec.local.is_ipv4());
-    if link.made && (info.port != spec.port || !same_family) {
-        // Neither can be changed on a device that stands; it is ours, and the configuration changed.
+    if link.made && (info.port != spec.port || !same_family || info.group != spec.group) {
+        // None can be changed on a device that stands (a group not without harm: see `warnings`); it is ours, and the
+        // configuration changed.
         return Ok(Verdict::Work(vec![Step::Delete { name }]));
     }
     let mut steps = Vec::new();
@@ -391,7 +392,13 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
         )),
         Some(_) => {}
     }
-    if let Some(group) = info.group {
+    if let (Some(group), true) = (spec.group, info.group != spec.group) {
+        let floods = info.group.map_or_else(|| "to no group".to_owned(), |other| format!("to {other}"));
+        out.push(format!(
+            "{name} floods {floods}, and not to {group}: hosts that only hear the group are not reached; \
+             ip link set {name} down; ip link set {name} type vxlan group {group} dev <underlay>; ip link set {name} up"
+        ));
+    } else if let Some(group) = info.group.filter(|_| spec.group.is_none()) {
         let what = if group.is_multicast() { "multicast group" } else { "default destination" };
         // Not while it is up: it would not leave the group, and kernels such as 5.10 lock up for good when it is then set
         // down (vxlan_stop → ip_mc_drop_socket takes the RTNL that is held).

@@ -15,12 +15,13 @@ pub(super) const MADE_ALIAS: &str = "evpnd";
 
 // include/uapi/linux/if_link.h, where libc has no names.
 pub(super) const IFLA_VXLAN_ID: u16 = 1;
-const IFLA_VXLAN_GROUP: u16 = 2;
+pub(super) const IFLA_VXLAN_GROUP: u16 = 2;
+pub(super) const IFLA_VXLAN_LINK: u16 = 3;
 pub(super) const IFLA_VXLAN_LOCAL: u16 = 4;
 pub(super) const IFLA_VXLAN_LEARNING: u16 = 7;
 pub(super) const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_PROXY: u16 = 11;
-const IFLA_VXLAN_GROUP6: u16 = 16;
+pub(super) const IFLA_VXLAN_GROUP6: u16 = 16;
 pub(super) const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 pub(super) const IFLA_BR_FORWARD_DELAY: u16 = 1;

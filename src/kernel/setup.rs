@@ -67,12 +67,21 @@ const MARK_FAILED: i32 = -1;
 fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), KernelSaid> {
     match step {
         Step::MakeVxlan(spec) => {
+            let underlay = match spec.group {
+                Some(_) => Some(underlay_link(requests, links, spec.local)?),
+                None => None,
+            };
             let mtu = spec.mtu.unwrap_or_else(|| underlay_mtu(requests, links, spec.local).saturating_sub(overhead(spec.local)));
             make(requests, &spec.device, "vxlan", Some(mtu), |out| {
                 codec::attribute(out, links::IFLA_VXLAN_ID, &spec.vni.get().to_ne_bytes());
                 local(out, spec.local);
                 codec::attribute(out, links::IFLA_VXLAN_PORT, &spec.port.to_be_bytes());
                 codec::attribute(out, links::IFLA_VXLAN_LEARNING, &[u8::from(spec.learning)]);
+                if let (Some(group), Some(underlay)) = (spec.group, underlay) {
+                    let kind = if group.is_ipv4() { links::IFLA_VXLAN_GROUP } else { links::IFLA_VXLAN_GROUP6 };
+                    codec::address(out, kind, group);
+                    codec::attribute(out, links::IFLA_VXLAN_LINK, &underlay.to_ne_bytes());
+                }
             })
         }
         Step::MakeBridge { name } => make(requests, name, "bridge", None, |out| {
@@ -331,6 +340,23 @@ fn underlay_mtu(requests: &mut Requests, links: &Links, local: IpAddr) -> u32 {
     };
     let (default, all) = routes(requests, family);
     smallest(&default).or_else(|| smallest(&all)).unwrap_or(STANDARD)
+}
+
+/// The interface on which a group is joined: that of the local address; where that is a loopback or dummy, that of the default
+/// route.
+fn underlay_link(requests: &mut Requests, links: &Links, local: IpAddr) -> Result<u32, KernelSaid> {
+    let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let real = |index: &u32| {
+        let virtual_only = |link: &Link| link.loopback || link.kind == LinkKind::Other("dummy".to_owned());
+        links.link(*index).is_some_and(|link| !virtual_only(link))
+    };
+    let carrier =
+        addresses(requests, family).unwrap_or_default().into_iter().find(|(_, ip)| *ip == local).map(|(index, _)| index);
+    let found = carrier.filter(real).or_else(|| routes(requests, family).0.into_iter().find(real));
+    found.ok_or_else(|| KernelSaid {
+        errno: libc::EADDRNOTAVAIL,
+        text: format!("no interface has {local} and there is no default route: on which one is the group to be joined?"),
+    })
 }
 
 /// The devices of the default routes, and of all routes, of the main table.

@@ -58,12 +58,18 @@ pub fn device_specs(config: &Config) -> Vec<DeviceSpec> {
 }
 
 fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
+    let group = match vni.flood {
+        Flood::Multicast(group) => Some(group),
+        Flood::IngressReplication | Flood::None => None,
+    };
     Some(DeviceSpec {
         device: vni.device.clone(),
         bridge: vni.bridge.clone(),
         port: config.vxlan.port,
         mtu: vni.mtu,
-        learning: vni.learning,
+        // Hosts without EVPN are found by what they flood.
+        learning: vni.learning || group.is_some(),
+        group,
         neighbor_suppression: vni.suppresses(),
         neighbor_learning: vni.suppresses() && vni.neighbor_learning,
         nexthop_groups: config.vxlan.nexthop_groups,
@@ -490,6 +496,6 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
         static_macs: config.static_macs.clone(),
         neighbors: config.suppresses(),
         macs: !config.learning,
-        flood: config.flood == Flood::IngressReplication,
+        flood: config.flood,
     }
 }

@@ -6,7 +6,7 @@ pub use std::net::IpAddr;
 
 pub use evpnd::base::{Asn, BgpIdentifier, MacAddr, Time, Vni};
 pub use evpnd::evpn::{
-    DuplicateDetection, Event, Evpn, EvpnConfig, EvpnLimits, EvpnStats, ExportTarget, ImportTarget, InstanceConfig, Place,
+    DuplicateDetection, Event, Evpn, EvpnConfig, EvpnLimits, EvpnStats, ExportTarget, Flood, ImportTarget, InstanceConfig, Place,
 };
 pub use evpnd::fib::{Batch, BatchDone, Fib, LocalMac, Op, OpKind, Remote, Status};
 pub use evpnd::rib::{PeerId, PeerKind, Rib, RibConfig, RibPeer, RouteKey};
@@ -46,7 +46,7 @@ pub fn auto(number: u32) -> InstanceConfig {
         static_macs: vec![],
         neighbors: true,
         macs: true,
-        flood: true,
+        flood: Flood::IngressReplication,
     }
 }
 
