@@ -117,3 +117,14 @@ fn a_listing_later_on_is_news() {
     list(&mut host, &[mac(1)]);
     assert_eq!(host.announced(mac(1)), Some((false, 4)), "notifications were lost: it came to our port since");
 }
+
+#[test]
+fn what_was_ours_before_the_restart_did_not_move_and_is_no_step_to_a_duplicate() {
+    let mut host = back(&[(1, 5)]);
+    host.set_rule(DuplicateDetection { moves: 2, ..DuplicateDetection::default() });
+    host.announce(&type2(9, mac(1)).mobility(false, 4));
+    list(&mut host, &[mac(1)]);
+    assert_eq!((host.announced(mac(1)), host.stats().moves), (Some((false, 5)), 0));
+    host.announce(&type2(9, mac(1)).mobility(false, 6));
+    assert_eq!((host.announced(mac(1)), host.stats().moves, host.is_duplicate(mac(1))), (None, 1, false));
+}

@@ -156,12 +156,15 @@ fn a_mac_that_moved_keeps_its_sequence_over_a_kill() {
         macs[0]["sequence"].as_u64()
     };
     // It is heard at the other host before the one that had it lets go.
-    for (guest, want) in [(0, 0), (1, 1), (0, 2)] {
+    let speaks = |guest: usize, want: u64, first: &Evpnd<'_>| {
         guests[guest].send(vec![plain_frame(mac(1), [0xff; 6])]);
         wait_until("the move is known", 20, || {
-            let both = (sequence(&first), sequence(&second));
+            let both = (sequence(first), sequence(&second));
             ensure(both == (Some(want), Some(want)), || format!("{both:?}, not {want}"))
         });
+    };
+    for (guest, want) in [(0, 0), (1, 1), (0, 2)] {
+        speaks(guest, want, &first);
     }
     wait_until("the number is kept", 10, || {
         let kept = std::fs::read_to_string(a.path("state/sequences.json")).unwrap_or_default();
@@ -174,8 +177,13 @@ fn a_mac_that_moved_keeps_its_sequence_over_a_kill() {
         ensure(both == (Some(2), Some(2)), || format!("{both:?}"))
     });
     assert_eq!(second.status("/counters/evpn_moves"), 2, "the other host saw no further move");
+    // Told to stop within the second after which it writes, it writes at once.
+    speaks(1, 3, &first);
+    speaks(0, 4, &first);
+    assert!(first.stop().success(), "SIGTERM is a normal end");
+    let kept = std::fs::read_to_string(a.path("state/sequences.json")).expect("a file of its");
+    assert!(kept.contains(&format!("{moving}\":4")), "{kept}");
     // A broken file is a warning and no more.
-    drop(first);
     std::fs::write(a.path("state/sequences.json"), "{\"layout\":\"1\",\"seq").expect("a file of ours");
     let first = Evpnd::start_again(a);
     wait_until("it is announced all the same", 20, || {

@@ -136,13 +136,15 @@ impl Evpn {
         let became_local = heard.port != 0;
         let was = entry.and_then(|id| self.uninstall(now, fib, id, became_local));
         match was {
-            Some(remote) => {
+            Some(remote) if refresh.is_none() => {
                 self.stats.moves += 1;
                 self.events.push(Event::MacMoved { vni, mac, from: Place::Vtep(remote.ip), to, sequence });
             }
-            None => {
-                // A row adopted at start that nobody has confirmed must not stay.
-                fib.clear_unicast(now, vni, mac, became_local);
+            was => {
+                if was.is_none() {
+                    // A row adopted at start that nobody has confirmed must not stay.
+                    fib.clear_unicast(now, vni, mac, became_local);
+                }
                 self.events.push(Event::MacLearned { vni, mac, place: to, sequence, sticky: local.is_static() });
             }
         }
