@@ -22,12 +22,20 @@ use super::logging;
 
 /// Events kept for one monitor that does not read; older ones are dropped and counted to it.
 const MONITOR_BACKLOG: usize = 4096;
-/// A client that asks for nothing is closed after so long, so that forgotten ones do not use up the places. Monitors stay.
-const IDLE_LIMIT: Duration = Duration::from_secs(300);
-/// A request must be whole so long after it began.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
-/// A client that does not take its reply is dropped after so long.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
+/// See [`Patience`].
+const PATIENCE: Patience =
+    Patience { idle: Duration::from_secs(300), request: Duration::from_secs(30), reply: Duration::from_secs(30) };
+
+/// How long a client is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// One that asks for nothing is closed after so long, so that forgotten ones do not use up the places. Monitors stay.
+    idle: Duration,
+    /// A request must be whole so long after it began.
+    request: Duration,
+    /// One that does not take its reply, or a monitor its event, is closed after so long.
+    reply: Duration,
+}
 
 /// The socket as a file, removed when the daemon ends.
 pub struct ControlSocket {
@@ -116,6 +124,10 @@ fn group_id(name: &str) -> std::io::Result<Option<u32>> {
 
 /// Serves clients until the task is aborted.
 pub fn serve(shared: Shared, socket: ControlSocket) -> JoinHandle<()> {
+    serve_with(shared, socket, PATIENCE)
+}
+
+fn serve_with(shared: Shared, socket: ControlSocket, patience: Patience) -> JoinHandle<()> {
     tokio::task::spawn_local(async move {
         let open = Rc::new(std::cell::Cell::new(0_u32));
         loop {
@@ -132,7 +144,7 @@ pub fn serve(shared: Shared, socket: ControlSocket) -> JoinHandle<()> {
             let (shared, open) = (shared.clone(), Rc::clone(&open));
             tokio::task::spawn_local(async move {
                 // An error here is a client that went away: nobody to tell.
-                let _ = client(&shared, stream).await;
+                let _ = client(&shared, stream, patience).await;
                 open.set(open.get() - 1);
             });
         }
@@ -152,14 +164,17 @@ fn refuse(shared: &Shared, stream: &UnixStream, limit: u32) {
 }
 
 /// Reads one line into `line`. `None` where the client is done with, or too slow for us to wait.
-async fn read_request(shared: &Shared, read: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> std::io::Result<Option<()>> {
+async fn read_request(
+    shared: &Shared,
+    read: &mut BufReader<OwnedReadHalf>,
+    line: &mut Vec<u8>,
+    patience: Patience,
+) -> std::io::Result<Option<()>> {
     let too_slow = |what: &'static str| {
-        if shared.peek(|core, _| core.speaker.count(what)) {
-            tracing::debug!("a client of the control socket was closed: {what}");
-        }
+        closed(shared, what);
         Ok(None)
     };
-    match tokio::time::timeout(IDLE_LIMIT, read.fill_buf()).await {
+    match tokio::time::timeout(patience.idle, read.fill_buf()).await {
         Ok(octets) => {
             if octets?.is_empty() {
                 return Ok(None);
@@ -168,25 +183,33 @@ async fn read_request(shared: &Shared, read: &mut BufReader<OwnedReadHalf>, line
         Err(_) => return too_slow("control_idle_closed"),
     }
     let mut limited = read.take(MAX_REQUEST_LEN as u64 + 1);
-    match tokio::time::timeout(REQUEST_LIMIT, limited.read_until(b'\n', line)).await {
+    match tokio::time::timeout(patience.request, limited.read_until(b'\n', line)).await {
         Ok(count) => Ok((count? > 0).then_some(())),
         Err(_) => too_slow("control_slow_closed"),
     }
 }
 
-async fn client(shared: &Shared, stream: UnixStream) -> std::io::Result<()> {
-    let (read, mut write) = stream.into_split();
+/// A client was too slow for us to wait.
+fn closed(shared: &Shared, what: &'static str) {
+    if shared.peek(|core, _| core.speaker.count(what)) {
+        tracing::debug!("a client of the control socket was closed: {what}");
+    }
+}
+
+async fn client(shared: &Shared, stream: UnixStream, patience: Patience) -> std::io::Result<()> {
+    let (read, write) = stream.into_split();
+    let mut write = Writer { shared, half: write, limit: patience.reply };
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
     loop {
         line.clear();
-        if read_request(shared, &mut read, &mut line).await?.is_none() {
+        if read_request(shared, &mut read, &mut line, patience).await?.is_none() {
             return Ok(());
         }
         if line.len() > MAX_REQUEST_LEN {
             shared.peek(|core, _| core.speaker.count("control_requests_too_long"));
             let message = format!("a request has at most {MAX_REQUEST_LEN} octets in one line");
-            return send(&mut write, &Reply::Refused { message }).await;
+            return write.send(&Reply::Refused { message }).await;
         }
         let request = match serde_json::from_slice::<Request>(&line) {
             Ok(Request::Monitor {}) => return monitor(shared, read, write).await,
@@ -200,18 +223,30 @@ async fn client(shared: &Shared, stream: UnixStream) -> std::io::Result<()> {
                     Err(_) => Reply::Refused { message: "the daemon stops".to_owned() },
                 },
             };
-            send(&mut write, &reply).await
+            write.send(&reply).await
         };
         shared.with_reply_due(answer).await?;
     }
 }
 
-async fn send(write: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(reply)?;
-    line.push(b'\n');
-    match tokio::time::timeout(WRITE_LIMIT, write.write_all(&line)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+/// The way to a client.
+struct Writer<'a> {
+    shared: &'a Shared,
+    half: OwnedWriteHalf,
+    limit: Duration,
+}
+
+impl Writer<'_> {
+    async fn send(&mut self, reply: &Reply) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(reply)?;
+        line.push(b'\n');
+        match tokio::time::timeout(self.limit, self.half.write_all(&line)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                closed(self.shared, "control_unread_closed");
+                Err(std::io::ErrorKind::TimedOut.into())
+            }
+        }
     }
 }
 
@@ -253,7 +288,7 @@ pub(super) fn unix_millis() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn monitor(shared: &Shared, mut read: BufReader<OwnedReadHalf>, mut write: OwnedWriteHalf) -> std::io::Result<()> {
+async fn monitor(shared: &Shared, mut read: BufReader<OwnedReadHalf>, mut write: Writer<'_>) -> std::io::Result<()> {
     let backlog = Rc::new(Backlog::default());
     shared.peek(|core, _| {
         core.monitors.clients.push(Rc::clone(&backlog));
@@ -267,8 +302,8 @@ async fn monitor(shared: &Shared, mut read: BufReader<OwnedReadHalf>, mut write:
     outcome
 }
 
-async fn feed(backlog: &Backlog, read: &mut BufReader<OwnedReadHalf>, write: &mut OwnedWriteHalf) -> std::io::Result<()> {
-    send(write, &Reply::Done { message: "listening".to_owned() }).await?;
+async fn feed(backlog: &Backlog, read: &mut BufReader<OwnedReadHalf>, write: &mut Writer<'_>) -> std::io::Result<()> {
+    write.send(&Reply::Done { message: "listening".to_owned() }).await?;
     let mut ignored = [0; 256];
     loop {
         let next = backlog.lines.borrow_mut().pop_front();
@@ -277,9 +312,9 @@ async fn feed(backlog: &Backlog, read: &mut BufReader<OwnedReadHalf>, write: &mu
                 let missed = backlog.missed.take();
                 if missed > 0 {
                     let line = MonitorLine::new(unix_millis(), Event::Missed { count: missed });
-                    send(write, &Reply::Event(line)).await?;
+                    write.send(&Reply::Event(line)).await?;
                 }
-                send(write, &Reply::Event(line)).await?;
+                write.send(&Reply::Event(line)).await?;
             }
             None => tokio::select! {
                 () = backlog.wake.notified() => {}
@@ -292,6 +327,105 @@ async fn feed(backlog: &Backlog, read: &mut BufReader<OwnedReadHalf>, write: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+    const SHORT: Duration = Duration::from_millis(200);
+
+    /// Runs `test` against a daemon of nothing but its control socket.
+    fn with_daemon<F: Future<Output = ()>>(name: &str, patience: Patience, test: impl FnOnce(Shared, PathBuf) -> F) {
+        let path = std::env::temp_dir().join(format!("evpnd-{name}-{}.sock", std::process::id()));
+        let text = format!(
+            "[router]\nasn = 65000\nrouter-id = \"10.0.0.1\"\n[control]\nsocket = \"{}\"\n[[neighbor]]\naddress = \"10.0.0.2\"\n",
+            path.display()
+        );
+        let config = crate::config::parse("evpnd.toml", &text).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let socket = bind(&config.control).await.unwrap();
+            let kept = crate::speaker::KeptState::default();
+            let shared = Shared::new(config, Default::default(), Default::default(), Path::new("evpnd.toml"), kept).unwrap();
+            let task = serve_with(shared.clone(), socket, patience);
+            tokio::time::timeout(LONG, test(shared, path)).await.unwrap();
+            task.abort();
+        });
+    }
+
+    /// A counter of `show status`.
+    async fn counter(shared: &Shared, name: &str) -> u64 {
+        let reply = shared.request(serde_json::from_str(r#"{"request":"show_status"}"#).unwrap()).await.unwrap();
+        let Reply::Status(status) = *reply else { panic!("{reply:?}") };
+        status.counters.get(name).copied().unwrap_or_default()
+    }
+
+    /// Reads until the daemon closes. What came.
+    async fn to_the_end(stream: &mut UnixStream) -> Vec<u8> {
+        let mut heard = Vec::new();
+        // A reset is an end as well: it closed with octets of ours unread.
+        let _ = stream.read_to_end(&mut heard).await;
+        heard
+    }
+
+    #[test]
+    fn a_client_that_asks_for_nothing_is_closed_and_a_monitor_is_not() {
+        with_daemon("idle", Patience { idle: SHORT, request: LONG, reply: LONG }, |shared, path| async move {
+            let mut monitor = BufReader::new(UnixStream::connect(&path).await.unwrap());
+            monitor.get_mut().write_all(b"{\"request\":\"monitor\"}\n").await.unwrap();
+            let mut line = String::new();
+            monitor.read_line(&mut line).await.unwrap();
+            assert!(line.contains("listening"), "{line}");
+            // One that asked before counts as idle from its answer on.
+            let mut asked = UnixStream::connect(&path).await.unwrap();
+            asked.write_all(b"{\"request\":\"show_status\"}\n").await.unwrap();
+            let answer = to_the_end(&mut asked).await;
+            assert_eq!(answer.iter().filter(|octet| **octet == b'\n').count(), 1, "answered, then closed");
+            assert_eq!(to_the_end(&mut UnixStream::connect(&path).await.unwrap()).await, b"");
+            assert_eq!(counter(&shared, "speaker_control_idle_closed").await, 2);
+            tokio::time::sleep(SHORT * 2).await;
+            shared.peek(|core, _| core.monitors.publish(&Event::Overflow { times: 7 }));
+            line.clear();
+            monitor.read_line(&mut line).await.unwrap();
+            assert!(line.contains("overflow"), "the monitor is still there: {line}");
+        });
+    }
+
+    #[test]
+    fn a_request_that_does_not_end_closes_its_client() {
+        with_daemon("slow", Patience { idle: LONG, request: SHORT, reply: LONG }, |shared, path| async move {
+            let mut client = UnixStream::connect(&path).await.unwrap();
+            // An octet now and then does not keep it alive.
+            while client.write_all(b"{").await.is_ok() {
+                tokio::time::sleep(SHORT / 4).await;
+            }
+            assert_eq!(to_the_end(&mut client).await, b"");
+            assert_eq!(counter(&shared, "speaker_control_slow_closed").await, 1);
+        });
+    }
+
+    #[test]
+    fn who_does_not_read_its_replies_is_closed_and_a_monitor_too() {
+        with_daemon("unread", Patience { idle: LONG, request: LONG, reply: SHORT }, |shared, path| async move {
+            let mut client = UnixStream::connect(&path).await.unwrap();
+            // Until the daemon, whose replies nobody takes, takes no more requests; then it closes.
+            while client.write_all(b"{\"request\":\"show_status\"}\n").await.is_ok() {}
+            assert_eq!(counter(&shared, "speaker_control_unread_closed").await, 1);
+
+            let mut monitor = UnixStream::connect(&path).await.unwrap();
+            monitor.write_all(b"{\"request\":\"monitor\"}\n").await.unwrap();
+            while shared.peek(|core, _| core.monitors.clients.is_empty()) {
+                tokio::task::yield_now().await;
+            }
+            let mut most = 0;
+            while !shared.peek(|core, _| core.monitors.clients.is_empty()) {
+                shared.peek(|core, _| {
+                    (0..1000).for_each(|times| core.monitors.publish(&Event::Overflow { times }));
+                    most = core.monitors.clients.iter().map(|client| client.lines.borrow().len()).fold(most, usize::max);
+                });
+                tokio::time::sleep(SHORT / 20).await;
+            }
+            assert_eq!(most, MONITOR_BACKLOG, "what waits for it is bounded");
+            assert_eq!(counter(&shared, "speaker_control_unread_closed").await, 2);
+        });
+    }
 
     #[test]
     fn a_group_is_found_by_its_name() {
