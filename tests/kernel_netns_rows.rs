@@ -399,6 +399,54 @@ fn a_local_port_takes_a_remote_mac_over_and_back() {
     });
 }
 
+/// Its bridge entry was ours by then, and no notification ever says that the port's went: the MAC was announced here for ever.
+#[test]
+fn what_a_port_heard_before_our_row_was_written_is_not_told() {
+    in_namespace(|| {
+        let gate = Arc::new(Mutex::new(()));
+        let (mut room, ready) = Room::gated(128 << 20, &gate).and_port();
+        let done = room.write_late(&gate, vec![op(ready.ifindex, OpKind::ReplaceUnicast, mac(1), "10.0.0.2")], || {
+            speak("p1", mac(1));
+            wait_for_fdb(mac(1), "dev t1");
+        });
+        assert_eq!(done.errors, []);
+        // What comes behind it has been read.
+        speak("p1", mac(2));
+        room.heard(mac(2));
+        let told = |event: &KernelEvent| matches!(event, KernelEvent::LocalMac(local) if local.mac == mac(1));
+        assert!(!room.seen.iter().any(told), "{:#?}", room.seen);
+        assert_eq!(fdb(mac(1)).len(), 2, "{:?}", fdb(mac(1)));
+        // What it hears from then on is news.
+        speak("p1", mac(1));
+        room.heard(mac(1));
+    });
+}
+
+/// Told of after our delete, it was taken for standing, and a row for the MAC was never written again.
+#[test]
+fn an_operators_row_that_we_deleted_is_not_told_late() {
+    in_namespace(|| {
+        let gate = Arc::new(Mutex::new(()));
+        let (mut room, ready) = Room::gated(128 << 20, &gate).and_port();
+        let theirs = |number| sh(&format!("bridge fdb add {} dev vxlan100 dst 10.0.0.9 self", mac(number)));
+        let told = |number: u32| {
+            move |event: &KernelEvent| match event {
+                KernelEvent::RowChanged { row, .. } | KernelEvent::RowGone { row, .. } if row.mac == mac(number) => Some(()),
+                _ => None,
+            }
+        };
+        let done = room.write_late(&gate, vec![op(ready.ifindex, DELETE, mac(1), "10.0.0.9")], || {
+            theirs(1);
+        });
+        assert_eq!((done.errors, fdb(mac(1))), (vec![], Vec::new()));
+        theirs(2);
+        room.wait("the row behind it", told(2));
+        assert!(!room.seen.iter().any(|event| told(1)(event).is_some()), "{:#?}", room.seen);
+        theirs(1);
+        room.wait("a new one", told(1));
+    });
+}
+
 #[test]
 fn lost_notifications_lead_to_the_whole_truth() {
     in_namespace(|| {

@@ -201,12 +201,31 @@ impl Room {
 
     /// A ready VNI 100 with a tenant's port `t1`, whose other end is `p1`.
     pub fn with_port() -> (Self, ReadyDevice) {
-        let mut room = Self::new();
-        room.want(&[spec(100)]);
-        let ready = room.ready(100);
-        room.wait("the local MACs", |event| matches!(event, KernelEvent::LocalMacs { .. }).then_some(()));
+        Self::new().and_port()
+    }
+
+    pub fn and_port(mut self) -> (Self, ReadyDevice) {
+        self.want(&[spec(100)]);
+        let ready = self.ready(100);
+        self.wait("the local MACs", |event| matches!(event, KernelEvent::LocalMacs { .. }).then_some(()));
         add_port("t1", "p1");
-        (room, ready)
+        (self, ready)
+    }
+
+    /// Does something while the thread of a gated room is held up, and has it write these rows then, before it reads what the
+    /// kernel told meanwhile.
+    pub fn write_late(&mut self, gate: &Mutex<()>, ops: Vec<Op>, meanwhile: impl FnOnce()) -> BatchDone {
+        let held = gate.lock().unwrap();
+        // It tells this, and then waits for the gate.
+        self.row(MacAddr::ZERO);
+        meanwhile();
+        let id = u64::MAX;
+        self.handle.send(KernelCommand::Write(Batch { id, ops }));
+        drop(held);
+        self.wait("the end of a batch", |event| match event {
+            KernelEvent::BatchDone(done) if done.id == id => Some(done.clone()),
+            _ => None,
+        })
     }
 }
 
@@ -243,6 +262,15 @@ pub fn fdb(mac: MacAddr) -> Vec<String> {
         sh("bridge fdb show").lines().filter(|line| line.contains(&mac.to_string())).map(|line| line.trim().to_owned()).collect();
     lines.sort();
     lines
+}
+
+/// Waits until a line of [`fdb`] says something.
+pub fn wait_for_fdb(mac: MacAddr, words: &str) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !fdb(mac).iter().any(|line| line.contains(words)) {
+        assert!(Instant::now() < end, "no \"{words}\" in {:?}", fdb(mac));
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 pub fn link(name: &str) -> String {
