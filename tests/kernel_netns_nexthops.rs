@@ -349,3 +349,25 @@ fn a_device_that_learns_or_answers_arp_gets_destinations() {
         });
     }
 }
+
+/// Somebody has a thousand of our numbers: rows carry their destination, and a VTEP for which there is a number gets its group.
+#[test]
+fn where_no_number_is_free_rows_carry_their_destination() {
+    in_namespace(|| {
+        let taken: String = (0..=1000).map(|n| format!("nexthop add id {} via 10.0.0.9 fdb\\n", 478_900_000 + n)).collect();
+        sh(&format!("printf '{taken}' | ip -batch -"));
+        let (mut room, ifindex) = started(&by_group(V4[0]));
+        assert_eq!(room.write(vec![replace(ifindex, 1, V4[1]), replace(ifindex, 2, V4[1])]).errors, []);
+        assert_eq!(fdb(mac(1)), both_by_destination(mac(1), V4[1]));
+        assert_eq!(fdb(mac(2)), both_by_destination(mac(2), V4[1]));
+        assert_eq!(room.write(vec![replace(ifindex, 3, V4[2])]).errors, []);
+        assert_eq!(fdb(mac(3)), both_by_group(mac(3), V4[2]));
+        assert_eq!(believed(&mut room), [(mac(1), ip(V4[1])), (mac(2), ip(V4[1])), (mac(3), ip(V4[2]))]);
+        room.listen(100);
+        assert!(!room.seen.iter().any(|event| matches!(event, KernelEvent::RowsOfOtherForm { .. })), "it is no other form");
+        // A move between the two forms is one write for who asks for it.
+        assert_eq!(room.write(vec![replace(ifindex, 1, V4[2]), replace(ifindex, 3, V4[1])]).errors, []);
+        assert_eq!(fdb(mac(1)), both_by_group(mac(1), V4[2]));
+        assert_eq!(fdb(mac(3)), both_by_destination(mac(3), V4[1]));
+    });
+}
