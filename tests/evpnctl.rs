@@ -70,15 +70,23 @@ fn diff_is_silent_when_all_is_well_and_fails_when_not() {
             ip: None,
             wanted: Some("10.0.0.2".to_owned()),
             found: None,
+            nexthop: None,
             state: "to be written".to_owned(),
         };
-        Some(vec![Reply::Diff(Page::last(vec![item]))])
+        let found = Some("10.0.0.3".to_owned());
+        let by_group = DiffView { mac: MacAddr([2; 6]), found, nexthop: Some(478_900_001), ..item.clone() };
+        let theirs = DiffView { mac: MacAddr([4; 6]), nexthop: Some(7), ..item.clone() };
+        Some(vec![Reply::Diff(Page::last(vec![item, by_group, theirs]))])
     };
     let (code, out, _) = with_daemon("diff", different);
-    assert_eq!(
-        (code, out.as_str()),
-        (1, "VNI  MAC         WANTED    FOUND  STATE\n100  flood list  10.0.0.2  -      to be written\n")
-    );
+    let lines: Vec<Vec<&str>> =
+        out.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+    let row = |mac, found| ["100", mac, "10.0.0.2", found, "to be written"];
+    assert_eq!(code, 1);
+    assert_eq!(lines[0], ["VNI", "MAC", "WANTED", "FOUND", "STATE"]);
+    assert_eq!(lines[1], row("flood list", "-"));
+    assert_eq!(lines[2], row("02:02:02:02:02:02", "10.0.0.3 nhid 478900001"));
+    assert_eq!(lines[3], row("04:04:04:04:04:04", "nhid 7"));
 }
 
 #[test]

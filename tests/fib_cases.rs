@@ -22,7 +22,7 @@ fn to(ip: &str) -> Remote {
     Remote { ip: ip.parse::<IpAddr>().unwrap(), vni: None }
 }
 fn row(mac: MacAddr, remote: Remote, ext_learned: bool) -> KernelRow {
-    KernelRow { mac, remote, ext_learned, permanent: false, bridged: true }
+    KernelRow { ext_learned, ..KernelRow::new(mac, remote) }
 }
 fn secs(secs: u64) -> Time {
     Time::from_secs(secs)

@@ -22,7 +22,7 @@ struct Kernel {
 }
 
 fn kernel_row(key: &Key, (remote, ext_learned): (Remote, bool)) -> KernelRow {
-    KernelRow { mac: key.0, remote, ext_learned, permanent: false, bridged: true }
+    KernelRow { ext_learned, ..KernelRow::new(key.0, remote) }
 }
 
 impl Kernel {

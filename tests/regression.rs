@@ -24,7 +24,7 @@ fn carry_out(fib: &mut Fib) -> Vec<(OpKind, MacAddr)> {
 /// ever, so that frames for the machine went to the old host once the bridge had forgotten it.
 #[test]
 fn half_a_row_that_was_left_by_an_earlier_run_is_removed() {
-    let half = KernelRow { mac: MAC, remote: to("10.0.0.2"), ext_learned: true, permanent: false, bridged: false };
+    let half = KernelRow { bridged: false, ..KernelRow::new(MAC, to("10.0.0.2")) };
     let mut fib = Fib::new(1);
     fib.device_ready(NOW, vni(), 7, Some(false), vec![half]);
     assert_eq!(carry_out(&mut fib), []);
@@ -52,7 +52,7 @@ fn rows_that_could_not_be_read_are_read_later() {
     daemon.now = at;
     daemon.speaker.handle_timeout(at);
     let token = daemon.dump_token();
-    let row = KernelRow { mac: MAC, remote: to("10.0.0.2"), ext_learned: true, permanent: false, bridged: true };
+    let row = KernelRow::new(MAC, to("10.0.0.2"));
     daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(vec![row]) });
     // Until the sweep, and past the audits on the way there.
     while let Some((at, _)) = daemon.speaker.poll_timeout().filter(|(at, _)| *at <= Time::from_secs(125)) {
@@ -85,7 +85,7 @@ fn a_vni_deleted_and_added_again_at_once_gets_its_device_back() {
     daemon.speaker.handle_request(daemon.now, RequestId(1), Request::VniAdd(VniAdd::new(vni())));
     daemon.device_ready();
     let token = daemon.dump_token();
-    let row = KernelRow { mac: MAC, remote: to("10.0.0.2"), ext_learned: true, permanent: false, bridged: true };
+    let row = KernelRow::new(MAC, to("10.0.0.2"));
     daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(vec![row]) });
     daemon.commands();
     daemon.speaker.handle_request(daemon.now, RequestId(2), Request::VniDel { vni: vni() });
@@ -144,7 +144,7 @@ fn acknowledge(daemon: &mut Daemon, errno: i32) -> usize {
 #[test]
 fn a_mac_with_a_row_of_the_operators_is_looked_for_at_its_port_too() {
     let mut fib = Fib::new(1);
-    let row = KernelRow { mac: MAC, remote: to("192.0.2.1"), ext_learned: false, permanent: true, bridged: true };
+    let row = KernelRow { ext_learned: false, permanent: true, ..KernelRow::new(MAC, to("192.0.2.1")) };
     fib.device_ready(NOW, vni(), 7, Some(false), vec![row]);
     fib.set_unicast(NOW, vni(), MAC, to("10.0.0.2"));
     assert_eq!(carry_out(&mut fib), []);
@@ -186,7 +186,7 @@ fn unicast_writes(daemon: &mut Daemon) -> usize {
 #[test]
 fn rows_that_nobody_confirmed_go_with_end_of_rib_and_not_with_the_next_keepalive() {
     let old = MacAddr([2, 0, 0, 0, 0, 0x77]);
-    let row = KernelRow { mac: old, remote: to("10.0.0.9"), ext_learned: true, permanent: false, bridged: true };
+    let row = KernelRow::new(old, to("10.0.0.9"));
     let (mut here, _, _) = Daemon::with_route_and_rows(vec![row]);
     let deletes = |command: &KernelCommand| matches!(command, KernelCommand::Write(batch) if batch.ops.iter().any(|op| op.mac == old && matches!(op.kind, OpKind::DeleteUnicast { .. })));
     let commands = here.commands();
@@ -214,7 +214,7 @@ fn the_first_audit_comes_without_another_timer() {
 /// the better one was to come from the next neighbor (RFC 4724 §4.1).
 #[test]
 fn a_row_of_an_earlier_run_is_not_moved_before_the_neighbors_have_said_all() {
-    let stands = KernelRow { mac: MAC, remote: to("10.0.0.3"), ext_learned: true, permanent: false, bridged: true };
+    let stands = KernelRow::new(MAC, to("10.0.0.3"));
     let other = "[[neighbor]]\naddress = \"10.0.0.3\"\n";
     let (mut here, _, _) = Daemon::with_route_rows_and(vec![stands], other);
     let moves =
@@ -236,7 +236,7 @@ fn an_old_listing_has_no_row_deleted() {
     fib.device_ready(NOW, vni(), 7, Some(false), Vec::new());
     fib.set_unicast(NOW, vni(), MAC, to("10.0.0.2"));
     carry_out(&mut fib);
-    let old = KernelRow { mac: MAC, remote: to("10.0.0.9"), ext_learned: false, permanent: false, bridged: true };
+    let old = KernelRow { ext_learned: false, ..KernelRow::new(MAC, to("10.0.0.9")) };
     fib.handle_rows(NOW, vni(), &[old]);
     assert_eq!(carry_out(&mut fib), [(OpKind::RestoreUnicast, MAC)], "what stands is read before it is touched");
 }
@@ -286,4 +286,79 @@ fn sequence_numbers_of_an_earlier_run_wait_for_the_bridge() {
     };
     assert_eq!(saved_until(250), [numbers(&[(MAC, 5), (silent, 7)])]);
     assert_eq!(saved_until(310), [numbers(&[(MAC, 5)])], "who is not heard for five minutes begins anew");
+}
+
+/// Each loss of notifications had every device read, though it was being read already: of a million rows, a minute each time.
+#[test]
+fn a_device_is_read_once_more_however_often_notifications_are_lost_meanwhile() {
+    let dumps = |daemon: &mut Daemon| -> Vec<u64> {
+        let token = |command| if let KernelCommand::Dump { token, .. } = command { Some(token) } else { None };
+        daemon.commands().into_iter().filter_map(token).collect()
+    };
+    let (mut here, _, _) = Daemon::with_route();
+    here.commands();
+    (1..=50).for_each(|lost| here.kernel(KernelEvent::Overflow { lost }));
+    let first = dumps(&mut here);
+    assert_eq!(first.len(), 1);
+    let answer = |daemon: &mut Daemon, token, rows| daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows });
+    answer(&mut here, first[0], Ok(vec![KernelRow::new(MAC, to("10.0.0.2"))]));
+    let second = dumps(&mut here);
+    assert_eq!(second.len(), 1, "it may have been read before the last loss");
+    here.kernel(KernelEvent::Overflow { lost: 51 });
+    answer(&mut here, second[0], Err("no buffer space".to_owned()));
+    let third = dumps(&mut here);
+    assert_eq!(third.len(), 1);
+    answer(&mut here, third[0], Ok(Vec::new()));
+    assert!(dumps(&mut here).is_empty());
+    here.kernel(KernelEvent::Overflow { lost: 52 });
+    assert_eq!(dumps(&mut here).len(), 1, "and then as at first");
+}
+
+/// What another control plane wrote into a device of more than 4,096 rows was found by no audit, and stood.
+#[test]
+fn a_stranger_in_a_large_device_is_found_by_an_audit() {
+    let rows: Vec<KernelRow> =
+        (0..5000_u32).map(|n| KernelRow::new(MacAddr([2, 0, 0, 1, (n >> 8) as u8, n as u8]), to("10.0.0.9"))).collect();
+    let mut daemon = Daemon::new("[vxlan]\naudit-interval = 10\n[[vni]]\nid = 100\n[[neighbor]]\naddress = \"10.0.0.2\"\n");
+    daemon.device_ready();
+    let token = daemon.dump_token();
+    daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(rows) });
+    daemon.commands();
+    let mut listed = Vec::new();
+    while let Some((at, _)) = daemon.speaker.poll_timeout().filter(|(at, _)| *at <= NOW + Duration::from_secs(109)) {
+        daemon.now = at;
+        daemon.speaker.handle_timeout(at);
+        for command in daemon.commands() {
+            match command {
+                KernelCommand::Dump { vni, .. } => listed.push((at.secs_since(NOW), vni)),
+                KernelCommand::Check { token, .. } => daemon.kernel(KernelEvent::Checked { token, rows: Vec::new() }),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(listed, [(100, vni())], "the tenth pass");
+}
+
+/// Whoever undid a row that leads to another host was told of as a local port, and an entry of the flood list as a row of no MAC.
+#[test]
+fn a_fight_is_told_of_in_the_words_of_the_row() {
+    let (mut here, _, _) = Daemon::with_route();
+    let rows = [KernelRow::new(MAC, to("10.0.0.2")), KernelRow::new(MacAddr::ZERO, to("10.0.0.2"))];
+    for _ in 0..10 {
+        while acknowledge(&mut here, 0) > 0 {}
+        here.now = here.now + Duration::from_secs(5);
+        here.speaker.handle_timeout(here.now);
+        for row in rows {
+            here.kernel(KernelEvent::RowGone { vni: vni(), row });
+        }
+    }
+    let told: Vec<String> = std::iter::from_fn(|| here.speaker.poll_event()).map(|event| event.to_string()).collect();
+    let fights: Vec<&String> = told.iter().filter(|line| line.contains("again and again")).collect();
+    let by = "again and again by another program on this host: it is put right ever more rarely";
+    assert_eq!(fights.len(), 2, "{told:#?}");
+    assert!(
+        fights[0].starts_with(&format!("VNI 100: the row of {MAC} to VTEP 10.0.0.2 is deleted or changed {by}")),
+        "{fights:?}"
+    );
+    assert!(fights[1].starts_with(&format!("VNI 100: VTEP 10.0.0.2 is taken from the flood list {by}")), "{fights:?}");
 }

@@ -411,7 +411,13 @@ fn diff(diff: &DiffView) -> Row {
         None if diff.mac == MacAddr::ZERO => "flood list".to_owned(),
         None => diff.mac.to_string(),
     };
-    let cells = vec![diff.vni.to_string(), mac, or_dash(diff.wanted.as_ref()), or_dash(diff.found.as_ref()), diff.state.clone()];
+    // As `bridge fdb` says it.
+    let nexthop = diff.nexthop.map(|nexthop| format!("nhid {nexthop}"));
+    let found = match (&diff.found, nexthop) {
+        (Some(found), Some(nexthop)) => Some(format!("{found} {nexthop}")),
+        (found, nexthop) => nexthop.or(found.clone()),
+    };
+    let cells = vec![diff.vni.to_string(), mac, or_dash(diff.wanted.as_ref()), or_dash(found.as_ref()), diff.state.clone()];
     Row { cells, notes: Vec::new() }
 }
 

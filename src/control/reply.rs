@@ -468,8 +468,10 @@ pub struct DiffView {
     pub ip: Option<IpAddr>,
     /// What should be there.
     pub wanted: Option<String>,
-    /// What is there.
+    /// Where what is there leads; null: nothing is there, or a nexthop that is not ours.
     pub found: Option<String>,
+    /// The nexthop group that what is there names.
+    pub nexthop: Option<u32>,
     /// Why it is so and what happens next, in words (`failed: No space left on device, retried in 3 s`).
     pub state: String,
 }

@@ -1,8 +1,8 @@
 //! The periodic audit: which rows to look at next, and what the kernel said of them. Read `speaker/audit` for the pace.
 //!
-//! Small devices are listed whole, which finds also what is there and should not be. A large one cannot be (a dump is
-//! quadratic): its rows are read one by one, and its flood list, which cannot be read so, is written again, which changes
-//! nothing and tells nobody where it stands.
+//! Small devices are listed whole, which finds also what is there and should not be. A large one is only once in several passes,
+//! and a very large one never (a dump is quadratic): its rows are read one by one, and its flood list, which cannot be read
+//! so, is written again, which changes nothing and tells nobody where it stands.
 
 use super::message::KernelRow;
 use super::row::{NONE, flag};
@@ -11,17 +11,33 @@ use crate::base::{MacAddr, Time, Vni};
 
 /// A device with at most so many rows is listed for an audit (3 ms).
 const LISTED_AT_MOST: usize = 4096;
+/// One with more is listed only in some passes, and one with more than this (0.14 s) in none.
+const LISTED_RARELY: usize = 100_000;
 
-fn is_large(device: &Device) -> bool {
-    device.ifindex.is_some() && device.rows > LISTED_AT_MOST
+impl Device {
+    /// What becomes of a row that a control plane wrote and that we know nothing of.
+    pub(super) fn fate_of_strangers(&self) -> &'static str {
+        match self.rows {
+            _ if self.unlisted => "found at start, not confirmed yet",
+            rows if rows <= LISTED_AT_MOST => "not ours to our knowledge; removed at the next audit",
+            rows if rows <= LISTED_RARELY => "not ours to our knowledge; removed at one of the next ten audits",
+            _ => "not ours to our knowledge; no audit lists so many rows: remove it by hand, or restart evpnd",
+        }
+    }
+
+    fn is_large(&self, listed_at_most: usize) -> bool {
+        self.ifindex.is_some() && self.rows > listed_at_most
+    }
 }
 
 impl Fib {
-    /// Devices that an audit lists, and how many rows the others have.
-    pub fn audit_plan(&self) -> (Vec<Vni>, usize) {
+    /// Devices that this pass of the audit lists (`thorough`: large ones too), and how many rows the others have.
+    pub fn audit_plan(&mut self, thorough: bool) -> (Vec<Vni>, usize) {
+        self.audit_lists = if thorough { LISTED_RARELY } else { LISTED_AT_MOST };
+        let at_most = self.audit_lists;
         let devices = || self.by_vni.iter().map(|(&vni, &slot)| (vni, &self.devices[slot as usize]));
-        let listed = devices().filter(|(_, device)| device.ifindex.is_some() && device.rows <= LISTED_AT_MOST);
-        let rows = devices().filter(|(_, device)| is_large(device)).map(|(_, device)| device.rows).sum();
+        let listed = devices().filter(|(_, device)| device.ifindex.is_some() && device.rows <= at_most);
+        let rows = devices().filter(|(_, device)| device.is_large(at_most)).map(|(_, device)| device.rows).sum();
         (listed.map(|(vni, _)| vni).collect(), rows)
     }
 
@@ -42,7 +58,7 @@ impl Fib {
             let device = &self.devices[row.device as usize];
             let settled =
                 !row.has(flag::QUEUED | flag::IN_FLIGHT | flag::FAILED | flag::FOREIGN | flag::UNCONFIRMED | flag::DEFERRED);
-            if !settled || row.goal() == NONE || row.needs_write() || !is_large(device) {
+            if !settled || row.goal() == NONE || row.needs_write() || !device.is_large(self.audit_lists) {
                 continue;
             }
             if row.has(flag::FLOOD) {

@@ -1,5 +1,5 @@
 //! Who undoes our writes again and again: another control plane, say. (A tenant that claims a MAC which may not move is slowed
-//! down in the evpn room, which knows of it.)
+//! down in the evpn room, which knows of it: no local port is meant here.)
 //!
 //! The first few times a row is put back at once; then ever more rarely, so that neither can make us write without end.
 //! Memory is bounded: a fight that no longer happens is forgotten, and of more fights than [`TRACKED`] at once the device is
@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::message::Remote;
 use super::row::flag;
 use super::table::{Fib, Retry};
 use crate::base::{MacAddr, Time, Vni};
@@ -31,11 +32,22 @@ struct Fight {
     last: Time,
 }
 
+/// A row that somebody undoes again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fought {
+    /// Which VNI.
+    pub vni: Vni,
+    /// Which MAC; zero: the flood list.
+    pub mac: MacAddr,
+    /// Where it should lead; `None`: it should not be there.
+    pub wanted: Option<Remote>,
+}
+
 /// The rows that were put back lately.
 #[derive(Debug, Default)]
 pub(super) struct Fights {
     rows: BTreeMap<u32, Fight>,
-    told: Vec<(Vni, MacAddr)>,
+    told: Vec<Fought>,
     untold: u64,
     /// When everything forgotten was last taken out of a full table.
     cleared: Time,
@@ -86,11 +98,11 @@ impl Fib {
             self.touch(id);
             return;
         }
-        let vni = self.devices[row.device as usize].vni;
         if times == AT_ONCE + 1 {
             self.stats.fights += 1;
             if self.fights.told.len() < TOLD {
-                self.fights.told.push((vni, row.mac));
+                let (vni, wanted) = (self.devices[row.device as usize].vni, self.remote(row.goal()));
+                self.fights.told.push(Fought { vni, mac: row.mac, wanted });
             } else {
                 self.fights.untold += 1;
             }
@@ -119,7 +131,7 @@ impl Fib {
     }
 
     /// Rows over which a fight began since this was asked last: some by name, and how many more.
-    pub fn take_fights(&mut self) -> (Vec<(Vni, MacAddr)>, u64) {
+    pub fn take_fights(&mut self) -> (Vec<Fought>, u64) {
         (std::mem::take(&mut self.fights.told), std::mem::take(&mut self.fights.untold))
     }
 }

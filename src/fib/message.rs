@@ -136,6 +136,16 @@ pub struct KernelRow {
     /// The bridge's half stands beside it, or nobody looked. Without it (a local port took it over) no frame of this host
     /// uses the row but those that the bridge floods.
     pub bridged: bool,
+    /// The nexthop group that it names instead of carrying its destination; `remote` is what the group leads to where it is
+    /// one of ours, and unspecified where not.
+    pub nexthop: Option<u32>,
+}
+
+impl KernelRow {
+    /// As we write it, by destination.
+    pub fn new(mac: MacAddr, remote: Remote) -> Self {
+        Self { mac, remote, ext_learned: true, permanent: false, bridged: true, nexthop: None }
+    }
 }
 
 /// What stands for one MAC in the kernel.

@@ -22,6 +22,7 @@ mod view;
 
 pub use counts::RowCounts;
 pub use device::{DeviceSpec, DeviceState, ReadyDevice};
+pub use fights::Fought;
 pub use message::{
     Batch, BatchDone, Binding, CheckedRow, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LocalMac, NeighborOwner, Op,
     OpKind, Remote,

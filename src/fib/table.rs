@@ -55,6 +55,8 @@ pub struct Fib {
     pub(super) swept: bool,
     /// Rows of an earlier run are not moved yet.
     pub(super) deferring: bool,
+    /// Devices with more rows are read row by row in this pass of the audit.
+    pub(super) audit_lists: usize,
     /// A remote fell out of use, or may have before we came.
     pub(super) remotes_shrunk: bool,
     pub(super) now: Time,
@@ -134,6 +136,7 @@ impl Fib {
             neighbors: Neighbors::default(),
             swept: false,
             deferring: false,
+            audit_lists: 0,
             remotes_shrunk: false,
             now: Time::ZERO,
             cause: None,

@@ -92,7 +92,7 @@ impl fmt::Display for Status {
             Self::Dirty => f.write_str("to be written"),
             Self::InFlight => f.write_str("being written"),
             Self::Failed { errno: 0, .. } => {
-                f.write_str("undone again and again by another program or a local port: not put back at once any more")
+                f.write_str("undone again and again by another program: not put back at once any more")
             }
             Self::Failed { errno, attempts: 1, .. } => write!(f, "failed: {}", errno_words(*errno)),
             Self::Failed { errno, attempts, .. } => write!(f, "failed {attempts} times: {}", errno_words(*errno)),
@@ -149,6 +149,8 @@ pub struct RowDifference {
     pub wanted: Option<Remote>,
     /// What stands.
     pub found: Option<Remote>,
+    /// The nexthop group that it names.
+    pub nexthop: Option<u32>,
     /// What we know of it, in words: "failed: No space left, retried in 3 s".
     pub state: String,
 }
@@ -168,14 +170,9 @@ impl Fib {
                     known.entry(id).or_insert(row);
                 }
                 None if row.ext_learned => {
-                    let unread = slot.is_some_and(|slot| self.devices[slot as usize].unlisted);
-                    let state = if unread {
-                        "found at start, not confirmed yet"
-                    } else {
-                        "not ours to our knowledge; removed at the next audit"
-                    };
-                    let state = state.to_owned();
-                    differences.push(RowDifference { vni, mac: row.mac, wanted: None, found: Some(row.remote), state });
+                    let state = slot.map_or("", |slot| self.devices[slot as usize].fate_of_strangers()).to_owned();
+                    let (mac, found, nexthop) = (row.mac, Some(row.remote), row.nexthop);
+                    differences.push(RowDifference { vni, mac, wanted: None, found, nexthop, state });
                 }
                 None => {}
             }
@@ -198,7 +195,8 @@ impl Fib {
         if found == view.wanted || (operators && view.wanted.is_none()) {
             return None;
         }
-        Some(RowDifference { vni, mac: row.mac, wanted: view.wanted, found, state: self.state_words(view.status) })
+        let nexthop = stands.and_then(|row| row.nexthop);
+        Some(RowDifference { vni, mac: row.mac, wanted: view.wanted, found, nexthop, state: self.state_words(view.status) })
     }
 
     pub(super) fn state_words(&self, status: Status) -> String {

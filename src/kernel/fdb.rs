@@ -123,6 +123,7 @@ impl Entry {
             ext_learned: self.is_ext_learned() && !theirs,
             permanent: self.state & libc::NUD_PERMANENT != 0,
             bridged: true,
+            nexthop: self.nexthop,
         })
     }
 

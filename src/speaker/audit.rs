@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::base::{Time, Vni};
+use crate::base::{MacAddr, Time, Vni};
 use crate::config::Config;
 use crate::control::{Event, Level};
+use crate::fib::Fought;
 use crate::fib::message::KernelCommand;
 
-use super::show_kernel::Token;
+use super::show_kernel::{Token, show_remote};
 use super::{Action, Speaker};
 
 /// Rows read in one question.
@@ -19,6 +20,9 @@ const SLICE: usize = 256;
 /// Rows read in a second at most: at 4 µs a row less than a hundredth of a processor. A pass over more rows than fit into
 /// the interval takes longer than it.
 const ROWS_PER_SECOND: u32 = 2000;
+/// Large devices are listed whole once in so many passes: what a listing costs grows with the square of the rows, and only a
+/// listing finds rows that should not be there.
+const LISTED_EVERY: u64 = 10;
 /// What is put back is told once for so long, with how much it was.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 /// Of rows that somebody changes again and again, so many lines in an hour.
@@ -37,6 +41,8 @@ pub(super) struct Audit {
     /// Devices to be listed, and bridges whose neighbours are.
     listed: VecDeque<(Vni, Token)>,
     cursor: u32,
+    /// Passes begun.
+    passes: u64,
 }
 
 /// What was put back.
@@ -49,6 +55,31 @@ pub(super) struct Healing {
     tell_at: Option<Time>,
     fights_told: u32,
     fights_since: Time,
+}
+
+/// Devices that are listed whole because notifications were lost, or because that failed before. Of each device one listing
+/// is under way at a time, and one more follows where it was asked for meanwhile: a listing of a million rows takes a minute.
+#[derive(Debug, Default)]
+pub(super) struct Listings(BTreeMap<(Vni, Token), Listing>);
+
+#[derive(Debug)]
+struct Listing {
+    token: u64,
+    again: bool,
+}
+
+/// Whose doing it is cannot be known; a local port's claim is not told here (`fib/fights.rs`).
+fn fight_in_words(fought: &Fought) -> String {
+    let Fought { vni, mac, wanted } = fought;
+    let what = match wanted.as_ref().map(show_remote) {
+        Some(remote) if *mac == MacAddr::ZERO => format!("VTEP {remote} is taken from the flood list"),
+        Some(remote) => format!("the row of {mac} to VTEP {remote} is deleted or changed"),
+        None => format!("a row of {mac} that no route wants is written"),
+    };
+    format!(
+        "VNI {vni}: {what} again and again by another program on this host: it is put right ever more rarely (`bridge monitor fdb` \
+         shows what happens)"
+    )
 }
 
 impl Audit {
@@ -87,6 +118,32 @@ impl Speaker {
         }
     }
 
+    /// Has the rows of a device, or the neighbours of its bridge, listed whole, now or after the listing under way.
+    pub(super) fn list(&mut self, vni: Vni, what: Token) {
+        if let Some(listing) = self.listings.0.get_mut(&(vni, what)) {
+            listing.again = true;
+            self.events.count("listings_joined");
+            return;
+        }
+        let token = self.ask(vni, what);
+        self.listings.0.insert((vni, what), Listing { token, again: false });
+    }
+
+    fn ask(&mut self, vni: Vni, what: Token) -> u64 {
+        if what == Token::Neighbors { self.ask_neighbors(vni, what) } else { self.ask_rows(vni, what) }
+    }
+
+    /// A listing was answered, well or not.
+    pub(super) fn listed(&mut self, vni: Vni, what: Token, token: u64) {
+        if self.listings.0.get(&(vni, what)).is_none_or(|listing| listing.token != token) {
+            return;
+        }
+        let again = self.listings.0.remove(&(vni, what)).is_some_and(|listing| listing.again);
+        if again && self.vnis.get(&vni).is_some_and(|state| state.ready().is_some()) {
+            self.list(vni, what);
+        }
+    }
+
     fn begin_audit(&mut self, now: Time, interval: Duration) {
         self.events.count("audits");
         self.audit.pass_at = Some(now + interval);
@@ -94,7 +151,8 @@ impl Speaker {
             return;
         }
         self.actions.push_back(Action::Kernel(KernelCommand::CheckDevices));
-        let (listed, rows) = self.fib.audit_plan();
+        self.audit.passes += 1;
+        let (listed, rows) = self.fib.audit_plan(self.audit.passes.is_multiple_of(LISTED_EVERY));
         let bridges = self.fib.neighbor_segments().into_iter().map(|vni| (vni, Token::Neighbors));
         let listed: VecDeque<_> = listed.into_iter().map(|vni| (vni, Token::Audit)).chain(bridges).collect();
         let steps = (listed.len() + rows.div_ceil(SLICE)).max(1) as u32;
@@ -110,8 +168,7 @@ impl Speaker {
     fn audit_step(&mut self, now: Time) {
         while let Some((vni, what)) = self.audit.listed.pop_front() {
             if self.vnis.get(&vni).is_some_and(|state| state.ready().is_some()) {
-                let neighbors = what == Token::Neighbors;
-                self.audit.waiting = Some(if neighbors { self.ask_neighbors(vni, what) } else { self.ask_rows(vni, what) });
+                self.audit.waiting = Some(self.ask(vni, what));
                 return;
             }
         }
@@ -180,18 +237,12 @@ impl Speaker {
             self.healing.fights_since = now;
             self.healing.fights_told = 0;
         }
-        for (vni, mac) in named {
+        for fought in named {
             if self.healing.fights_told >= FIGHTS_TOLD_PER_HOUR {
                 return;
             }
             self.healing.fights_told += 1;
-            self.events.note(
-                Level::Warn,
-                format!(
-                    "VNI {vni}: the row of {mac} is undone again and again, by another program that writes to this device or by a \
-                     local port that claims the MAC: it is put back ever more rarely"
-                ),
-            );
+            self.events.note(Level::Warn, fight_in_words(&fought));
         }
         if more > 0 {
             self.events.note(Level::Warn, format!("{more} more rows are undone again and again (counter fib_fights)"));

@@ -253,8 +253,8 @@ impl Speaker {
                 let ready: Vec<Vni> =
                     self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
                 for vni in ready {
-                    self.ask_rows(vni, Token::Audit);
-                    self.ask_neighbors(vni, Token::Neighbors);
+                    self.list(vni, Token::Audit);
+                    self.list(vni, Token::Neighbors);
                 }
             }
             KernelEvent::Neighbors { token, vni, neighbors } => self.neighbors_read(now, token, vni, neighbors),
@@ -432,8 +432,8 @@ impl Speaker {
         for vni in due {
             self.unread.remove(&vni);
             if self.vnis.get(&vni).is_some_and(|state| state.ready().is_some()) {
-                self.ask_rows(vni, Token::Audit);
-                self.ask_neighbors(vni, Token::Neighbors);
+                self.list(vni, Token::Audit);
+                self.list(vni, Token::Neighbors);
             }
         }
     }

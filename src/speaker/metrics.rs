@@ -254,7 +254,7 @@ mod tests {
         while let Some(directory) = directories.pop() {
             for file in std::fs::read_dir(directory).unwrap() {
                 let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-                for call in ["count(\"", "too_slow(\"", "hit(events, \"", "hit(&mut self.events, \""] {
+                for call in ["count(\"", "too_slow(\"", "closed(self.shared, \"", "hit(events, \"", "hit(&mut self.events, \""] {
                     for (at, _) in text.match_indices(call) {
                         // Not `peers.count()` of something else.
                         let name = text[at + call.len()..].split('"').next().unwrap();

@@ -137,6 +137,7 @@ pub struct Speaker {
     frames_dropped: u64,
     healing: audit::Healing,
     audit: audit::Audit,
+    listings: audit::Listings,
     failures_told: u64,
     /// Since when the oldest change of the table waits that was not decided in the turn in which it came.
     behind_since: Option<Time>,
@@ -213,6 +214,7 @@ impl Speaker {
             frames_dropped: 0,
             healing: audit::Healing::default(),
             audit,
+            listings: audit::Listings::default(),
             failures_told: 0,
             behind_since: None,
             work_left: false,

@@ -12,7 +12,7 @@ use crate::fib::{RowView, Status};
 use super::{Action, RequestId, Speaker};
 
 /// Why rows were asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Token {
     /// A device became ready: what stands in it?
     Adopt,
@@ -105,12 +105,14 @@ impl Speaker {
                     self.note_healed(now, vni, differences);
                 }
                 self.audit_goes_on(now, token);
+                self.listed(vni, Token::Neighbors, token);
             }
             (Some(Token::Neighbors), Err(error)) => {
                 if bridge.is_some() {
                     self.rows_unread(now, vni, &error);
                 }
                 self.audit_goes_on(now, token);
+                self.listed(vni, Token::Neighbors, token);
             }
             (Some(Token::Diff(id)), found) => self.continue_diff(id, vni, Answer::Neighbors(found)),
             _ => {}
@@ -157,11 +159,13 @@ impl Speaker {
                 let differences = self.fib.handle_rows(now, vni, &rows) as u64;
                 self.note_healed(now, vni, differences);
                 self.audit_goes_on(now, token);
+                self.listed(vni, Token::Audit, token);
             }
             (Token::Leftovers, Ok(rows)) => self.leftovers_read(now, vni, &rows),
             (Token::Audit | Token::Leftovers, Err(error)) => {
                 self.rows_unread(now, vni, &error);
                 self.audit_goes_on(now, token);
+                self.listed(vni, Token::Audit, token);
             }
             (Token::Diff(id), rows) => self.continue_diff(id, vni, Answer::Rows(rows)),
             (Token::Explain(_) | Token::Check | Token::Neighbors, _) => {}
@@ -211,6 +215,7 @@ impl Speaker {
                         ip: Some(difference.ip),
                         wanted: difference.wanted.map(show_binding),
                         found: difference.found.map(show_binding),
+                        nexthop: None,
                         state: difference.state,
                     };
                     request.found.insert((vni, mac, format!("neighbor {}", difference.ip)), view);
@@ -223,7 +228,8 @@ impl Speaker {
                         mac: difference.mac,
                         ip: None,
                         wanted: difference.wanted.as_ref().map(show_remote),
-                        found: difference.found.as_ref().map(show_remote),
+                        found: difference.found.filter(|found| !found.ip.is_unspecified()).as_ref().map(show_remote),
+                        nexthop: difference.nexthop,
                         state: difference.state,
                     };
                     let remote = view.wanted.clone().or_else(|| view.found.clone()).unwrap_or_default();

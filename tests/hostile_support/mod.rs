@@ -315,7 +315,7 @@ impl Stage {
     /// What the kernel has for one MAC.
     fn row(&self, mac: MacAddr) -> Option<KernelRow> {
         let remote = *self.rows.get(&mac)?;
-        Some(KernelRow { mac, remote, ext_learned: true, permanent: false, bridged: true })
+        Some(KernelRow::new(mac, remote))
     }
 
     pub fn ask(&mut self, request: Request) -> Reply {

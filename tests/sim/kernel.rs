@@ -193,7 +193,7 @@ impl Kernel {
     /// The operator writes a row by hand (`bridge fdb replace … self`, no EXT_LEARNED).
     pub fn operator_writes(&mut self, vni: Vni, mac: MacAddr, remote: Remote) {
         let Some(vxlan) = self.vxlans.get_mut(&vni) else { return };
-        let row = KernelRow { mac, remote, ext_learned: false, permanent: true, bridged: true };
+        let row = KernelRow { ext_learned: false, permanent: true, ..KernelRow::new(mac, remote) };
         vxlan.rows.insert(mac, row);
         let ifindex = vxlan.ifindex;
         self.note(Note::RowWritten(ifindex, row));
@@ -235,7 +235,7 @@ impl Kernel {
                 self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
                 let Some(vxlan) = self.vxlans.get_mut(&vni) else { return (Err(ENODEV), None) };
                 // Over an entry without EXT_LEARNED the flags stay as they were.
-                let new = KernelRow { mac: op.mac, remote, ext_learned: true, permanent: false, bridged: true };
+                let new = KernelRow::new(op.mac, remote);
                 let row = vxlan.rows.entry(op.mac).or_insert(new);
                 let was = std::mem::replace(&mut row.remote, remote);
                 (Ok(()), Some(Written { vni, mac: op.mac, to: Some(remote), was }))
@@ -245,7 +245,7 @@ impl Kernel {
                 None => (Err(ENOENT), None),
             },
             OpKind::AppendFlood => {
-                let row = KernelRow { mac: MacAddr::ZERO, remote, ext_learned: true, permanent: true, bridged: true };
+                let row = KernelRow { permanent: true, ..KernelRow::new(MacAddr::ZERO, remote) };
                 if let Some(vxlan) = self.vxlans.get_mut(&vni) {
                     vxlan.flood.entry(remote).or_insert(row);
                 }
