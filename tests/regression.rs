@@ -88,7 +88,7 @@ fn a_vni_deleted_and_added_again_at_once_gets_its_device_back() {
     let row = KernelRow::new(MAC, to("10.0.0.2"));
     daemon.kernel(KernelEvent::Rows { token, vni: vni(), rows: Ok(vec![row]) });
     daemon.commands();
-    daemon.speaker.handle_request(daemon.now, RequestId(2), Request::VniDel { vni: vni() });
+    daemon.speaker.handle_request(daemon.now, RequestId(2), Request::VniDel { vni: vni(), caller: None });
     daemon.speaker.handle_request(daemon.now, RequestId(3), Request::VniAdd(VniAdd::new(vni())));
     let commands = daemon.commands();
     let lists =

@@ -108,7 +108,7 @@ fn a_vni_of_a_hook_has_its_route_distinguisher_again_after_a_restart() {
     done(daemon.ask(Request::VniAdd(add(65_636))));
     assert_eq!(rds(&mut daemon)[&65_636], before);
     // Also where it was away for a while.
-    done(daemon.ask(Request::VniDel { vni: number(65_636) }));
+    done(daemon.ask(Request::VniDel { vni: number(65_636), caller: None }));
     done(daemon.ask(Request::VniAdd(add(131_172))));
     done(daemon.ask(Request::VniAdd(add(65_636))));
     let rds = rds(&mut daemon);
@@ -144,7 +144,7 @@ fn a_route_distinguisher_that_is_taken_is_refused_at_run_time() {
     let message = refused(daemon.ask_reload(file));
     assert!(message.contains("VNI 400") && message.contains("evpnctl vni del 300"), "{message}");
     assert_eq!(rds(&mut daemon).keys().copied().collect::<Vec<_>>(), [200, 300], "nothing was applied");
-    done(daemon.ask(Request::VniDel { vni: number(300) }));
+    done(daemon.ask(Request::VniDel { vni: number(300), caller: None }));
     done(daemon.ask_reload(file));
 }
 

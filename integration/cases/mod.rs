@@ -16,6 +16,7 @@ mod migration;
 mod modes;
 mod nexthops;
 mod numbers;
+mod on_demand;
 mod privilege;
 mod quiet;
 mod refusals;

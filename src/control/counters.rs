@@ -90,6 +90,8 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("speaker_attribute_octets_exceeded", "Sessions closed by attribute-octets-per-neighbor"),
     ("speaker_audits", "Audits of the kernel begun"),
     ("speaker_batches_failed_whole", "Batches that could not be sent to the kernel"),
+    ("speaker_callers_refused", "Callers of evpnctl vni add beyond 65,536"),
+    ("speaker_claims_refused", "MACs of evpnctl mac claim beyond 65,536"),
     ("speaker_connections_dropped_without_words", "Connections dropped while too many were being turned away"),
     ("speaker_connections_refused", "Connections turned away: nobody's address, or a limit"),
     ("speaker_control_connections_refused", "Clients of the control socket turned away by control-connections"),

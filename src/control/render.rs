@@ -334,6 +334,7 @@ fn vni_in_detail(vni: &VniView) -> String {
     line("import", vni.import.join(", "));
     line("export", vni.export.join(", "));
     line("added", if vni.run_time { "at run time" } else { "" }.to_owned());
+    line("held by", vni.callers.join(", "));
     line("VTEPs", vni.vteps.to_string());
     line("MACs", format!("{} local, {} remote", vni.local_macs, vni.remote_macs));
     let refused: Vec<String> = [

@@ -261,6 +261,9 @@ pub struct VniView {
     pub made_bridge: bool,
     /// Added by `evpnctl vni add` and not by the file.
     pub run_time: bool,
+    /// Who holds it at run time, beside or instead of the configuration file.
+    #[serde(default)]
+    pub callers: Vec<String>,
     /// Local tunnel address of the device.
     pub local: Option<IpAddr>,
     /// UDP port of the device.

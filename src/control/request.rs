@@ -112,12 +112,38 @@ pub enum Request {
     /// Read the configuration again and apply what changed: [`super::Reply::Done`] with what changed in words, or
     /// [`super::Reply::Refused`] with the mistake in the file (then nothing changed).
     Reload {},
-    /// Add a VNI at run time; it lives until it is deleted or the daemon stops.
+    /// Add a VNI at run time; it lives until it is deleted, or the daemon ends; where a caller is named, until the last caller has let
+    /// go of it, over restarts of the daemon too.
     VniAdd(VniAdd),
-    /// Delete a VNI at run time: withdraws its routes and removes its rows, and the devices that evpnd made for it.
+    /// Delete a VNI that was added at run time: withdraws its routes and removes its rows, and the devices that evpnd made for it.
     VniDel {
         /// Which.
         vni: Vni,
+        /// Only this caller lets go of it; it goes when nobody else holds it. None: it goes whoever holds it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caller: Option<String>,
+    },
+    /// A caller lets go of every VNI that it holds: [`super::Reply::NotFound`] where it holds none.
+    CallerGone {
+        /// Who.
+        caller: String,
+    },
+    /// A guest with this MAC is at this port, though it has not spoken: announced until it is released, its port goes, or another
+    /// host has it.
+    MacClaim {
+        /// In which VNI.
+        vni: Vni,
+        /// Which MAC.
+        mac: MacAddr,
+        /// The name of a port of the VNI's bridge.
+        port: String,
+    },
+    /// The guest with this MAC is gone: withdrawn at once. [`super::Reply::NotFound`] where no port has it.
+    MacRelease {
+        /// In which VNI.
+        vni: Vni,
+        /// Which MAC.
+        mac: MacAddr,
     },
     /// Mark a MAC, or those of a VNI, or all, as duplicates no longer (RFC 7432 §15.1: the operator's corrective action):
     /// [`super::Reply::Done`], or [`super::Reply::NotFound`] where the VNI is not configured or the MAC is not marked.
@@ -163,11 +189,24 @@ pub struct VniAdd {
     /// MTU in octets of the devices that are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Who wants it: a VNI stays until the last caller has let go of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
 }
 
 impl VniAdd {
     /// A VNI with nothing but the defaults.
     pub fn new(vni: Vni) -> Self {
-        Self { vni, device: None, bridge: None, rd: None, import: None, export: None, neighbor_suppression: None, mtu: None }
+        Self {
+            vni,
+            device: None,
+            bridge: None,
+            rd: None,
+            import: None,
+            export: None,
+            neighbor_suppression: None,
+            mtu: None,
+            caller: None,
+        }
     }
 }

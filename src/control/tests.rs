@@ -75,6 +75,7 @@ fn vni_view() -> VniView {
         made_device: true,
         made_bridge: false,
         run_time: false,
+        callers: vec!["libvirt:web1".to_owned()],
         local: None,
         port: None,
         mtu: None,
@@ -454,6 +455,7 @@ fn every_key_is_documented() {
         export: Some(Vec::new()),
         neighbor_suppression: Some(true),
         mtu: Some(1),
+        caller: Some(String::new()),
         ..VniAdd::new(vni(1))
     };
     let moved = Event::MacMoved {

@@ -181,6 +181,18 @@ pub enum KernelCommand {
     Devices(Vec<DeviceSpec>),
     /// Write rows.
     Write(Batch),
+    /// Set a MAC at a port as if it had been heard there, or (no port) take it from where it is; answered by
+    /// [`KernelEvent::StationSet`], and told as [`KernelEvent::LocalMac`] or [`KernelEvent::LocalMacGone`] like any other.
+    SetStation {
+        /// Comes back in the answer.
+        token: u64,
+        /// In which VNI.
+        vni: Vni,
+        /// Which.
+        mac: MacAddr,
+        /// The name of a port of the VNI's bridge.
+        port: Option<String>,
+    },
     /// Read the whole FDB of one VNI's VXLAN device; answered by [`KernelEvent::Rows`], after the local MACs of a device
     /// that became ready before.
     Dump {
@@ -386,6 +398,13 @@ pub enum KernelEvent {
     Overflow {
         /// How many times so far.
         lost: u64,
+    },
+    /// The answer to [`KernelCommand::SetStation`].
+    StationSet {
+        /// That of the command.
+        token: u64,
+        /// Why not, in words.
+        outcome: Result<(), String>,
     },
     /// The answer to [`KernelCommand::Remove`].
     Removed {

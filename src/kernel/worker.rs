@@ -232,6 +232,7 @@ impl Worker {
             }
             KernelCommand::Check { token, rows } => self.check(token, &rows),
             KernelCommand::AskAddresses(asked) => self.ask_addresses(&asked),
+            KernelCommand::SetStation { token, vni, mac, port } => self.set_station(token, vni, mac, port.as_deref()),
             KernelCommand::CheckDevices => self.recheck = true,
             KernelCommand::Remove { vnis } => self.remove(vnis),
             KernelCommand::Remotes { in_use } => self.keep_remotes(in_use),

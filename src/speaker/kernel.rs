@@ -213,15 +213,22 @@ impl Speaker {
                 self.fib.handle_batch_done(now, &done);
                 self.report_failed_rows(now);
             }
-            KernelEvent::LocalMac(mac) => self.evpn.handle_local_mac(now, &mut self.rib, &mut self.fib, &mac),
-            KernelEvent::LocalMacGone { vni, mac } => {
-                self.evpn.handle_local_mac_gone(now, &mut self.rib, &mut self.fib, vni, mac)
+            KernelEvent::LocalMac(mac) => {
+                self.heard_elsewhere(&mac);
+                self.evpn.handle_local_mac(now, &mut self.rib, &mut self.fib, &mac);
             }
+            KernelEvent::LocalMacGone { vni, mac } => {
+                if !self.renew_claim(vni, mac) {
+                    self.evpn.handle_local_mac_gone(now, &mut self.rib, &mut self.fib, vni, mac);
+                }
+            }
+            KernelEvent::StationSet { token, outcome } => self.station_set(now, token, outcome),
             KernelEvent::LocalMacs { vni, macs } => {
                 self.evpn.handle_local_macs(now, &mut self.rib, &mut self.fib, vni, &macs);
                 if let Some(state) = self.vnis.get_mut(&vni) {
                     state.local_macs_known = true;
                 }
+                self.renew_claims(vni, &macs);
             }
             KernelEvent::RowGone { vni, row } => {
                 if self.fib.handle_row_gone(now, vni, &row) {

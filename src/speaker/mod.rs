@@ -13,6 +13,7 @@ mod graceful;
 mod kernel;
 mod limits;
 mod metrics;
+mod on_demand;
 mod peers;
 mod reload;
 mod restart;
@@ -26,7 +27,7 @@ mod turn;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::{Random, Time, Vni};
+use crate::base::{MacAddr, Random, Time, Vni};
 use crate::config::{Config, Neighbor};
 use crate::control::{Event, Reply, Request};
 use crate::evpn::{Evpn, EvpnConfig, EvpnLimits, Sequences};
@@ -35,6 +36,7 @@ use crate::fib::message::KernelCommand;
 use crate::rib::{Rib, RibConfig};
 
 pub use kernel::{VniState, device_specs};
+pub use on_demand::KeptVni;
 pub use peers::Peer;
 pub use sizes::Sizes;
 
@@ -90,6 +92,11 @@ pub struct KeptState {
     pub rd_numbers: BTreeMap<Vni, u16>,
     /// Neighbors whose routes were here, where we pass routes on: a restart waits for them before it says End-of-RIB.
     pub neighbors: BTreeSet<IpAddr>,
+    /// VNIs that requests added, and who holds them; void after a boot.
+    #[serde(deserialize_with = "on_demand::lenient")]
+    pub run_time: BTreeMap<Vni, KeptVni>,
+    /// MACs that requests claimed, and the names of their ports; void after a boot.
+    pub claims: BTreeMap<Vni, BTreeMap<MacAddr, String>>,
     /// The boot in which this was written, by the kernel's name for it; empty after a drain.
     pub boot: String,
     /// It was read in the boot in which it was written: rows and devices of the earlier run stand.
@@ -115,6 +122,7 @@ pub struct Speaker {
     actions: VecDeque<Action>,
     events: events::Events,
     requests: show_kernel::Waiting,
+    stations: on_demand::Stations,
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     sequences: sequences::SequenceTimers,
@@ -200,6 +208,7 @@ impl Speaker {
             actions: VecDeque::new(),
             events: events::Events::default(),
             requests: show_kernel::Waiting::default(),
+            stations: on_demand::Stations::default(),
             sweep_at,
             sequences,
             sweep_waits: false,
@@ -228,6 +237,7 @@ impl Speaker {
         self.begin_restart(now);
         let vnis: Vec<_> = self.config.vnis.values().cloned().collect();
         self.add_vnis(now, vnis);
+        self.restore_run_time_vnis(now);
         for neighbor in self.config.neighbors.clone() {
             self.add_neighbor(now, &neighbor);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::base::{MacAddr, Time, Vni};
 use crate::config::{self, Config, Cost, Difference, NeighborAddress, NeighborChange, VniChange};
-use crate::control::{Event, Reply, VniAdd};
+use crate::control::{Event, Reply};
 use crate::rib::PeerId;
 use crate::wire::notification::cease;
 
@@ -104,7 +104,9 @@ impl Speaker {
             self.add_neighbor(now, &neighbor);
         }
         for vni in vnis_removed {
-            if self.vnis.get(&vni).is_some_and(|state| !state.run_time) {
+            if self.keep_for_callers(vni) {
+                changes.push(format!("VNI {vni} left the file and stays for its callers"));
+            } else if self.vnis.get(&vni).is_some_and(|state| !state.run_time) {
                 changes.push(format!("VNI {vni} removed"));
                 self.remove_vni(now, vni, "it left the configuration");
             }
@@ -180,50 +182,6 @@ impl Speaker {
         if !instances.is_empty() {
             self.number_rds(&[]);
             self.renew_instances(now, &instances);
-        }
-    }
-
-    /// `evpnctl vni add`.
-    pub(super) fn vni_add(&mut self, now: Time, request: &VniAdd) -> Reply {
-        let vni = request.vni;
-        if self.vnis.contains_key(&vni) {
-            return Reply::Done { message: format!("VNI {vni} is there already") };
-        }
-        let existing = self.vnis.iter().map(|(&vni, state)| (vni, state.config.clone())).collect();
-        let config = match config::vni_at_run_time(&self.config, &existing, request) {
-            Ok(config) => config,
-            Err(message) => {
-                self.events.count("vnis_refused");
-                return Reply::Refused { message };
-            }
-        };
-        if let Some((other, _)) = self.vnis.iter().find(|(_, state)| Some(state.rd) == config.rd) {
-            self.events.count("vnis_refused");
-            return Reply::Refused { message: format!("VNI {other} has this route distinguisher already") };
-        }
-        self.removing.remove(&vni);
-        self.add_vnis(now, vec![config]);
-        if let Some(state) = self.vnis.get_mut(&vni) {
-            state.run_time = true;
-        }
-        Reply::Done {
-            message: format!("VNI {vni} added; it is announced as soon as its device is ready (evpnctl show vnis {vni})"),
-        }
-    }
-
-    /// `evpnctl vni del`.
-    pub(super) fn vni_del(&mut self, now: Time, vni: Vni) -> Reply {
-        match self.vnis.get(&vni) {
-            None => Reply::NotFound { message: format!("no VNI {vni}") },
-            Some(state) if !state.run_time => Reply::Refused {
-                message: format!("VNI {vni} stands in the configuration file: remove it there and run `evpnctl reload`"),
-            },
-            Some(_) => {
-                self.remove_vni(now, vni, "deleted by request");
-                // Though its rows are still being deleted: added again meanwhile, its device must be told of anew.
-                self.wish_devices();
-                Reply::Done { message: format!("VNI {vni} deleted") }
-            }
         }
     }
 

@@ -204,6 +204,8 @@ impl Speaker {
     /// We leave for good: the next run is no restart.
     pub(super) fn forget_run(&mut self) {
         self.kept.neighbors.clear();
+        self.kept.run_time.clear();
+        self.kept.claims.clear();
         self.kept.boot.clear();
         self.actions.push_back(Action::Save(self.kept.clone()));
     }

@@ -22,6 +22,9 @@ impl Speaker {
             Request::Reload {}
                 | Request::VniAdd(_)
                 | Request::VniDel { .. }
+                | Request::CallerGone { .. }
+                | Request::MacClaim { .. }
+                | Request::MacRelease { .. }
                 | Request::ClearNeighbor { .. }
                 | Request::ClearDuplicate { .. }
         );
@@ -51,7 +54,10 @@ impl Speaker {
                 return None;
             }
             Request::VniAdd(request) => self.vni_add(now, &request),
-            Request::VniDel { vni } => self.vni_del(now, vni),
+            Request::VniDel { vni, caller } => self.vni_del(now, vni, caller.as_deref()),
+            Request::CallerGone { caller } => self.caller_gone(now, &caller),
+            Request::MacClaim { vni, mac, port } => return self.set_station(id, vni, mac, Some(port)),
+            Request::MacRelease { vni, mac } => return self.set_station(id, vni, mac, None),
             Request::ClearDuplicate { vni, mac } => self.clear_duplicate(now, vni, mac),
             Request::ClearNeighbor { address } => self.clear_neighbor(now, address),
         })
@@ -248,6 +254,7 @@ impl Speaker {
             made_device: ready.is_some_and(|device| device.made_device),
             made_bridge: ready.is_some_and(|device| device.made_bridge),
             run_time: state.run_time,
+            callers: self.callers(vni),
             local: ready.and_then(|device| device.local),
             port: ready.map(|device| device.port),
             mtu: ready.map(|device| device.mtu),

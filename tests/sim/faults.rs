@@ -258,7 +258,7 @@ impl World {
                 self.disturb_vni(node, vni);
                 self.nodes[node].run_time_vnis.remove(&vni);
                 tell!(self, "{}: vni del {vni}", self.nodes[node].name);
-                self.request(node, Request::VniDel { vni });
+                self.request(node, Request::VniDel { vni, caller: None });
             }
             Fault::RunTimeAdd(node, vni) => {
                 self.disturb_vni(node, vni);

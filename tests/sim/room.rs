@@ -219,6 +219,10 @@ impl Room {
                 let rows = checked.collect();
                 self.events.push_back(KernelEvent::Checked { token, rows });
             }
+            // No host of the simulation has hooks.
+            KernelCommand::SetStation { token, .. } => {
+                self.events.push_back(KernelEvent::StationSet { token, outcome: Err("not simulated".to_owned()) });
+            }
             KernelCommand::CheckDevices => self.dirty.extend(self.managed.keys()),
             KernelCommand::Stop => self.stopped = true,
         }

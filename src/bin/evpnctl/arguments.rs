@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use evpnd::base::{MacAddr, Vni};
 
 #[derive(Parser)]
@@ -46,10 +46,65 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: VniCommand,
     },
+    /// Claim MACs for a port before their guest spoke, or release them
+    Mac {
+        #[command(subcommand)]
+        what: MacCommand,
+    },
     /// Reset something
     Clear {
         #[command(subcommand)]
         what: Clear,
+    },
+    /// Be a hook of libvirt: hold VNIs and claim MACs for the guest whose document is on standard input
+    LibvirtHook {
+        #[command(flatten)]
+        map: Map,
+        /// qemu, lxc or network: the name of the hook's file
+        driver: String,
+        /// What libvirt gives: NAME OPERATION SUB-OPERATION EXTRA
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Be a hook of OpenNebula's vxlan driver: the same for the machine whose document is on standard input
+    OpennebulaHook {
+        #[command(flatten)]
+        map: Map,
+        /// pre, post or clean: the name of the hook's directory
+        stage: String,
+        /// What OpenNebula gives: the deploy id
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Map {
+    /// Lines of a bridge or network and its VNI; a bridge br100 that is not in it is VNI 100
+    #[arg(long = "map", value_name = "FILE", default_value = "/etc/evpnd/bridges")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum MacCommand {
+    /// Announce MACs of a guest at this port from now on, though it has not spoken
+    Claim {
+        #[arg(required = true, value_name = "MAC")]
+        macs: Vec<MacAddr>,
+        /// In which VNI
+        #[arg(long)]
+        vni: Vni,
+        /// A port of the VNI's bridge: the guest's tap
+        #[arg(long, value_name = "NAME")]
+        port: String,
+    },
+    /// Withdraw MACs of a guest that is gone, at once
+    Release {
+        #[arg(required = true, value_name = "MAC")]
+        macs: Vec<MacAddr>,
+        /// In which VNI
+        #[arg(long)]
+        vni: Vni,
     },
 }
 
@@ -94,7 +149,7 @@ pub(crate) enum Show {
 
 #[derive(Subcommand)]
 pub(crate) enum VniCommand {
-    /// Add VNIs until the daemon ends; what is not given is as in [vni-defaults]
+    /// Add VNIs until the daemon ends, or for as long as callers want them (--for); what is not given is as in [vni-defaults]
     Add {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<Vni>,
@@ -119,11 +174,21 @@ pub(crate) enum VniCommand {
         /// MTU in octets of the devices to make
         #[arg(long)]
         mtu: Option<u32>,
+        /// Who wants them: they stay until the last caller has let go of them
+        #[arg(long = "for", value_name = "CALLER")]
+        caller: Option<String>,
+        /// Return when they are announced, or fail after so long
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u64>,
     },
     /// Delete VNIs: withdraw their routes, remove their rows and the devices evpnd made
     Del {
-        #[arg(required = true, value_name = "ID")]
+        /// Which; with --for, none stands for all that the caller holds
+        #[arg(required_unless_present = "caller", value_name = "ID")]
         ids: Vec<Vni>,
+        /// Only this caller lets go of them; they go when nobody else holds them
+        #[arg(long = "for", value_name = "CALLER")]
+        caller: Option<String>,
     },
 }
 

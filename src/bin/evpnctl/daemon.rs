@@ -29,10 +29,13 @@ impl From<io::Error> for Failure {
 pub(crate) struct Daemon {
     reader: BufReader<UnixStream>,
     line: String,
+    /// How long any answer may take, where not as long as is usual.
+    patience: Option<Duration>,
 }
 
 impl Daemon {
-    pub(crate) fn connect(cli: &Cli) -> Result<Self, Failure> {
+    /// `patience`: how long any answer may take, where not as long as is usual.
+    pub(crate) fn connect(cli: &Cli, patience: Option<Duration>) -> Result<Self, Failure> {
         let path = cli.socket.display();
         let stream = UnixStream::connect(&cli.socket).map_err(|error| {
             Failure::Daemon(match error.kind() {
@@ -48,7 +51,7 @@ impl Daemon {
                 _ => format!("cannot reach the daemon at {path}: {error}"),
             })
         })?;
-        Ok(Self { reader: BufReader::with_capacity(256 * 1024, stream), line: String::new() })
+        Ok(Self { reader: BufReader::with_capacity(256 * 1024, stream), line: String::new(), patience })
     }
 
     /// One request, one reply.
@@ -61,8 +64,8 @@ impl Daemon {
             .write_all(line.as_bytes())
             .map_err(|error| Failure::Daemon(format!("the daemon hung up: {error}")))?;
         // A drain takes as long as the fabric takes.
-        let patience = if matches!(request, Request::Drain {} | Request::VniDel { .. }) { None } else { Some(PATIENCE) };
-        self.read(patience)
+        let usual = (!matches!(request, Request::Drain {})).then_some(PATIENCE);
+        self.read(self.patience.or(usual))
     }
 
     pub(crate) fn read(&mut self, patience: Option<Duration>) -> Result<Reply, Failure> {
@@ -77,7 +80,8 @@ impl Daemon {
                 fail(format!("cannot read the reply ({error}): the daemon's version may not be the one of this evpnctl"))
             }),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                fail(format!("the daemon does not answer within {} s: see its log (journalctl -u evpnd)", PATIENCE.as_secs()))
+                let secs = patience.unwrap_or(PATIENCE).as_secs();
+                fail(format!("the daemon does not answer within {secs} s: see its log (journalctl -u evpnd)"))
             }
             Err(error) => fail(format!("the daemon hung up: {error}")),
         }

@@ -4,22 +4,35 @@
 
 mod arguments;
 mod daemon;
+mod hooks;
 mod printer;
 mod requests;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use evpnd::control::{Reply, Request};
 
-use arguments::{Cli, Command, Show};
+use arguments::{Cli, Command, Show, VniCommand};
 use daemon::{Daemon, Failure};
+use hooks::Hook;
 use printer::Printer;
 use requests::requests;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    match &cli.command {
+        Command::LibvirtHook { map, driver, words } => {
+            let hook = Hook::new(&cli, format!("libvirt-hook {driver}"), &map.file);
+            return hooks::libvirt(&hook, driver, words);
+        }
+        Command::OpennebulaHook { map, stage, .. } => {
+            return hooks::opennebula(&Hook::new(&cli, "opennebula-hook".to_owned(), &map.file), stage);
+        }
+        _ => {}
+    }
     match run(&cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -43,7 +56,7 @@ fn run(cli: &Cli) -> Result<bool, Failure> {
         cli.command,
         Command::Show { what: Show::Neighbors { address: Some(_) } } | Command::Show { what: Show::Vnis { vni: Some(_) } }
     );
-    let mut daemon = Daemon::connect(cli)?;
+    let mut daemon = Daemon::connect(cli, None)?;
     let mut done = true;
     for request in requests {
         let mut printer = Printer::new(cli.json, detailed);
@@ -52,6 +65,15 @@ fn run(cli: &Cli) -> Result<bool, Failure> {
         } else {
             ask(&mut daemon, request, &mut printer)?
         };
+    }
+    if let Command::Vni { what: VniCommand::Add { ids, wait: Some(secs), .. } } = &cli.command {
+        let deadline = hooks::deadline(Duration::from_secs(*secs));
+        for vni in ids {
+            if let Err(why) = hooks::wait_until_ready(&mut daemon, *vni, deadline) {
+                let _ = writeln!(io::stderr(), "evpnctl: {why}");
+                done = false;
+            }
+        }
     }
     Ok(done)
 }

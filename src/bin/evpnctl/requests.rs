@@ -5,7 +5,7 @@ use clap::error::ErrorKind as UsageKind;
 use evpnd::base::{MacAddr, Vni};
 use evpnd::control::{Request, VniAdd};
 
-use crate::arguments::{Clear, Cli, Command, Show, VniCommand};
+use crate::arguments::{Clear, Cli, Command, MacCommand, Show, VniCommand};
 
 /// What has to be asked for a command: one request, or one for each of several VNIs.
 pub(crate) fn requests(command: &Command) -> Vec<Request> {
@@ -29,7 +29,9 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
         Command::Monitor => Request::Monitor {},
         Command::Drain => Request::Drain {},
         Command::Reload => Request::Reload {},
-        Command::Vni { what: VniCommand::Add { ids, device, bridge, rd, import, export, neighbor_suppression, mtu } } => {
+        Command::Vni {
+            what: VniCommand::Add { ids, device, bridge, rd, import, export, neighbor_suppression, mtu, caller, .. },
+        } => {
             let add = |vni: &Vni| VniAdd {
                 vni: *vni,
                 device: device.clone(),
@@ -39,10 +41,24 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
                 export: export.clone(),
                 neighbor_suppression: *neighbor_suppression,
                 mtu: *mtu,
+                caller: caller.clone(),
             };
             return ids.iter().map(|vni| Request::VniAdd(add(vni))).collect();
         }
-        Command::Vni { what: VniCommand::Del { ids } } => return ids.iter().map(|vni| Request::VniDel { vni: *vni }).collect(),
+        Command::Vni { what: VniCommand::Del { ids, caller: Some(caller) } } if ids.is_empty() => {
+            Request::CallerGone { caller: caller.clone() }
+        }
+        Command::Vni { what: VniCommand::Del { ids, caller } } => {
+            return ids.iter().map(|vni| Request::VniDel { vni: *vni, caller: caller.clone() }).collect();
+        }
+        Command::Mac { what: MacCommand::Claim { macs, vni, port } } => {
+            return macs.iter().map(|mac| Request::MacClaim { vni: *vni, mac: *mac, port: port.clone() }).collect();
+        }
+        Command::Mac { what: MacCommand::Release { macs, vni } } => {
+            return macs.iter().map(|mac| Request::MacRelease { vni: *vni, mac: *mac }).collect();
+        }
+        // They ask by themselves.
+        Command::LibvirtHook { .. } | Command::OpennebulaHook { .. } => return Vec::new(),
         Command::Clear { what: Clear::Neighbor { address } } => Request::ClearNeighbor { address: *address },
         Command::Clear { what: Clear::Duplicate { words } } => {
             let (vni, mac) = cleared(words).unwrap_or_else(|message| usage(&message));

@@ -1,0 +1,291 @@
+//! Hooks of hypervisors: `evpnctl libvirt-hook` and `evpnctl opennebula-hook`, called with the arguments and documents of
+//! the platform (docs/platforms/). A VNI is held for as long as a guest is there, the guest's MACs are claimed when it
+//! begins and released when it ends.
+//!
+//! A platform takes a hook's failure for the guest's. So whatever goes wrong is said on standard error and in the system's log,
+//! and the exit code is 0, but where a guest would have no network at all.
+
+mod libvirt;
+mod opennebula;
+
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use evpnd::base::{MacAddr, Vni};
+use evpnd::control::{Reply, Request, VniAdd};
+
+use crate::arguments::Cli;
+use crate::daemon::{Daemon, Failure};
+
+pub(crate) use libvirt::libvirt;
+pub(crate) use opennebula::opennebula;
+
+/// How long one answer of the daemon may take: the platform waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a VNI may take until it is announced.
+const READY: Duration = Duration::from_secs(10);
+/// The longest document that is read, octets.
+const DOCUMENT: u64 = 4 << 20;
+
+/// One network interface of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Nic {
+    pub mac: Option<MacAddr>,
+    /// The bridge it is plugged into.
+    pub bridge: Option<String>,
+    /// The platform's name of the network.
+    pub network: Option<String>,
+    /// The VXLAN device that the platform makes or would make.
+    pub device: Option<String>,
+    /// The guest's port, once it is there.
+    pub port: Option<String>,
+    /// Where the document says it.
+    pub vni: Option<Vni>,
+}
+
+/// A hook under way.
+pub(crate) struct Hook<'a> {
+    cli: &'a Cli,
+    /// What complaints begin with.
+    name: String,
+    /// The lines of the map file: bridge or network, VNI.
+    map: Vec<(String, Vni)>,
+}
+
+impl<'a> Hook<'a> {
+    pub(crate) fn new(cli: &'a Cli, name: String, map: &Path) -> Self {
+        let mut hook = Self { cli, name, map: Vec::new() };
+        match std::fs::read_to_string(map) {
+            Ok(text) => hook.read_map(map, &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => hook.complain(&format!("cannot read {}: {error}", map.display())),
+        }
+        hook
+    }
+
+    /// `NAME VNI` on each line; `#` begins a remark.
+    fn read_map(&mut self, path: &Path, text: &str) {
+        for (number, line) in text.lines().enumerate() {
+            let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+            match words.as_slice() {
+                [] => {}
+                [name, vni] if vni.parse::<Vni>().is_ok() => self.map.extend(vni.parse().map(|vni| ((*name).to_owned(), vni))),
+                _ => self.complain(&format!("{}:{}: expected a bridge or network and a VNI", path.display(), number + 1)),
+            }
+        }
+    }
+
+    /// Says it to whoever called, and to the system's log.
+    pub(crate) fn complain(&self, text: &str) {
+        let text = format!("evpnctl {}: {text}", self.name);
+        let _ = writeln!(std::io::stderr(), "{text}");
+        // daemon.warning (RFC 5424 §6.2.1: 3 × 8 + 4).
+        let line = format!("<28>{text}");
+        let _ = UnixDatagram::unbound().and_then(|log| {
+            log.set_write_timeout(Some(Duration::from_millis(200)))?;
+            log.send_to(line.as_bytes(), "/dev/log")
+        });
+    }
+
+    /// The document on standard input.
+    pub(crate) fn document(&self) -> String {
+        let mut octets = Vec::new();
+        if let Err(error) = std::io::stdin().take(DOCUMENT).read_to_end(&mut octets) {
+            self.complain(&format!("cannot read the document: {error}"));
+        }
+        String::from_utf8_lossy(&octets).into_owned()
+    }
+
+    fn daemon(&self) -> Result<Daemon, String> {
+        Daemon::connect(self.cli, Some(PATIENCE)).map_err(words)
+    }
+
+    /// The VNI of an interface: as its document says it, as the map has its bridge or network, as the daemon has its bridge, as
+    /// the bridge is called (`br100`). `None`: none of ours.
+    fn vni_of(&self, nic: &Nic, daemon: Option<&mut Daemon>) -> Option<Vni> {
+        let mapped = |name: &Option<String>| {
+            let name = name.as_deref()?;
+            self.map.iter().find(|(known, _)| known == name).map(|(_, vni)| *vni)
+        };
+        let listed = nic.vni.or_else(|| mapped(&nic.bridge)).or_else(|| mapped(&nic.network));
+        if listed.is_some() {
+            return listed;
+        }
+        let bridge = nic.bridge.as_deref()?;
+        daemon.and_then(|daemon| vni_of_bridge(daemon, bridge)).or_else(|| {
+            let number = bridge.strip_prefix("br")?;
+            if !number.starts_with(|c: char| c.is_ascii_digit()) {
+                return None;
+            }
+            number.parse().map_err(|_| self.complain(&format!("bridge {bridge}: {number} is not a VNI"))).ok()
+        })
+    }
+
+    /// Has the VNIs of a guest's interfaces there and announced, held by `caller`. Whether the guest can work.
+    pub(crate) fn hold(&self, caller: &str, nics: &[Nic]) -> bool {
+        let mut daemon = self.daemon();
+        let mut held = Vec::new();
+        let mut told = false;
+        for nic in nics {
+            let Some(vni) = self.vni_of(nic, daemon.as_mut().ok()) else { continue };
+            if held.contains(&vni) {
+                continue;
+            }
+            match &mut daemon {
+                Ok(daemon) => {
+                    let add = VniAdd {
+                        bridge: nic.bridge.clone(),
+                        device: nic.device.clone(),
+                        caller: Some(caller.to_owned()),
+                        ..VniAdd::new(vni)
+                    };
+                    match done(daemon, &Request::VniAdd(add)) {
+                        Ok(()) => held.push(vni),
+                        Err(why) => self.complain(&format!("VNI {vni}: {why}")),
+                    }
+                }
+                Err(why) if !told => {
+                    told = true;
+                    self.complain(why);
+                }
+                Err(_) => {}
+            }
+        }
+        if let Ok(daemon) = &mut daemon {
+            let deadline = deadline(READY);
+            for vni in held {
+                if let Err(why) = wait_until_ready(daemon, vni, deadline) {
+                    self.complain(&why);
+                }
+            }
+        }
+        let missing = |nic: &&Nic| nic.bridge.as_deref().is_some_and(|bridge| !exists(bridge));
+        let without: Vec<&str> = nics
+            .iter()
+            .filter(missing)
+            .filter(|nic| self.vni_of(nic, daemon.as_mut().ok()).is_some())
+            .filter_map(|nic| nic.bridge.as_deref())
+            .collect();
+        if !without.is_empty() {
+            self.complain(&format!("there is no bridge {}: the guest would have no network", without.join(", ")));
+        }
+        without.is_empty()
+    }
+
+    /// Claims the MACs of a guest's interfaces for their ports, so that other hosts send here before the guest has spoken.
+    pub(crate) fn claim(&self, nics: &[Nic]) {
+        self.for_macs(nics, |nic, vni, mac| {
+            let port = nic.port.clone().filter(|port| exists(port))?;
+            Some(Request::MacClaim { vni, mac, port })
+        });
+    }
+
+    /// Takes the MACs of a guest's interfaces back at once, not by ageing.
+    pub(crate) fn release(&self, nics: &[Nic]) {
+        self.for_macs(nics, |_, vni, mac| Some(Request::MacRelease { vni, mac }));
+    }
+
+    fn for_macs(&self, nics: &[Nic], request: impl Fn(&Nic, Vni, MacAddr) -> Option<Request>) {
+        let mut daemon = match self.daemon() {
+            Ok(daemon) => daemon,
+            Err(why) => return self.complain(&why),
+        };
+        for nic in nics {
+            let Some(vni) = self.vni_of(nic, Some(&mut daemon)) else { continue };
+            let Some(request) = nic.mac.and_then(|mac| request(nic, vni, mac)) else { continue };
+            match ask(&mut daemon, &request) {
+                // Gone with its port already, or withdrawn by hand.
+                Ok(Reply::Done { .. } | Reply::NotFound { .. }) => {}
+                Ok(Reply::Refused { message }) | Err(message) => self.complain(&message),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Lets go of every VNI that `caller` holds.
+    pub(crate) fn let_go(&self, caller: &str) {
+        let outcome =
+            self.daemon().and_then(|mut daemon| match ask(&mut daemon, &Request::CallerGone { caller: caller.to_owned() })? {
+                Reply::Done { .. } | Reply::NotFound { .. } => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+        if let Err(why) = outcome {
+            self.complain(&format!("{why}; later: evpnctl vni del ID --for {caller}"));
+        }
+    }
+}
+
+/// Whether an interface of that name exists, in the namespace of this process.
+fn exists(name: &str) -> bool {
+    // SAFETY: a C string that lives through the call.
+    CString::new(name).is_ok_and(|name| unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
+}
+
+fn words(failure: Failure) -> String {
+    match failure {
+        Failure::Daemon(message) => message,
+        Failure::Output(error) => error.to_string(),
+    }
+}
+
+fn ask(daemon: &mut Daemon, request: &Request) -> Result<Reply, String> {
+    daemon.ask(request).map_err(words)
+}
+
+fn done(daemon: &mut Daemon, request: &Request) -> Result<(), String> {
+    match ask(daemon, request)? {
+        Reply::Refused { message } | Reply::NotFound { message } => Err(message),
+        _ => Ok(()),
+    }
+}
+
+fn vni_of_bridge(daemon: &mut Daemon, bridge: &str) -> Option<Vni> {
+    let mut after = None;
+    loop {
+        let request = Request::ShowVnis { vni: None, after, limit: Some(evpnd::control::MAX_PAGE) };
+        let Ok(Reply::Vnis(page)) = ask(daemon, &request) else { return None };
+        if let Some(found) = page.items.iter().find(|view| view.bridge == bridge) {
+            return Some(found.vni);
+        }
+        after = Some(page.next?);
+    }
+}
+
+/// The end of a wait that begins now.
+pub(crate) fn deadline(wait: Duration) -> Instant {
+    now() + wait
+}
+
+#[allow(clippy::disallowed_methods, reason = "a client has a clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits until a VNI's device works: then its type 3 route is announced.
+#[allow(clippy::disallowed_methods, reason = "a client may sleep")]
+pub(crate) fn wait_until_ready(daemon: &mut Daemon, vni: Vni, deadline: Instant) -> Result<(), String> {
+    loop {
+        let view = match ask(daemon, &Request::ShowVnis { vni: Some(vni), after: None, limit: None })? {
+            Reply::Vnis(page) => page.items.into_iter().next(),
+            _ => None,
+        };
+        let Some(view) = view else { return Err(format!("there is no VNI {vni} any more")) };
+        if view.state == "ready" {
+            return Ok(());
+        }
+        if now() >= deadline {
+            let why = view.reason.map_or(String::new(), |reason| format!(": {reason}; {}", view.remedy.unwrap_or_default()));
+            return Err(format!("VNI {vni} is {}{why}", view.state));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The exit code of a hook: 1 where the guest would have no network.
+pub(crate) fn code(works: bool) -> ExitCode {
+    if works { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
