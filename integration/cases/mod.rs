@@ -8,6 +8,7 @@ mod harness_itself;
 mod healing;
 mod hostile;
 mod ipv6;
+mod isolation;
 mod life;
 mod local_macs;
 mod metrics;

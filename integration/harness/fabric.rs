@@ -146,6 +146,15 @@ impl Host {
         self.namespace.succeeds("ip", ["link", "show", "dev", name])
     }
 
+    /// The MAC of one of its interfaces, as octets.
+    pub fn mac_of(&self, interface: &str) -> [u8; 6] {
+        let text = self.namespace.output("ip", ["-br", "link", "show", "dev", interface]);
+        let mac = text.split_whitespace().nth(2).unwrap_or_default().to_owned();
+        let octets: Vec<u8> =
+            mac.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap_or_else(|_| panic!("{text}"))).collect();
+        octets.try_into().unwrap_or_else(|_| panic!("{text}"))
+    }
+
     /// Makes the VXLAN device and bridge of a VNI the way an operator of FRR does: `vxlanN` in `brN`.
     pub fn make_vxlan(&self, vni: u32, local: IpAddr) {
         self.namespace.ip_batch(&format!(

@@ -18,8 +18,8 @@ use crate::config::Config;
 
 use super::keys::Keys;
 
-/// Where IPv6 is turned off on devices that evpnd makes (`kernel/setup.rs`): nothing else of /proc is written.
-const IPV6_SETTINGS: &str = "/proc/sys/net/ipv6/conf";
+/// Where devices that evpnd makes are closed to tenants (`kernel/setup.rs`): nothing else of /proc is written.
+const SETTINGS: [&str; 2] = ["/proc/sys/net/ipv6/conf", "/proc/sys/net/ipv4/conf"];
 
 /// The newest landlock whose rights over files are known here (Linux 6.10); an older kernel's are a part of them.
 const FILE_RIGHTS: ABI = ABI::V5;
@@ -30,7 +30,7 @@ pub struct Fence {
     readable: Vec<PathBuf>,
     /// An entry of /proc has another inode when it is looked up anew, and a rule of landlock is about an inode: held open, it
     /// keeps the one it has.
-    _pinned: Option<PathFd>,
+    _pinned: Vec<PathFd>,
 }
 
 impl Fence {
@@ -154,12 +154,12 @@ fn restrict_files(config: &Config, keys: &Keys, config_path: &Path) -> anyhow::R
     if let Some(directory) = config.control.socket.parent() {
         rules = open(rules, directory, AccessFs::RemoveFile.into())?;
     }
-    let mut pinned = None;
-    if config.router.vtep.is_some()
-        && let Ok(settings) = PathFd::new(IPV6_SETTINGS)
-    {
-        rules = rules.add_rule(PathBeneath::new(&settings, AccessFs::WriteFile | AccessFs::Truncate))?;
-        pinned = Some(settings);
+    let mut pinned = Vec::new();
+    for path in SETTINGS.iter().filter(|_| config.router.vtep.is_some()) {
+        if let Ok(settings) = PathFd::new(path) {
+            rules = rules.add_rule(PathBeneath::new(&settings, AccessFs::WriteFile | AccessFs::Truncate))?;
+            pinned.push(settings);
+        }
     }
     let status = rules.restrict_self()?;
     let readable = if status.ruleset == RulesetStatus::NotEnforced { Vec::new() } else { readable };
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn only_a_denied_reading_is_explained() {
-        let fence = Fence { readable: vec!["/etc/evpnd".into()], _pinned: None };
+        let fence = Fence { readable: vec!["/etc/evpnd".into()], _pinned: Vec::new() };
         let error = |kind: io::ErrorKind| anyhow!(io::Error::from(kind)).context("cannot read x");
         let said = format!("{:#}", fence.explain(error(io::ErrorKind::PermissionDenied)));
         assert!(said.starts_with("cannot read x: ") && said.contains("/etc/evpnd"), "{said}");

@@ -19,6 +19,9 @@ use crate::fib::{DeviceSpec, DeviceState, KernelEvent, ReadyDevice};
 const BARE: Duration = Duration::from_secs(2);
 /// The longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(30);
+/// So long after a device appeared udev has had its settings written (99-systemd.rules runs systemd-sysctl): then ours are
+/// written again.
+const SETTINGS: Duration = Duration::from_secs(3);
 /// The same steps again after this time are no repetition.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -41,6 +44,8 @@ pub(super) struct Managed {
     /// It worked once, as it is wanted now: what is to be done about it from then on, somebody brought about.
     worked: bool,
     bare_since: Option<Instant>,
+    /// When what we made is closed to tenants once more.
+    close_at: Option<Instant>,
     last_steps: Vec<Step>,
     last_work: Option<Instant>,
     repeats: u32,
@@ -59,6 +64,7 @@ impl Managed {
             fresh: true,
             worked: false,
             bare_since: None,
+            close_at: None,
             last_steps: Vec::new(),
             last_work: None,
             repeats: 0,
@@ -234,6 +240,20 @@ impl Worker {
     fn ready(&mut self, ready: ReadyDevice) {
         let (vni, was_ready) = (ready.vni, self.ready_device(ready.vni).is_some());
         let Some(managed) = self.managed.get_mut(&vni) else { return };
+        let now = now();
+        // At once as well: an earlier version, or somebody since, may have left them open.
+        if !was_ready || managed.close_at.is_some_and(|at| at <= now) {
+            let made = [(ready.made_device, &ready.device), (ready.made_bridge, &ready.bridge)];
+            for (_, name) in made.iter().filter(|(made, _)| *made) {
+                if let Err(said) = setup::close_to_tenants(name) {
+                    tracing::warn!(%name, error = said.text, "guests may reach this host through a device that evpnd made");
+                }
+            }
+            managed.close_at = (!was_ready && made.iter().any(|(made, _)| *made)).then(|| now + SETTINGS);
+            if let Some(at) = managed.close_at {
+                self.later.insert(vni, at);
+            }
+        }
         let state = DeviceState::Ready(ready.clone());
         if managed.told.as_ref() == Some(&state) {
             self.set_form(vni);

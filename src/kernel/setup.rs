@@ -181,18 +181,42 @@ fn set_port(requests: &mut Requests, name: &str, flags: PortFlags) -> Result<(),
     Err(KernelSaid { errno: libc::EOPNOTSUPP, text: "the kernel took the flags and did not set them".to_owned() })
 }
 
-/// Turns IPv6 off on an interface, until [`open_to_nd`]. A kernel without IPv6 has nothing to turn off.
+/// Settings of IPv4 that keep a tenant from the host's addresses, below `/proc/sys/net/ipv4/conf/NAME/`: without them Linux answers ARP
+/// for any of its addresses on any interface, and takes packets to them from anywhere. On a bridge that has an address of
+/// its own, as a gateway has, they let just that one through (Documentation/networking/ip-sysctl.rst).
+const IPV4_SETTINGS: [(&str, &str); 3] = [("arp_ignore", "1"), ("rp_filter", "1"), ("drop_unicast_in_l2_multicast", "1")];
+
+/// Turns IPv6 off on an interface, until [`open_to_nd`], and IPv4 toward what is not its own. A kernel without IPv6 has nothing to
+/// turn off.
 fn quiet(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {
-    let done = set(requests, name, |out| {
+    // A kernel that does not know the attribute has the setting.
+    let _ = set(requests, name, |out| {
         codec::nested(out, libc::IFLA_AF_SPEC, |out| {
             codec::nested(out, libc::AF_INET6 as u16, |out| codec::attribute(out, ADDR_GEN_MODE, &[ADDR_GEN_NONE]));
         });
     });
-    let path = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
-    match (fs::write(&path, "1"), done) {
-        (Ok(()), _) => Ok(()),
-        (Err(error), _) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        (Err(error), _) => Err(KernelSaid { errno: error.raw_os_error().unwrap_or(libc::EIO), text: format!("{path}: {error}") }),
+    write_setting(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+    close_to_tenants(name)
+}
+
+/// The settings of IPv4 alone, which others write as well: systemd-sysctl for every interface that appears.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn close_to_tenants(name: &str) -> Result<(), KernelSaid> {
+    for (setting, value) in IPV4_SETTINGS {
+        write_setting(&format!("/proc/sys/net/ipv4/conf/{name}/{setting}"), value)?;
+    }
+    Ok(())
+}
+
+/// Writes a setting; one that this kernel has not is left out.
+fn write_setting(path: &str, value: &str) -> Result<(), KernelSaid> {
+    match fs::write(path, value) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(KernelSaid { errno: error.raw_os_error().unwrap_or(libc::EIO), text: format!("{path}: {error}") })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -286,7 +310,11 @@ pub(super) fn read(requests: &mut Requests, ifindex: u32) -> Option<Vec<u8>> {
     requests.get(libc::RTM_GETLINK, body, |message| Some(message.body.to_vec())).ok().flatten()
 }
 
-fn find(requests: &mut Requests, name: &str) -> Result<Link, KernelSaid> {
+/// An interface by its name, as it stands now.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn find(requests: &mut Requests, name: &str) -> Result<Link, KernelSaid> {
     let body = |out: &mut Vec<u8>| {
         codec::ifinfo(out, 0, 0, 0, 0);
         codec::text(out, libc::IFLA_IFNAME, name);

@@ -1,0 +1,148 @@
+//! Isolation: what a tenant can do to the host through a bridge that evpnd made. It tries by ARP, by IP with the bridge's own MAC as if
+//! it knew it, by broadcast and multicast, and by what IPv6 hosts answer to.
+
+use std::net::{IpAddr, UdpSocket};
+use std::time::Duration;
+
+use crate::harness::evpnd::{Config, Evpnd};
+use crate::harness::fabric::{Family, Guest};
+use crate::harness::raw::{PacketSocket, in_namespace};
+use crate::harness::{ensure, patience, wait_until};
+
+use super::scenario::{ASN, Site, VNI};
+
+fn pings(guest: &Guest, words: &[&str]) -> bool {
+    let all: Vec<&str> = ["-n", "-c", "2", "-i", "0.2", "-W", "1"].iter().chain(words).copied().collect();
+    guest.namespace.succeeds("ping", all)
+}
+
+fn with_host(act: impl FnOnce(&Site, &Evpnd<'_>, &mut Guest)) {
+    let site = Site::new();
+    let host = &site.hosts[0];
+    let daemon = Evpnd::start(host, &Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, ""));
+    let mut guest = site.fabric.guest(31);
+    guest.plug(host, VNI);
+    // In the network of the host's underlay address, as far as the guest is concerned.
+    guest.namespace.ip_batch("addr add 10.0.0.77/24 dev eth0\nlink set eth0 addrgenmode eui64\n");
+    act(&site, &daemon, &mut guest);
+    daemon.expect_no_difference();
+}
+
+#[test]
+fn a_tenant_gets_no_answer_from_the_host() {
+    with_host(|site, _, guest| {
+        let host = &site.hosts[0];
+        let (m, own) = (host.mac_of("br100"), host.v4().to_string());
+        let bridge = m.map(|octet| format!("{octet:02x}")).join(":");
+        let ears = in_namespace(guest.namespace.name(), || PacketSocket::open("eth0")).unwrap();
+        let everywhere = in_namespace(host.namespace.name(), || UdpSocket::bind("0.0.0.0:6666")).unwrap();
+        everywhere.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+
+        // The weak host model of Linux answers ARP for any of its addresses on any interface (arp_ignore = 0).
+        assert!(!pings(guest, &[&own]), "the host answers ARP for its underlay address");
+        // Whoever knows the bridge's MAC needs no ARP.
+        for lladdr in [bridge.as_str(), "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01"] {
+            guest.namespace.ip(&format!("neigh replace {own} lladdr {lladdr} dev eth0"));
+            assert!(!pings(guest, &[&own]), "the host answers what is sent to {lladdr}");
+            let target: IpAddr = host.v4();
+            let sender = in_namespace(guest.namespace.name(), || UdpSocket::bind("0.0.0.0:0")).unwrap();
+            sender.send_to(b"hello", (target, 6666)).unwrap();
+            assert!(everywhere.recv(&mut [0; 16]).is_err(), "a datagram of the tenant reached a socket of the host");
+        }
+        // IPv6: all nodes, all routers, and the address that the bridge would have made of its MAC.
+        let link_local = format!("fe80::{:02x}{:02x}:{:02x}ff:fe{:02x}:{:02x}{:02x}", m[0] ^ 2, m[1], m[2], m[3], m[4], m[5]);
+        for target in ["ff02::1", "ff02::2", &link_local] {
+            assert!(!pings(guest, &["-6", &format!("{target}%eth0")]), "the host answers {target}");
+        }
+        guest.namespace.ip(&format!("-6 neigh replace {link_local} lladdr {bridge} dev eth0"));
+        assert!(!pings(guest, &["-6", &format!("{link_local}%eth0")]), "the host answers {link_local}");
+        // A router advertisement gives the host neither an address nor a route.
+        guest.send(vec![router_advertisement(guest.number)]);
+        // Nothing at all came back from the host, of whatever protocol.
+        let hosts = ["br100", "vxlan100", &guest.port].map(|name| host.mac_of(name));
+        let mut buffer = [0; 2048];
+        while let Some((len, own)) = ears.try_receive(&mut buffer).unwrap() {
+            let source = buffer[..len].get(6..12).unwrap_or_default();
+            assert!(own || !hosts.iter().any(|mac| mac == source), "the host sent {:02x?}", &buffer[..len.min(64)]);
+        }
+        let addresses = host.namespace.output("ip", ["addr", "show", "dev", "br100"]);
+        assert!(!addresses.contains("inet"), "{addresses}");
+        let routes = host.namespace.output("ip", ["-6", "route", "show", "dev", "br100"]);
+        assert_eq!(routes.trim(), "", "a tenant gave the host a route");
+    });
+}
+
+/// As systemd-sysctl does for an interface that udev tells it of, a moment after it was made.
+#[test]
+fn settings_that_a_service_of_the_host_writes_over_are_put_back() {
+    with_host(|site, _, _| {
+        let host = &site.hosts[0];
+        let read = || host.namespace.output("cat", ["/proc/sys/net/ipv4/conf/br100/rp_filter"]).trim().to_owned();
+        host.namespace.sysctl("net/ipv4/conf/br100/rp_filter", "2");
+        wait_until("it is strict again", 20, || ensure(read() == "1", read));
+    });
+}
+
+/// Prefix 2001:db8:666::/64, autonomous, from the guest's link-local address to all nodes (RFC 4861 §4.2).
+fn router_advertisement(number: u8) -> Vec<u8> {
+    let mac = [2, 0, 0, 0, 0, number];
+    let source: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, number];
+    let target: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let mut icmp = vec![134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    icmp.extend_from_slice(&[3, 4, 64, 0xc0, 0, 0, 0x0e, 0x10, 0, 0, 0x0e, 0x10, 0, 0, 0, 0]);
+    icmp.extend_from_slice(&[0x20, 1, 0x0d, 0xb8, 6, 0x66, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut sum = icmp.len() as u32 + 58;
+    for pair in source.chunks(2).chain(target.chunks(2)).chain(icmp.chunks(2)) {
+        sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    icmp[2..4].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let mut frame = vec![0x33, 0x33, 0, 0, 0, 1];
+    frame.extend_from_slice(&mac);
+    frame.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0]);
+    frame.extend_from_slice(&(icmp.len() as u16).to_be_bytes());
+    frame.extend_from_slice(&[58, 255]);
+    frame.extend_from_slice(&source);
+    frame.extend_from_slice(&target);
+    frame.extend_from_slice(&icmp);
+    frame
+}
+
+/// A host that is its guests' gateway has an address on the bridge, and answers for that one.
+#[test]
+fn a_gateway_answers_for_its_own_address_and_no_other() {
+    with_host(|site, _, guest| {
+        let host = &site.hosts[0];
+        host.namespace.ip("addr add 192.168.0.1/24 dev br100");
+        wait_until("the gateway answers", 20, || ensure(pings(guest, &["192.168.0.1"]), || "no answer".to_owned()));
+        assert!(!pings(guest, &[&host.v4().to_string()]), "and not for the underlay");
+    });
+}
+
+/// `bridge link set dev PORT isolated on`: guests of one host do not reach each other, those of other hosts they do; evpnd leaves it so.
+#[test]
+fn ports_that_the_operator_isolated_stay_so() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    let config = |host| Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, "");
+    let daemons = [Evpnd::start(a, &config(a)), Evpnd::start(b, &config(b))];
+    let mut guests = [site.fabric.guest(31), site.fabric.guest(32), site.fabric.guest(33)];
+    guests[0].plug(a, VNI);
+    guests[1].plug(a, VNI);
+    guests[2].plug(b, VNI);
+    guests[0].expect_ping(&guests[1]);
+    for guest in &guests[..2] {
+        a.namespace.bridge_batch(&format!("link set dev {} isolated on\n", guest.port));
+    }
+    guests[0].expect_ping(&guests[2]);
+    guests[1].expect_ping(&guests[2]);
+    assert!(!pings(&guests[0], &[&guests[1].address().to_string()]));
+    daemons[0].say(&["reload"]);
+    // An audit of what stands may take its time; the port is looked at after it.
+    std::thread::sleep(patience(1));
+    assert!(!pings(&guests[0], &[&guests[1].address().to_string()]));
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}
