@@ -3,6 +3,7 @@
 mod adoption;
 mod beside_frr;
 mod demo;
+mod doctor;
 mod graceful;
 mod harness_itself;
 mod healing;

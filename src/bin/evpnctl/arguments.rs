@@ -51,6 +51,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: MacCommand,
     },
+    /// Look for what breaks VXLAN in practice, with a remedy for each finding; exit 0 where nothing is found
+    Doctor,
     /// Reset something
     Clear {
         #[command(subcommand)]

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod daemon;
+mod doctor;
 mod hooks;
 mod printer;
 mod requests;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::OpennebulaHook { map, stage, .. } => {
             return hooks::opennebula(&Hook::new(&cli, "opennebula-hook".to_owned(), &map.file), stage);
         }
+        Command::Doctor => return doctor::run(&cli),
         _ => {}
     }
     match run(&cli) {

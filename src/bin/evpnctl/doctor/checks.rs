@@ -1,0 +1,384 @@
+//! The checks of `evpnctl doctor`: from what was seen to findings. Nothing is asked or done here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Finding;
+use super::facts::{Facts, Link, overhead};
+
+/// Names shown of a long list.
+const SHOWN: usize = 5;
+
+/// Every check, in the order of docs/DOCTOR.md.
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let checks: [fn(&Facts, &mut Vec<Finding>); 17] = [
+        daemon,
+        sessions,
+        vnis,
+        rows,
+        duplicates,
+        vtep_address,
+        routes,
+        answers,
+        mtu,
+        port_mtu,
+        rp_filter,
+        learning,
+        ports,
+        isolation,
+        rivals,
+        firewall,
+        host,
+    ];
+    let mut findings = Vec::new();
+    for check in checks {
+        check(facts, &mut findings);
+    }
+    findings.dedup();
+    findings
+}
+
+fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    let all: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match all.len() {
+        more if more > SHOWN => format!("{} and {} more", all[..SHOWN].join(", "), more - SHOWN),
+        _ => all.join(", "),
+    }
+}
+
+fn daemon(facts: &Facts, found: &mut Vec<Finding>) {
+    if let Some(why) = &facts.no_daemon {
+        found.push(Finding::new("daemon", why, "systemctl start evpnd; journalctl -u evpnd says why it ended"));
+    }
+    if facts.status.as_ref().is_some_and(|status| status.overflows > 3) {
+        let what = "the kernel lost notifications more than three times: its event queue is too short";
+        found.push(Finding::new("overflow", what, "give evpnd CAP_NET_ADMIN, or raise net.core.rmem_max"));
+    }
+}
+
+fn sessions(facts: &Facts, found: &mut Vec<Finding>) {
+    for neighbor in &facts.neighbors {
+        if neighbor.state == "established" || neighbor.state == "disabled" {
+            continue;
+        }
+        let why = neighbor.last_error.as_ref().map_or(String::new(), |why| format!(": {why}"));
+        let what = format!("the session to {} is not up ({}){why}", neighbor.address, neighbor.state);
+        let remedy =
+            format!("ip route get {0}; is a BGP speaker at {0}, does it know this host, is TCP port 179 open?", neighbor.address);
+        found.push(Finding::new("session", what, remedy));
+    }
+}
+
+fn vnis(facts: &Facts, found: &mut Vec<Finding>) {
+    for vni in &facts.vnis {
+        let what = format!("VNI {} is {}", vni.vni, vni.state);
+        match (&vni.reason, vni.state.as_str()) {
+            (Some(reason), _) => {
+                let remedy = vni.remedy.clone().unwrap_or_else(|| "see the log".to_owned());
+                found.push(Finding::new("vni", format!("{what}: {reason}"), remedy));
+            }
+            (None, "ready") => {}
+            (None, "down") => {
+                found.push(Finding::new("vni", what, format!("ip link set {} up; ip link set {} up", vni.device, vni.bridge)))
+            }
+            (None, _) => found.push(Finding::new("vni", what, "the kernel is asked for it: look again; journalctl -u evpnd")),
+        }
+        for warning in &vni.warnings {
+            found.push(Finding::new("vni", format!("VNI {}: {warning}", vni.vni), format!("evpnctl show vnis {}", vni.vni)));
+        }
+    }
+}
+
+fn rows(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(status) = &facts.status else { return };
+    if status.rows.failed > 0 {
+        let what = format!("the kernel refuses {} rows: frames to these MACs are flooded or lost", status.rows.failed);
+        found.push(Finding::new("rows", what, "evpnctl diff names them and the kernel's reason"));
+    } else if facts.differences > 0 {
+        let what = format!("the kernel differs from what it should hold in {} rows", facts.differences);
+        found.push(Finding::new("rows", what, "evpnctl diff; who changes them? evpnd puts them back"));
+    }
+    let counter = |name: &str| status.counters.get(name).copied().unwrap_or_default();
+    if counter("fib_fights") > 0 {
+        let what = format!("somebody undoes rows of evpnd again and again ({} rows so far)", counter("fib_fights"));
+        found.push(Finding::new("rivals", what, "bridge monitor fdb shows who writes; stop the other control plane"));
+    }
+    let limits = ["evpn_macs_over_limit", "evpn_local_macs_over_limit", "evpn_port_macs_over_limit", "evpn_routes_over_limit"];
+    let hit: Vec<&str> = limits.into_iter().filter(|name| counter(name) > 0).collect();
+    if !hit.is_empty() {
+        let what = format!("limits refused MACs or routes: {}", list(hit));
+        found.push(Finding::new(
+            "limits",
+            what,
+            "evpnctl show vnis ID says how often; raise [limits], or find the guest that invents MACs",
+        ));
+    }
+}
+
+fn duplicates(facts: &Facts, found: &mut Vec<Finding>) {
+    let warnings = facts.status.iter().flat_map(|status| &status.warnings);
+    for warning in warnings.filter(|warning| warning.contains("at two hosts at once")) {
+        found.push(Finding::new(
+            "duplicates",
+            warning.clone(),
+            "find the cloned machine or the loop; then evpnctl clear duplicate",
+        ));
+    }
+}
+
+fn local(facts: &Facts) -> Option<IpAddr> {
+    facts.status.as_ref()?.vtep
+}
+
+fn vtep_address(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(vtep) = local(facts).filter(|_| !facts.links.is_empty()) else { return };
+    match facts.links.iter().find(|link| link.addresses.contains(&vtep)) {
+        None => found.push(Finding::new(
+            "vtep-address",
+            format!("the tunnel address {vtep} is on no interface of this host: others' tunnels end nowhere"),
+            format!("ip address add {vtep} dev DEVICE, or mend `vtep` in [router]"),
+        )),
+        Some(link) if !link.up => found.push(Finding::new(
+            "vtep-address",
+            format!("{}, which has the tunnel address {vtep}, is down", link.name),
+            format!("ip link set {} up", link.name),
+        )),
+        Some(_) => {}
+    }
+}
+
+fn routes(facts: &Facts, found: &mut Vec<Finding>) {
+    let without: Vec<IpAddr> = facts.reach.iter().filter(|(_, reach)| reach.devices.is_empty()).map(|(vtep, _)| *vtep).collect();
+    if !without.is_empty() {
+        let what = format!("no route to the VTEPs {}: frames to their MACs are lost", list(&without));
+        found.push(Finding::new("route", what, format!("ip route get {}; mend the underlay's routing", without[0])));
+    }
+}
+
+fn answers(facts: &Facts, found: &mut Vec<Finding>) {
+    let silent: Vec<IpAddr> =
+        facts.reach.iter().filter(|(_, reach)| reach.answers == Some(false)).map(|(vtep, _)| *vtep).collect();
+    if !silent.is_empty() {
+        let what = format!("VTEPs {} are announced and do not answer a ping", list(&silent));
+        found.push(Finding::new(
+            "no-answer",
+            what,
+            "is the host down, or ICMP dropped on the way? Its routes go when its sessions do",
+        ));
+    }
+}
+
+fn mtu(facts: &Facts, found: &mut Vec<Finding>) {
+    // One line for each underlay device, whatever the number of VNIs and VTEPs: what it carries, what is needed, what fits.
+    let mut short: BTreeMap<&str, (u64, u64, u64, BTreeSet<&str>)> = BTreeMap::new();
+    for (vtep, reach) in &facts.reach {
+        for device in reach.devices.iter().filter_map(|name| facts.link(name)).filter(|link| link.name != "lo") {
+            for tunnel in facts.tunnels().into_iter().filter(|tunnel| tunnel.mtu + overhead(*vtep) > device.mtu) {
+                let fits = device.mtu.saturating_sub(overhead(*vtep));
+                let (_, needs, room, names) = short.entry(&device.name).or_insert((device.mtu, 0, fits, BTreeSet::new()));
+                *needs = tunnel.mtu.saturating_add(overhead(*vtep)).max(*needs);
+                *room = fits.min(*room);
+                names.insert(&tunnel.name);
+            }
+        }
+    }
+    for (device, (has, needs, room, tunnels)) in short {
+        let names = list(tunnels);
+        let what =
+            format!("packets of {names} may have {needs} octets, and {device} carries {has}: large frames of guests are lost");
+        let remedy =
+            format!("ip link set {device} mtu {needs}, on every hop of the underlay as well; or `mtu = {room}` in [vxlan]");
+        found.push(Finding::new("mtu", what, remedy));
+    }
+    for (vtep, reach) in &facts.reach {
+        let device_too_small = reach.devices.iter().filter_map(|name| facts.link(name)).map(|link| link.mtu).min();
+        let Some((size, false)) = reach.large else { continue };
+        if device_too_small.is_some_and(|mtu| size > mtu) {
+            continue;
+        }
+        let what =
+            format!("packets of {size} octets do not get through to {vtep}, smaller ones do: large frames of guests are lost");
+        let remedy = format!("tracepath -n {vtep} names the hop; raise its MTU, or lower `mtu` in [vxlan]");
+        found.push(Finding::new("path-mtu", what, remedy));
+    }
+}
+
+/// The other ports of a tunnel's bridge.
+fn tenant_ports<'a>(facts: &'a Facts, tunnel: &'a Link) -> impl Iterator<Item = &'a Link> {
+    facts.links.iter().filter(|link| link.master.is_some() && link.master == tunnel.master && link.name != tunnel.name)
+}
+
+fn port_mtu(facts: &Facts, found: &mut Vec<Finding>) {
+    for tunnel in facts.tunnels() {
+        let large: Vec<&Link> = tenant_ports(facts, tunnel).filter(|port| port.mtu > tunnel.mtu).collect();
+        if let Some(first) = large.first() {
+            let names = list(large.iter().map(|port| &port.name));
+            let what = format!(
+                "{names}: MTU {} at the port, {} in the tunnel {}: large frames are lost",
+                first.mtu, tunnel.mtu, tunnel.name
+            );
+            let remedy = format!("give the guests an MTU of {0} (ip link set {1} mtu {0})", tunnel.mtu, first.name);
+            found.push(Finding::new("port-mtu", what, remedy));
+        }
+    }
+}
+
+fn rp_filter(facts: &Facts, found: &mut Vec<Finding>) {
+    let devices: BTreeSet<&String> = facts.reach.values().flat_map(|reach| &reach.devices).collect();
+    if devices.len() < 2 {
+        return;
+    }
+    let strict: Vec<&String> = devices.iter().filter(|name| facts.rp_filter.get(**name) == Some(&1)).copied().collect();
+    if !strict.is_empty() {
+        let what = format!(
+            "rp_filter is strict on {}, and VTEPs are reached over {}: what comes back the other way is dropped",
+            list(&strict),
+            list(&devices)
+        );
+        found.push(Finding::new("rp-filter", what, format!("sysctl net.ipv4.conf.{}.rp_filter=2", strict[0])));
+    }
+}
+
+fn learning(facts: &Facts, found: &mut Vec<Finding>) {
+    // A daemon that runs has it as `learning` of the VNI says.
+    if facts.no_daemon.is_none() {
+        return;
+    }
+    for tunnel in facts.tunnels() {
+        if tunnel.data["learning"] == true {
+            let what = format!("{} learns MACs from tunnelled frames: whoever sends may take any MAC", tunnel.name);
+            found.push(Finding::new("learning", what, format!("ip link set {} type vxlan nolearning", tunnel.name)));
+        }
+        if tunnel.port.as_ref().is_some_and(|port| port["learning"] == true) && tunnel.data["learning"] != true {
+            let what = format!("the bridge learns at the port {}: frames of others move MACs behind the tunnel", tunnel.name);
+            found.push(Finding::new("learning", what, format!("bridge link set dev {} learning off", tunnel.name)));
+        }
+    }
+}
+
+fn ports(facts: &Facts, found: &mut Vec<Finding>) {
+    for tunnel in facts.tunnels() {
+        let mut complain = |what: String, remedy: String| found.push(Finding::new("bridge", what, remedy));
+        let name = &tunnel.name;
+        if let Some(port) = &tunnel.port {
+            for (flag, wanted, words) in [
+                ("isolated", false, "isolated ports cannot reach it"),
+                ("flood", true, "unknown unicast does not enter the tunnel"),
+                ("bcast_flood", true, "broadcast, ARP with it, does not enter the tunnel"),
+                ("hairpin", false, "frames go back into the tunnel they came from"),
+                ("locked", false, "nothing is forwarded that is not authorised"),
+            ] {
+                if port[flag].as_bool().is_some_and(|is| is != wanted) {
+                    let want = if wanted { "on" } else { "off" };
+                    complain(format!("{flag} is wrong at {name}: {words}"), format!("bridge link set dev {name} {flag} {want}"));
+                }
+            }
+            if port["state"].as_str().is_some_and(|state| state != "forwarding") {
+                let state = port["state"].as_str().unwrap_or_default();
+                complain(
+                    format!("the bridge port {name} is {state}: nothing passes"),
+                    format!("bridge link set dev {name} state forwarding; is STP on?"),
+                );
+            }
+        }
+        let bridge = tunnel.master.as_deref().and_then(|name| facts.link(name));
+        if let Some(bridge) = bridge.filter(|bridge| bridge.data["vlan_filtering"] == 1) {
+            let what = format!("the bridge {} filters VLANs, which this version does not serve", bridge.name);
+            complain(what, format!("ip link set {} type bridge vlan_filtering 0", bridge.name));
+        }
+        let others: Vec<&Link> = tenant_ports(facts, tunnel).filter(|link| link.kind == "vxlan").collect();
+        if let (Some(other), Some(bridge)) = (others.first(), bridge) {
+            let what = format!("{} joins two tunnels, {name} and {}: two segments are one, with loops", bridge.name, other.name);
+            complain(what, format!("ip link set {} nomaster", other.name));
+        }
+        let stopped: Vec<&Link> = tenant_ports(facts, tunnel).filter(|link| !link.up).collect();
+        if let Some(first) = stopped.first() {
+            let what = format!(
+                "ports of {} are down: {}",
+                tunnel.master.as_deref().unwrap_or_default(),
+                list(stopped.iter().map(|link| &link.name))
+            );
+            complain(what, format!("ip link set {} up", first.name));
+        }
+    }
+}
+
+fn isolation(facts: &Facts, found: &mut Vec<Finding>) {
+    for tunnel in facts.tunnels() {
+        let bridge = tunnel.master.as_deref().and_then(|name| facts.link(name));
+        if let Some(bridge) = bridge.filter(|bridge| facts.rp_filter.get(&bridge.name).is_some_and(|mode| *mode != 1)) {
+            let what =
+                format!("{} takes packets to any address of this host from guests that know its MAC (rp_filter)", bridge.name);
+            let remedy = format!(
+                "sysctl net.ipv4.conf.{0}.rp_filter=1 net.ipv4.conf.{0}.arp_ignore=1, with net.ipv4.conf.all.rp_filter at most 1",
+                bridge.name
+            );
+            found.push(Finding::new("isolation", what, remedy));
+        }
+        for link in bridge.into_iter().chain([tunnel]) {
+            let (link_local, own): (Vec<IpAddr>, Vec<IpAddr>) =
+                link.addresses.iter().copied().partition(|address| match address {
+                    IpAddr::V6(v6) => v6.is_unicast_link_local(),
+                    IpAddr::V4(_) => false,
+                });
+            if !own.is_empty() {
+                let what = format!("{} has the address {}: guests reach this host by it", link.name, list(&own));
+                found.push(Finding::new(
+                    "isolation",
+                    what,
+                    format!("ip address del {} dev {}, unless it is their gateway", own[0], link.name),
+                ));
+            } else if !link_local.is_empty() {
+                let what = format!("IPv6 is on at {}: guests reach this host by {}", link.name, list(&link_local));
+                found.push(Finding::new("isolation", what, format!("sysctl net.ipv6.conf.{}.disable_ipv6=1", link.name)));
+            }
+        }
+    }
+}
+
+fn rivals(facts: &Facts, found: &mut Vec<Finding>) {
+    if !facts.rivals.is_empty() {
+        let what = format!("other control planes run beside evpnd: {}", list(&facts.rivals));
+        found.push(Finding::new(
+            "rivals",
+            what,
+            "let one of them own the tunnels: stop the other, or take l2vpn evpn out of its configuration",
+        ));
+    }
+}
+
+fn firewall(facts: &Facts, found: &mut Vec<Finding>) {
+    let Some(rules) = &facts.rules else { return };
+    let ports: BTreeSet<u64> = facts.tunnels().iter().filter_map(|link| link.data["port"].as_u64()).collect();
+    for port in &ports {
+        for (_, place) in rules.dropped.iter().filter(|(dropped, _)| dropped == port) {
+            let what = format!("a rule in {place} drops UDP port {port}: tunnels from other hosts do not arrive");
+            found.push(Finding::new("firewall", what, format!("nft list chain {place}; accept udp dport {port} before it")));
+        }
+        for (place, named) in &rules.closed {
+            if !named.contains(port) {
+                let what = format!("{place} drops what no rule takes, and none names UDP port {port}");
+                found.push(Finding::new("firewall", what, format!("nft add rule {place} udp dport {port} accept")));
+            }
+        }
+    }
+    if facts.bridges_are_filtered && !ports.is_empty() {
+        for place in &rules.forward_closed {
+            let what = format!("frames between guests pass {place}, which drops what no rule takes (bridge-nf-call-iptables)");
+            found.push(Finding::new("br-netfilter", what, "sysctl net.bridge.bridge-nf-call-iptables=0"));
+        }
+    }
+}
+
+fn host(facts: &Facts, found: &mut Vec<Finding>) {
+    if facts.bad_checksums > 0 {
+        let what = format!("{} UDP datagrams came with a wrong checksum and were dropped", facts.bad_checksums);
+        let remedy =
+            "a sender's offload is broken: on it, ethtool -K DEVICE tx-udp_tnl-csum-segmentation off tx-udp_tnl-segmentation off";
+        found.push(Finding::new("checksum", what, remedy));
+    }
+    if facts.clock == Some(false) {
+        let what = "the clock is not synchronised: logs of two hosts cannot be compared";
+        found.push(Finding::new("clock", what, "systemctl enable --now systemd-timesyncd, or chrony"));
+    }
+}
