@@ -75,6 +75,22 @@ fn beside_multicast_who_is_in_the_group_gets_no_copy() {
     assert_eq!(host.flood(), [to_vtep(1), to_vtep(3)]);
 }
 
+/// A host that leaves the group tells so by a change of its one route: from then on it gets copies, and none when it joins again.
+#[test]
+fn a_host_that_leaves_the_group_gets_copies() {
+    let mut host = Host::bare(EvpnLimits::default());
+    host.add(beside_multicast());
+    let joined = type3(2).attributes(|a| a.pmsi = Some(PmsiTunnel::multicast(100, vtep(2), ip("239.0.0.1"))));
+    for _ in 0..2 {
+        host.announce(&joined);
+        assert_eq!(host.flood(), []);
+        host.announce(&type3(2));
+        assert_eq!(host.flood(), [to_vtep(2)]);
+    }
+    host.withdraw(&joined);
+    assert_eq!(host.flood(), []);
+}
+
 /// Each way may become each other, and stands as if it had been so from the beginning; but for an address that was heard while nobody
 /// listened.
 #[test]

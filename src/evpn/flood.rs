@@ -102,13 +102,7 @@ impl Evpn {
     }
 
     fn flood_to(&mut self, now: Time, fib: &mut Fib, number: u16, imet: &ImetUse) {
-        let Some(instance) = self.slot_mut(number) else { return };
-        match instance.config.flood {
-            Flood::None => return,
-            // Both are in the group.
-            Flood::Multicast(group) if imet.group == Some(group) => return,
-            Flood::Multicast(_) | Flood::IngressReplication => {}
-        }
+        let Some(instance) = self.slot_mut(number).filter(|instance| needs_copy(instance.config.flood, imet)) else { return };
         let vni = instance.config.vni;
         let remote = remote_of(imet, vni);
         let known = instance.flood.keys().any(|other| other.ip == remote.ip);
@@ -123,7 +117,7 @@ impl Evpn {
     }
 
     fn do_not_flood_to(&mut self, now: Time, fib: &mut Fib, number: u16, imet: &ImetUse) {
-        let Some(instance) = self.slot_mut(number) else { return };
+        let Some(instance) = self.slot_mut(number).filter(|instance| needs_copy(instance.config.flood, imet)) else { return };
         let vni = instance.config.vni;
         let remote = remote_of(imet, vni);
         let Some(users) = instance.flood.get_mut(&remote) else { return };
@@ -135,6 +129,16 @@ impl Evpn {
                 self.events.push(Event::VtepGone { vni, vtep: remote.ip });
             }
         }
+    }
+}
+
+/// Whether who announces itself so needs a copy of its own of what we flood.
+fn needs_copy(flood: Flood, imet: &ImetUse) -> bool {
+    match flood {
+        Flood::None => false,
+        // Both are in the group, or it is not.
+        Flood::Multicast(group) => imet.group != Some(group),
+        Flood::IngressReplication => true,
     }
 }
 
