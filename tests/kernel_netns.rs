@@ -249,6 +249,38 @@ fn a_device_removed_behind_our_back_is_made_again() {
     });
 }
 
+/// It is put up again at a pace; what it is meanwhile is told, so that the VNI can be withdrawn.
+#[test]
+fn a_device_that_is_set_down_again_and_again_is_told_to_be_down_until_it_is_up() {
+    in_namespace(|| {
+        let mut room = Room::new();
+        room.want(&[spec(100)]);
+        assert!(room.ready(100).up);
+        let is_up = |room: &Room| {
+            let told = room.seen.iter().rev().find_map(|event| match event {
+                KernelEvent::Device(DeviceState::Ready(ready)) => Some(ready.up),
+                _ => None,
+            });
+            told.unwrap()
+        };
+        for _ in 0..200 {
+            sh("ip link set vxlan100 down");
+            room.listen(20);
+            if !is_up(&room) {
+                break;
+            }
+        }
+        assert!(room.seen.iter().any(|event| matches!(event, KernelEvent::Device(DeviceState::Ready(ready)) if !ready.up)));
+        for _ in 0..100 {
+            room.listen(100);
+            if is_up(&room) {
+                break;
+            }
+        }
+        assert!(is_up(&room) && link("vxlan100").contains("UP"));
+    });
+}
+
 #[test]
 fn somebody_elses_device_that_was_set_down_stays_so_and_is_warned_of() {
     in_namespace(|| {
