@@ -244,11 +244,6 @@ impl Fib {
         self.by_vni.get(&vni).map_or(0, |&slot| self.devices[slot as usize].rows)
     }
 
-    /// The unicast rows of a VNI, in no order that means anything but always the same.
-    pub fn unicast_rows(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, RowView)> + '_ {
-        self.device_rows(vni).filter(|(mac, _)| *mac != MacAddr::ZERO)
-    }
-
     pub(super) fn device_rows(&self, vni: Vni) -> impl Iterator<Item = (MacAddr, RowView)> + '_ {
         let slot = self.by_vni.get(&vni).copied();
         let rows = self.rows.iter().filter(move |(_, row)| Some(row.device) == slot);

@@ -242,29 +242,12 @@ impl Fabric {
         Ok(())
     }
 
-    /// Takes a station's cable from one hypervisor to another, as a hand does with a laptop: the old hypervisor sees the
-    /// port go before the new one hears the station, so it withdraws first and frames for it are flooded meanwhile.
-    pub fn replug(&mut self, guest: usize, to: usize) -> anyhow::Result<()> {
-        let from = self.guests[guest].place;
-        let name = self.guests[guest].plan.name.clone();
-        let target = &self.hypervisors[to].namespace;
-        Links::open(&self.hypervisors[from].namespace)?.move_to(&name, target)?;
-        target.set_sysctl(&format!("ipv6/conf/{name}/disable_ipv6"), "1")?;
-        self.guests[guest].place = to;
-        self.attach(guest)
-    }
-
     /// The end of a node's log.
     pub fn log_of(&self, node: &str) -> String {
         match self.daemons.iter().find(|daemon| daemon.name == node) {
             Some(daemon) => super::process::tail(&daemon.log, 12),
             None => "    (no daemon there)".into(),
         }
-    }
-
-    /// Which process runs on a node.
-    pub fn pid_of(&self, node: &str) -> Option<u32> {
-        self.daemons.iter().find(|daemon| daemon.name == node).map(|daemon| daemon.id.pid)
     }
 
     /// Leaves everything as it stands: only for a lab with names.

@@ -151,11 +151,6 @@ impl Links {
         })
     }
 
-    /// Sets a link down.
-    pub fn set_down(&mut self, name: &str) -> io::Result<()> {
-        self.set(name, "set down", |message| message.header.change_mask = LinkFlags::Up)
-    }
-
     /// Forgets every neighbour (ARP and ND) of a link: the kernel does so when a link stops or begins to resolve addresses.
     pub fn forget_neighbours(&mut self, name: &str) -> io::Result<()> {
         for flags in [LinkFlags::Noarp, LinkFlags::empty()] {
@@ -180,11 +175,6 @@ impl Links {
     pub fn move_to(&mut self, name: &str, namespace: &Namespace) -> io::Result<()> {
         let fd = namespace.as_fd().as_raw_fd();
         self.set(name, "move", |message| message.attributes.push(LinkAttribute::NetNsFd(fd)))
-    }
-
-    /// Sets the MTU in octets.
-    pub fn set_mtu(&mut self, name: &str, mtu: u32) -> io::Result<()> {
-        self.set(name, "set the MTU of", |message| message.attributes.push(LinkAttribute::Mtu(mtu)))
     }
 
     /// Sets the MAC address.

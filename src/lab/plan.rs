@@ -101,7 +101,7 @@ pub enum ReflectorKind {
     Frr,
     /// GoBGP, where installed
     Gobgp,
-    /// BIRD, where installed and new enough
+    /// Refused: Debian's BIRD knows no EVPN, and the lab has no configuration for newer ones
     Bird,
 }
 

@@ -76,7 +76,8 @@ pub enum Disposition {
     AttributeDiscard,
     /// The routes of the UPDATE are withdrawn.
     TreatAsWithdraw,
-    /// The address family is ignored for the rest of the session.
+    /// The address family is ignored for the rest of the session. No attribute of ours costs that: a session carries one family, so
+    /// that it comes to the same as a reset, and less is said of it.
     AfiSafiDisable,
     /// The session is reset with a NOTIFICATION.
     SessionReset,
