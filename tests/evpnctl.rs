@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use evpnd::base::{MacAddr, Vni};
-use evpnd::control::{DiffView, Event, MonitorLine, Page, Reply, Request, VtepView};
+use evpnd::control::{DiffView, Event, Explanation, MonitorLine, Page, Reply, Request, VtepView};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -191,6 +191,33 @@ fn duplicates_are_cleared_all_of_a_vni_or_one() {
     assert_eq!((code, err.as_str()), (1, "evpnctl: no VNI 7\n"));
     let output = evpnctl(&socket(), "clear duplicate 100");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+/// `explain` for programs: one object with the words that people get.
+#[test]
+fn explain_gives_programs_the_conclusion() {
+    let explanation = Explanation {
+        vni: Vni::new(100).unwrap(),
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        local: None,
+        candidates: Vec::new(),
+        choice: "nobody announces it".to_owned(),
+        wanted: None,
+        installed: None,
+        status: "no row is wanted".to_owned(),
+        kernel: vec!["line".to_owned()],
+        neighbors: Vec::new(),
+        conclusion: "frames are flooded".to_owned(),
+    };
+    let answer = move |request| {
+        assert_eq!(request, Request::Explain { vni: Vni::new(100).unwrap(), mac: MacAddr([2, 0, 0, 0, 0, 1]) });
+        Some(vec![Reply::Explanation(explanation.clone())])
+    };
+    let (code, out, _) = with_daemon("--json explain vni 100 mac 02:00:00:00:00:01", answer.clone());
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, value["conclusion"].as_str(), value["kernel"][0].as_str()), (0, Some("frames are flooded"), Some("line")));
+    let (code, out, _) = with_daemon("explain vni 100 mac 02:00:00:00:00:01", answer);
+    assert!(code == 0 && out.contains("frames are flooded"), "{out}");
 }
 
 /// Editors and CI look for `file:line:column` where a line begins.

@@ -1,6 +1,6 @@
 //! What a whole daemon does when something changes while it runs: its configuration, its devices, what a neighbor says again.
 //! The kernel room is played by hand, time is virtual.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod daemon_support;
 mod hostile_support;
@@ -8,11 +8,11 @@ mod hostile_support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use daemon_support::{Daemon, NOW, exchange, vni};
-use evpnd::base::{Time, Vni};
+use daemon_support::{Daemon, NOW, exchange, to, vni};
+use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Event, Reply, Request, VniAdd};
-use evpnd::fib::{DeviceState, KernelCommand, KernelEvent, ReadyDevice};
-use evpnd::speaker::Action;
+use evpnd::fib::{BatchDone, DeviceState, KernelCommand, KernelEvent, KernelRow, ReadyDevice};
+use evpnd::speaker::{Action, RequestId};
 use evpnd::wire::header::{MessageType, frame};
 use evpnd::wire::route_refresh::{BEGIN, END, REQUEST, RouteRefresh};
 use hostile_support::{Stage, announce, attributes, mac_route};
@@ -264,6 +264,116 @@ fn a_neighbor_that_is_disabled_is_told_that_it_is_for_good() {
     let (reason, kept) = down.unwrap_or_else(|| panic!("{told:?}"));
     assert!(reason.contains("disabled"), "{reason}");
     assert_eq!(kept, None, "its routes go at once: {reason}");
+}
+
+// ---- questions that the kernel has a part in ----
+
+/// The reply to a question for which the kernel room is asked for the rows of VNI 100, which are these.
+fn diff(daemon: &mut Daemon, after: Option<&str>, limit: Option<u32>, rows: Vec<KernelRow>) -> Reply {
+    let request = Request::Diff { after: after.map(str::to_owned), limit };
+    daemon.speaker.handle_request(daemon.now, RequestId(9), request);
+    loop {
+        let event = match daemon.speaker.poll_action().expect("a reply") {
+            Action::Reply(RequestId(9), reply) => return *reply,
+            Action::Kernel(KernelCommand::Dump { token, vni, .. }) => KernelEvent::Rows { token, vni, rows: Ok(rows.clone()) },
+            Action::Kernel(KernelCommand::DumpNeighbors { token, vni }) => {
+                KernelEvent::Neighbors { token, vni, neighbors: Ok(Vec::new()) }
+            }
+            _ => continue,
+        };
+        daemon.speaker.handle_kernel(daemon.now, event);
+    }
+}
+
+fn stranger(last: u8) -> KernelRow {
+    KernelRow::new(MacAddr([2, 0, 0, 0, 0, last]), to("10.0.0.9"))
+}
+
+/// What is different may be mended between two pages: none of the others is left out for it.
+#[test]
+fn the_pages_of_diff_leave_nothing_out() {
+    let mut daemon = Daemon::new("[[vni]]\nid = 100\n");
+    daemon.adopt();
+    let page = |reply: Reply| match reply {
+        Reply::Diff(page) => (page.items.iter().map(|view| view.mac.0[5]).collect::<Vec<_>>(), page.next),
+        other => panic!("{other:?}"),
+    };
+    let (macs, next) = page(diff(&mut daemon, None, Some(1), vec![stranger(1), stranger(2), stranger(3)]));
+    assert_eq!(macs, [1]);
+    let (macs, next) = page(diff(&mut daemon, next.as_deref(), Some(1), vec![stranger(2), stranger(3)]));
+    assert_eq!(macs, [2]);
+    let (macs, next) = page(diff(&mut daemon, next.as_deref(), Some(1), vec![stranger(2), stranger(3)]));
+    assert_eq!((macs, next), (vec![3], None));
+    let reply = diff(&mut daemon, Some("7"), None, Vec::new());
+    assert!(matches!(reply, Reply::Refused { .. }), "{reply:?}");
+}
+
+#[test]
+fn diff_tells_of_what_it_could_not_compare_beside_what_differs() {
+    let mut daemon = Daemon::new("[[vni]]\nids = \"100,200\"\n");
+    daemon.adopt();
+    let Reply::Diff(page) = diff(&mut daemon, None, None, vec![stranger(1)]) else { panic!("no list") };
+    let states: Vec<&str> = page.items.iter().map(|view| view.state.as_str()).collect();
+    assert_eq!(states.len(), 2);
+    assert_eq!(states[1], "not compared: VNI 200 is not ready");
+    assert_eq!(refused(diff(&mut daemon, None, None, Vec::new())), "VNI 200 is not ready");
+}
+
+#[test]
+fn explain_ends_in_a_sentence() {
+    fn conclusion(daemon: &mut Daemon, mac: MacAddr, row: Option<&str>) -> String {
+        daemon.speaker.handle_request(daemon.now, RequestId(9), Request::Explain { vni: vni(), mac });
+        let mut reply = None;
+        while let Some(action) = daemon.speaker.poll_action() {
+            match action {
+                Action::Kernel(KernelCommand::GetRow { token, .. }) => {
+                    daemon.speaker.handle_kernel(daemon.now, KernelEvent::Row { token, row: row.map(str::to_owned) });
+                }
+                Action::Reply(_, found) => reply = Some(*found),
+                _ => {}
+            }
+        }
+        match reply {
+            Some(Reply::Explanation(explanation)) => explanation.conclusion,
+            other => panic!("{other:?}"),
+        }
+    }
+    let (mut here, mut there, _) = Daemon::with_route();
+    let mac = daemon_support::MAC;
+    let batch = here.commands().into_iter().find_map(|command| match command {
+        KernelCommand::Write(batch) if batch.ops.iter().any(|op| op.mac == mac) => Some(batch),
+        _ => None,
+    });
+    assert_eq!(
+        conclusion(&mut here, mac, None),
+        "frames to 02:00:00:00:00:01 should go to VTEP 10.0.0.2, but the row is being written"
+    );
+    let id = batch.unwrap().id;
+    here.kernel(KernelEvent::BatchDone(BatchDone { id, ..BatchDone::default() }));
+    assert_eq!(
+        conclusion(&mut here, mac, Some("dst 10.0.0.2")),
+        "frames to 02:00:00:00:00:01 go to VTEP 10.0.0.2, and the kernel agrees"
+    );
+    assert_eq!(
+        conclusion(&mut here, mac, None),
+        "frames to 02:00:00:00:00:01 should go to VTEP 10.0.0.2, but the kernel has no row: see `evpnctl diff`"
+    );
+    assert_eq!(conclusion(&mut there, mac, None), "frames to 02:00:00:00:00:01 go to local port tap3");
+    assert_eq!(
+        conclusion(&mut here, MacAddr([2, 0, 0, 0, 0, 9]), None),
+        "frames to 02:00:00:00:00:09 are flooded as unknown unicast to the flood list"
+    );
+    here.kernel(KernelEvent::DeviceGone { vni: vni(), reason: "it was removed".to_owned() });
+    assert_eq!(conclusion(&mut here, mac, None), "VNI 100 has no usable device: nothing is sent (evpnctl show vnis 100)");
+}
+
+#[test]
+fn the_story_has_a_beginning_and_an_end() {
+    let mut daemon = Daemon::new("");
+    daemon.speaker.shutdown(daemon.now, "SIGTERM");
+    let told: Vec<Event> = std::iter::from_fn(|| daemon.speaker.poll_event()).collect();
+    assert!(matches!(&told[0], Event::Started { asn, .. } if asn.0 == 65000), "{told:?}");
+    assert_eq!(told.last(), Some(&Event::Stopping { reason: "SIGTERM".to_owned() }));
 }
 
 // ---- route refresh ----

@@ -2,7 +2,6 @@
 //! of an unchanged file costs nothing, and one changed description no session.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::model::{Config, Cost, Difference, Limits, Metrics, Neighbor, NeighborChange, VniChange, VniConfig};
 
@@ -217,16 +216,5 @@ fn phrase(what: &str, vnis: impl Iterator<Item = String>) -> Option<String> {
         [one] => Some(format!("VNI {one} {what}")),
         some if some.len() <= 5 => Some(format!("VNIs {} {what}", some.join(", "))),
         more => Some(format!("VNIs {} and {} more {what}", more[..3].join(", "), more.len() - 3)),
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let changes = self.changes();
-        f.write_str(&if changes.is_empty() { "nothing to apply".to_owned() } else { changes.join("; ") })?;
-        if !self.needs_restart.is_empty() {
-            write!(f, "; not applied without a restart: {}", self.needs_restart.join("; "))?;
-        }
-        Ok(())
     }
 }

@@ -18,7 +18,7 @@ const FULL: &str = r#"
 asn = "64086.59905"
 router-id = "10.0.0.9"
 vtep = "2001:db8::9"
-listen = ["::", "0.0.0.0"]
+listen = ["::1", "0.0.0.0"]
 listen-port = 1179
 state-directory = "/tmp/state"
 
@@ -27,12 +27,16 @@ port = 8472
 device = "vx{vni}"
 bridge = "b{vni}"
 mtu = 1450
+audit-interval = 300
 nexthop-groups = true
 adopt = "declared"
 
 [control]
 socket = "/tmp/evpnd.sock"
 group = "netops"
+
+[metrics]
+listen = "127.0.0.1:9179"
 
 [[neighbor]]
 address = "2001:db8::1"
@@ -56,17 +60,24 @@ password-file = "/etc/evpnd/key"
 
 [[neighbor]]
 address = "10.0.0.7" # inside the range: the nearer match
+passive = true
 multihop = 3
 hold-time = 0
 
 [vni-defaults]
+device = "d{vni}"
+bridge = "e{vni}"
 import = ["auto", "*:7"]
+export = ["auto", "65000:5"]
 neighbor-suppression = false
+mtu = 1400
+static = ["02:00:00:00:00:07"]
 flood = "ingress-replication"
 
 [[vni]]
 id = 16777215
 device = "vmax"
+bridge = "bmax"
 rd = "10.0.0.9:1"
 import = ["65000:100", "10.0.0.1:100", "4200000000:100", "*:4294967295"]
 export = "auto"
@@ -89,10 +100,12 @@ loss-hold-time = 0
 moves = 3
 seconds = 60
 action = "freeze"
-recovery-seconds = 0
+recovery-seconds = 600
 
 [limits]
 dynamic-neighbors = 10
+pending-connections = 11
+attribute-octets-per-neighbor = 1000000
 routes-per-neighbor = 20
 local-macs-per-vni = 30
 local-macs-per-port = 31
@@ -141,17 +154,45 @@ fn every_key_is_read() {
     assert!(config.neighbors[1].passive);
     assert!(!format!("{config:?}").contains("geheim"));
     let last = &config.vnis[&vni(16_777_215)];
-    assert_eq!((last.device.as_str(), last.bridge.as_str()), ("vmax", "b16777215"));
+    assert_eq!((last.device.as_str(), last.bridge.as_str()), ("vmax", "bmax"));
     assert_eq!(last.import[3], ImportTarget::AnyAs { number: u32::MAX });
     assert!(!last.neighbor_suppression && config.vnis[&vni(100)].neighbor_suppression);
     assert_eq!(config.vnis[&vni(100)].import, [ImportTarget::Auto, ImportTarget::AnyAs { number: 7 }]);
-    assert_eq!((last.mtu, config.vnis[&vni(100)].mtu), (Some(9000), Some(1450)));
+    assert_eq!((last.mtu, config.vnis[&vni(100)].mtu), (Some(9000), Some(1400)));
     assert_eq!(config.limits.control_connections, 50);
     let limits = &config.limits;
     let macs = (limits.local_macs_per_vni, limits.local_macs_per_port, limits.remote_macs_per_vni);
     assert_eq!((macs, limits.ips_per_mac, limits.paths_per_route), ((30, 31, 32), 33, 34));
-    let rule = DuplicateDetection { moves: 3, window_secs: 60, freeze: true, recovery_secs: None };
+    let rule = DuplicateDetection { moves: 3, window_secs: 60, freeze: true, recovery_secs: Some(600) };
     assert_eq!((config.duplicate_detection, read(SHORTEST).duplicate_detection), (rule, DuplicateDetection::default()));
+}
+
+/// Each key makes a difference: without its line the file says something else, or is wrong.
+#[test]
+fn every_key_has_its_value() {
+    let full = read(FULL);
+    let lines: Vec<&str> = FULL.lines().collect();
+    for section in keys::SECTIONS {
+        for key in section.keys {
+            let mut inside = false;
+            let counts = |at: &usize| {
+                let without: Vec<&str> =
+                    lines.iter().enumerate().filter(|(other, _)| other != at).map(|(_, line)| *line).collect();
+                parse("evpnd.toml", &without.join("\n")).ok().as_ref() != Some(&full)
+            };
+            let places = lines.iter().enumerate().filter_map(|(at, line)| {
+                if line.starts_with('[') {
+                    inside = *line == section.header();
+                }
+                (inside && line.split(" = ").next() == Some(key)).then_some(at)
+            });
+            let places: Vec<usize> = places.collect();
+            // What follows needs it to be on, which it is by default.
+            let on = (section.name, *key) == ("graceful-restart", "enabled");
+            assert!(places.iter().any(counts) || (on && places.len() == 1), "{} {key} in FULL", section.header());
+        }
+    }
+    assert!(!read(&format!("{SHORTEST}[graceful-restart]\nenabled = false\n")).graceful_restart.enabled);
 }
 
 #[test]
@@ -310,7 +351,7 @@ fn a_passive_neighbor_needs_somebody_to_listen() {
 fn nothing_differs_from_itself() {
     let config = read(FULL);
     assert!(difference(&config, &config).is_empty());
-    assert_eq!(difference(&config, &config).to_string(), "nothing to apply");
+    assert!(difference(&config, &config).changes().is_empty());
 }
 
 #[test]
@@ -332,10 +373,11 @@ fn the_difference_names_what_changed_and_nothing_else() {
     assert_eq!(found.vnis_changed[0].keys, ["export", "mtu"]);
     assert!(found.vnis_changed[0].device && found.vnis_changed[0].instance);
     assert_eq!(
-        found.to_string(),
+        found.changes().join("; "),
         "neighbor 2001:db8::1: description changed; neighbor 10.0.0.7: multihop changed, session reset; VNI 103 added; VNIs 100, 300 removed; \
-         VNI 16777215 changed (export, mtu); [duplicate-detection] changed; [limits] changed; not applied without a restart: listen-port from 1179 to 179"
+         VNI 16777215 changed (export, mtu); [duplicate-detection] changed; [limits] changed"
     );
+    assert_eq!(found.needs_restart, ["listen-port from 1179 to 179"]);
 }
 
 #[test]
@@ -346,7 +388,7 @@ fn the_difference_adds_and_removes_neighbors() {
     assert_eq!((found.neighbors_added.len(), found.neighbors_removed.len(), found.neighbors_changed.len()), (1, 1, 0));
     assert!(found.needs_restart.is_empty());
     let found = difference(&old, &read(&format!("{SHORTEST}[vxlan]\nnexthop-groups = true\n")));
-    assert_eq!(found.to_string(), "rows are written again, by nexthop groups");
+    assert_eq!(found.changes(), ["rows are written again, by nexthop groups"]);
     let found = difference(&old, &read(&SHORTEST.replace("10.0.0.1\"", "10.0.0.2\"")));
     assert_eq!(found.needs_restart, ["router-id from 10.0.0.1 to 10.0.0.2", "vtep from 10.0.0.1 to 10.0.0.2"]);
 }
@@ -359,11 +401,11 @@ fn a_vni_has_its_way_to_flood_and_to_learn() {
     assert_eq!((second.flood, second.learning, second.suppresses()), (Flood::IngressReplication, true, false));
     // Either changes routes on a reload, and learning the device as well.
     let found = difference(&read(SHORTEST), &read(&format!("{SHORTEST}flood = \"none\"\n")));
-    assert!(found.vnis_changed[0].instance && !found.vnis_changed[0].device, "{found}");
+    assert!(found.vnis_changed[0].instance && !found.vnis_changed[0].device, "{found:?}");
     let found = difference(&read(SHORTEST), &read(&format!("{SHORTEST}learning = true\n")));
-    assert!(found.vnis_changed[0].instance && found.vnis_changed[0].device, "{found}");
+    assert!(found.vnis_changed[0].instance && found.vnis_changed[0].device, "{found:?}");
     let found = difference(&read(SHORTEST), &read(&format!("{SHORTEST}neighbor-suppression = false\n")));
-    assert!(found.vnis_changed[0].instance && found.vnis_changed[0].device, "{found}");
+    assert!(found.vnis_changed[0].instance && found.vnis_changed[0].device, "{found:?}");
 }
 
 #[test]
@@ -375,12 +417,12 @@ fn a_vni_at_run_time_passes_the_same_checks() {
         vni_at_run_time(&config, &config.vnis, &add)
     };
     let made = add(&|_| {}).unwrap();
-    assert_eq!((made.device.as_str(), made.bridge.as_str(), made.mtu), ("vx500", "b500", Some(1450)));
+    assert_eq!((made.device.as_str(), made.bridge.as_str(), made.mtu), ("d500", "e500", Some(1400)));
     assert!(!made.neighbor_suppression);
     assert_eq!(add(&|add| add.export = Some(vec!["65000:1".to_owned()])).unwrap().export.len(), 1);
     for (change, complaint) in [
         ((&|add: &mut VniAdd| add.vni = vni(100)) as &dyn Fn(&mut VniAdd), "exists already"),
-        (&|add| add.bridge = Some("b100".to_owned()), "belongs to VNI 100"),
+        (&|add| add.bridge = Some("e100".to_owned()), "belongs to VNI 100"),
         (&|add| add.device = Some("a b".to_owned()), "holds ' '"),
         (&|add| add.rd = Some("10.0.0.9:1".to_owned()), "VNI 16777215 has"),
         (&|add| add.rd = Some("x".to_owned()), "not a route distinguisher"),

@@ -71,10 +71,9 @@ async fn serve(config_path: &Path, config: Config, keys: keys::Keys) -> anyhow::
         core.speaker.set_verbose(logging::is_verbose());
         core.speaker.start(now);
     });
-    tracing::info!("evpnd {} runs, {}", env!("CARGO_PKG_VERSION"), shared.describe());
     supervisor.ready(&shared.describe());
 
-    let outcome = loop {
+    let outcome: anyhow::Result<&str> = loop {
         let deadline = shared.next_deadline();
         tokio::select! {
             () = shared.kernel_woken() => shared.take_kernel_events()?,
@@ -95,11 +94,10 @@ async fn serve(config_path: &Path, config: Config, keys: keys::Keys) -> anyhow::
             () = shared.exit_wanted() => break Ok("drain"),
         }
     };
-    supervisor.stopping();
-    let why: Result<&str, anyhow::Error> = outcome;
-    let why = why?;
-    tracing::info!("stopping ({why}): sessions are closed, rows and devices stay as they are");
-    shared.with(|core, now| core.speaker.shutdown(now, if why == "drain" { "drained" } else { "the daemon stops" }));
+    supervisor.stopping(outcome.as_ref().is_ok_and(|why| *why == "drain"));
+    let why = outcome?;
+    let words = if why == "drain" { "drained".to_owned() } else { format!("{why}: rows and devices stay as they are") };
+    shared.with(|core, now| core.speaker.shutdown(now, &words));
     shared.connections_closed(std::time::Duration::from_secs(3)).await;
     control_task.abort();
     shared.stop_kernel();

@@ -34,9 +34,10 @@ impl Supervisor {
         }
     }
 
-    /// The end begins.
-    pub fn stopping(&self) {
-        notify(&[NotifyState::Stopping, NotifyState::Status("closes its sessions; rows and devices stay")]);
+    /// The end begins, after a drain or not.
+    pub fn stopping(&self, drained: bool) {
+        let words = if drained { "left the fabric: its rows are gone" } else { "closes its sessions; rows and devices stay" };
+        notify(&[NotifyState::Stopping, NotifyState::Status(words)]);
     }
 
     /// Resolves when the watchdog wants to be fed.

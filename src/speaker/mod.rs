@@ -234,6 +234,8 @@ impl Speaker {
 
     /// Begins: wishes for devices, instances, sessions.
     pub fn start(&mut self, now: Time) {
+        let (asn, vtep) = (self.config.router.asn, self.config.router.vtep);
+        self.events.push(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), asn, vtep });
         self.begin_restart(now);
         let vnis: Vec<_> = self.config.vnis.values().cloned().collect();
         self.add_vnis(now, vnis);

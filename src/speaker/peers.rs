@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::Time;
 use crate::config::{Neighbor, NeighborAddress};
+use crate::control::Event;
 use crate::rib::{PeerId, PeerKind, RibPeer, UpdateOutcome};
 use crate::session::graceful::{Helper, Input, Pause, Terms};
 use crate::session::{Admission, Direction, DownReason, Negotiated, Session, SessionConfig};
@@ -374,7 +375,7 @@ impl Speaker {
     /// Counted always, told once in a while: whoever scans ports must not fill the log.
     pub(super) fn refuse_connection(&mut self, address: IpAddr, reason: &str) {
         if hit(&mut self.events, "connections_refused") {
-            self.events.push(crate::control::Event::ConnectionRefused { address, reason: reason.to_owned() });
+            self.events.push(Event::ConnectionRefused { address, reason: reason.to_owned() });
         }
     }
 
@@ -501,6 +502,7 @@ impl Speaker {
     pub fn shutdown(&mut self, now: Time, text: &str) {
         self.save_sequences();
         self.stopping = true;
+        self.events.push(Event::Stopping { reason: text.to_owned() });
         for id in self.peers.ids() {
             if let Some(peer) = self.peers.by_id_mut(id) {
                 peer.leaving = true;
@@ -509,10 +511,5 @@ impl Speaker {
             self.drain_session(now, id);
             self.forget_if_over(id);
         }
-    }
-
-    /// Whether no connection is left, so that the process may go.
-    pub fn is_closed(&self) -> bool {
-        self.peers.by_connection.is_empty()
     }
 }

@@ -51,8 +51,15 @@ impl Speaker {
     }
 
     fn apply(&mut self, now: Time, config: Config) -> (Vec<String>, Vec<String>) {
-        let difference = config::difference(&self.config, &config);
-        let mut changes = difference.applied.clone();
+        let mut difference = config::difference(&self.config, &config);
+        let mut stay = Vec::new();
+        difference.vnis_removed.retain(|&vni| {
+            let kept = self.keep_for_callers(vni);
+            stay.extend(kept.then(|| format!("VNI {vni} left the file and stays for its callers")));
+            !kept
+        });
+        let mut changes = difference.changes();
+        changes.extend(stay);
         let neighbors_changed = !(difference.neighbors_added.is_empty()
             && difference.neighbors_removed.is_empty()
             && difference.neighbors_changed.is_empty());
@@ -92,31 +99,21 @@ impl Speaker {
         self.evpn.set_limits(now, super::evpn_limits(&self.config));
 
         for who in neighbors_removed {
-            changes.push(format!("neighbor {who} removed"));
             self.remove_neighbor(now, who);
         }
         for change in altered {
-            changes.push(format!("neighbor {}: {} changed", change.neighbor.who, change.keys.join(", ")));
             self.change_neighbor(now, change);
         }
         for neighbor in neighbors_added {
-            changes.push(format!("neighbor {} added", neighbor.who));
             self.add_neighbor(now, &neighbor);
         }
         for vni in vnis_removed {
-            if self.keep_for_callers(vni) {
-                changes.push(format!("VNI {vni} left the file and stays for its callers"));
-            } else if self.vnis.get(&vni).is_some_and(|state| !state.run_time) {
-                changes.push(format!("VNI {vni} removed"));
+            if self.vnis.get(&vni).is_some_and(|state| !state.run_time) {
                 self.remove_vni(now, vni, "it left the configuration");
             }
         }
-        for change in &vnis_changed {
-            changes.push(format!("VNI {}: {} changed", change.vni.vni, change.keys.join(", ")));
-        }
         self.change_vnis(now, vnis_changed);
         if !vnis_added.is_empty() {
-            changes.extend(vnis_added.iter().map(|vni| format!("VNI {} added", vni.vni)));
             for vni in &vnis_added {
                 // A VNI that a request had added is the file's from now on.
                 self.removing.remove(&vni.vni);

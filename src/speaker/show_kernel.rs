@@ -1,6 +1,7 @@
 //! Requests that must ask the kernel first: `diff` and `explain`. They wait here until it has answered.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::base::{MacAddr, Time, Vni};
 use crate::control::{Candidate, DiffView, Explanation, Page, Reply, page_size};
@@ -50,7 +51,8 @@ struct DiffRequest {
     found: BTreeMap<(Vni, MacAddr, String), DiffView>,
     after: Option<String>,
     limit: Option<u32>,
-    problems: Vec<String>,
+    /// What cannot be compared, and why.
+    problems: Vec<(Vni, String)>,
 }
 
 /// What one question of a diff brought.
@@ -182,8 +184,11 @@ impl Speaker {
 
     pub(super) fn begin_diff(&mut self, id: RequestId, after: Option<&str>, limit: Option<u32>) -> Option<Reply> {
         let ready: Vec<Vni> = self.vnis.iter().filter(|(_, state)| state.ready().is_some()).map(|(&vni, _)| vni).collect();
-        let problems =
-            self.vnis.iter().filter(|(_, state)| state.ready().is_none()).map(|(vni, _)| format!("VNI {vni} is not ready"));
+        let problems = self
+            .vnis
+            .iter()
+            .filter(|(_, state)| state.ready().is_none())
+            .map(|(&vni, _)| (vni, format!("VNI {vni} is not ready")));
         let request = DiffRequest {
             waiting: 2 * ready.len(),
             found: BTreeMap::new(),
@@ -237,7 +242,7 @@ impl Speaker {
                 }
             }
             Answer::Rows(Err(error)) | Answer::Neighbors(Err(error)) => {
-                request.problems.push(format!("VNI {vni} cannot be read: {error}"));
+                request.problems.push((vni, format!("VNI {vni} cannot be read: {error}")));
             }
         }
         if request.waiting == 0
@@ -318,11 +323,9 @@ impl Speaker {
                 "nobody announces it and no local port has heard it".to_owned()
             }
             None => "no candidate can be used".to_owned(),
-            Some(Place::Vtep(vtep)) => match told.candidates.iter().filter(|route| route.chosen).count() {
-                _ if told.candidates.len() > 1 => {
-                    format!("VTEP {vtep}: the best of {} routes (RFC 7432 §15)", told.candidates.len())
-                }
-                _ => format!("VTEP {vtep}: the only route"),
+            Some(Place::Vtep(vtep)) => match told.candidates.len() {
+                0 | 1 => format!("VTEP {vtep}: the only route"),
+                routes => format!("VTEP {vtep}: the best of {routes} routes (RFC 7432 §15)"),
             },
             Some(place) => format!("{place}: it is here"),
         };
@@ -364,20 +367,31 @@ fn status_in_words(status: Status, now: Time) -> String {
     }
 }
 
+/// The table is made anew for each page, and differences come and go meanwhile: the cursor is the last one shown.
 fn finish_diff(request: DiffRequest) -> Reply {
-    if !request.problems.is_empty() && request.found.is_empty() && request.after.is_none() {
-        return Reply::Refused { message: request.problems.join("; ") };
+    let DiffRequest { mut found, problems, after, limit, .. } = request;
+    if !problems.is_empty() && found.is_empty() && after.is_none() {
+        return Reply::Refused { message: problems.into_iter().map(|(_, why)| why).collect::<Vec<_>>().join("; ") };
     }
-    // The cursor is the number of differences already shown: the table is made anew for each page.
-    let skip = match request.after.as_deref().map(str::parse::<usize>) {
-        None => 0,
-        Some(Ok(count)) => count,
-        Some(Err(_)) => return super::show::bad_cursor(request.after.unwrap_or_default()),
+    for (vni, why) in problems {
+        let (mac, state) = (MacAddr::ZERO, format!("not compared: {why}"));
+        found.insert((vni, mac, why), DiffView { vni, mac, ip: None, wanted: None, found: None, nexthop: None, state });
+    }
+    let after = match after.as_deref().map(diff_cursor) {
+        None => Bound::Unbounded,
+        Some(Some(key)) => Bound::Excluded(key),
+        Some(None) => return super::show::bad_cursor(after.unwrap_or_default()),
     };
-    let total = request.found.len();
-    let items: Vec<DiffView> = request.found.into_values().skip(skip).take(page_size(request.limit)).collect();
-    let shown = skip + items.len();
-    Reply::Diff(Page::new(items, (shown < total).then(|| shown.to_string())))
+    let mut left = found.range((after, Bound::Unbounded));
+    let shown: Vec<_> = left.by_ref().take(page_size(limit)).collect();
+    let next = shown.last().filter(|_| left.next().is_some()).map(|((vni, mac, remote), _)| format!("{vni} {mac} {remote}"));
+    Reply::Diff(Page::new(shown.into_iter().map(|(_, view)| view.clone()).collect(), next))
+}
+
+/// Reads `100 02:00:00:00:00:01 10.0.0.2 vni 7`.
+fn diff_cursor(text: &str) -> Option<(Vni, MacAddr, String)> {
+    let mut words = text.splitn(3, ' ');
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.to_owned()))
 }
 
 fn show_binding(binding: Binding) -> String {

@@ -148,11 +148,10 @@ impl Speaker {
             }
             if items.len() >= size {
                 // A destination's paths stay together, so a page may hold a few more.
-                return Reply::Routes(Page::new(items, Some(dest.0.to_string())));
+                return Reply::Routes(Page::new(in_order(items), Some(dest.0.to_string())));
             }
         }
-        items.sort_by(|a, b| (a.route_type, &a.rd, &a.key).cmp(&(b.route_type, &b.rd, &b.key)));
-        Reply::Routes(Page::last(items))
+        Reply::Routes(Page::last(in_order(items)))
     }
 
     fn route_view(&self, now: Time, key: &RouteKey, path: &PathView, best: bool) -> RouteView {
@@ -193,4 +192,10 @@ impl Speaker {
             other,
         }
     }
+}
+
+/// Each page in the order in which people look for routes; the pages follow one another in the order of the table.
+fn in_order(mut items: Vec<RouteView>) -> Vec<RouteView> {
+    items.sort_by(|a, b| (a.route_type, &a.rd, &a.key).cmp(&(b.route_type, &b.rd, &b.key)));
+    items
 }
