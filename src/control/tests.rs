@@ -484,3 +484,35 @@ fn every_key_is_documented() {
         found.iter().filter(|key| !text.contains(&format!("`{key}`")) && !text.contains(&format!("\"{key}\":"))).collect();
     assert!(missing.is_empty(), "not in docs/CONTROL.md: {missing:?}");
 }
+
+/// Every event and every key of it, read from where they are declared.
+#[test]
+fn every_event_is_documented_with_its_keys() {
+    let declared = include_str!("event.rs").split("pub enum Event {").nth(1).unwrap().split("\n}").next().unwrap();
+    let mut events: Vec<(String, Vec<&str>)> = Vec::new();
+    for line in declared.lines() {
+        if let Some(name) = line.strip_prefix("    ").and_then(|line| line.strip_suffix(" {")) {
+            let mut snake = String::new();
+            for c in name.chars() {
+                if c.is_ascii_uppercase() && !snake.is_empty() {
+                    snake.push('_');
+                }
+                snake.push(c.to_ascii_lowercase());
+            }
+            events.push((snake, Vec::new()));
+        } else if let Some(key) = line.strip_prefix("        ").filter(|line| !line.starts_with('/')) {
+            events.last_mut().unwrap().1.push(key.split(':').next().unwrap());
+        }
+    }
+    assert!(events.len() > 30 && events.iter().all(|(_, keys)| !keys.is_empty()), "{events:?}");
+    let text = include_str!("../../docs/CONTROL.md");
+    for (event, keys) in events {
+        let names = |line: &&str| {
+            line.starts_with("| `") && line.split('|').nth(1).is_some_and(|name| name.contains(&format!("`{event}`")))
+        };
+        let row = text.lines().find(names).unwrap_or_else(|| panic!("{event} is not in docs/CONTROL.md"));
+        for key in keys {
+            assert!(row.contains(&format!("`{key}`")), "{key} of {event} is not in docs/CONTROL.md");
+        }
+    }
+}
