@@ -38,6 +38,8 @@ const RIM_ONLY: &[&str] = &[
     "std::net::ToSocketAddrs",
     "std::os",
     "std::thread",
+    "std::sync",
+    "std::cell",
     "std::fs",
     "std::process",
     "std::env",
@@ -374,6 +376,8 @@ fn the_core_is_pure() {
         "let x = libc::AF_BRIDGE;",
         "use std::net::{IpAddr, TcpStream};",
         "use std::fs;",
+        "use std::sync::Mutex;",
+        "use std::cell::RefCell;",
     ] {
         assert_eq!(complaints(rim, "src/rib/x.rs", line), 1, "{line}");
         assert_eq!(complaints(rim, "src/io/x.rs", line), 0, "{line}");
@@ -386,6 +390,78 @@ fn the_core_is_pure() {
         ),
         0
     );
+}
+
+/// Where errors may be words alone (docs/decisions/0006-errors.md).
+const WORDS_ALONE: &[&str] = &["io", "lab", "bin", "main.rs"];
+
+/// Everywhere else an error is a type that names what it costs.
+fn errors(file: &File) -> Vec<String> {
+    let Some(room) = file.room().filter(|_| file.is_rust_source()) else { return Vec::new() };
+    if WORDS_ALONE.contains(&room) {
+        return Vec::new();
+    }
+    let named = paths(&code(&file.text)).into_iter().filter(|(_, path)| inside(path.trim_start_matches("::"), "anyhow"));
+    named.map(|(line, _)| format!("{}:{line}: anyhow is for {}", file.path, WORDS_ALONE.join(", "))).collect()
+}
+
+#[test]
+fn errors_are_types_but_at_the_rim() {
+    check(errors);
+    assert_eq!(complaints(errors, "src/kernel/x.rs", "use anyhow::bail;"), 1);
+    assert_eq!(complaints(errors, "src/config/x.rs", "fn a() -> ::anyhow::Result<()> {}"), 1);
+    assert_eq!(complaints(errors, "src/io/x.rs", "use anyhow::bail;"), 0);
+    assert_eq!(complaints(errors, "src/config/x.rs", "// anyhow"), 0);
+}
+
+/// What the documentation names is there: files by their path, or by room and name as in `session/fsm`.
+fn documented_paths(file: &File) -> Vec<String> {
+    if !file.path.ends_with(".md") || file.path == "CHANGELOG.md" {
+        return Vec::new();
+    }
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for (number, line) in file.text.lines().enumerate() {
+        let in_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '*' | '{' | '}' | ',');
+        for word in line.split(|c| !in_path(c)).map(|word| word.trim_end_matches(['.', ',', '-'])) {
+            let Some((first, rest)) = word.split_once('/') else { continue };
+            let room = FLOORS.iter().any(|(room, _)| *room == first);
+            if rest.is_empty() || !(room || matches!(first, "src" | "tests" | "integration" | "docs" | "config" | ".ci")) {
+                continue;
+            }
+            let there = |path: &str| {
+                let near = Path::new(&file.path).parent().unwrap_or(Path::new("")).join(path);
+                let exists = |path: &Path| path.exists() || path.with_extension("rs").exists();
+                let in_room = room && exists(&top.join("src").join(path));
+                exists(&top.join(path)) || exists(&top.join(near)) || in_room
+            };
+            for path in spelt_out(word).iter().filter(|path| !there(path)) {
+                found.push(format!("{}:{}: there is no {path}", file.path, number + 1));
+            }
+        }
+    }
+    found
+}
+
+/// `a/{b,c}.rs` is two paths; of `a/b_*.rs` the folder is looked at.
+fn spelt_out(word: &str) -> Vec<String> {
+    let word = match word.split_once('*') {
+        Some((before, _)) => before.rsplit_once('/').map_or(before, |(folder, _)| folder),
+        None => word,
+    };
+    match word.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?))) {
+        Some((before, (names, after))) => names.split(',').map(|name| format!("{before}{name}{after}")).collect(),
+        None => word.split(',').map(str::to_owned).collect(),
+    }
+}
+
+#[test]
+fn what_the_documentation_names_is_there() {
+    check(documented_paths);
+    let complaints = |text: &str| complaints(documented_paths, "docs/X.md", text);
+    assert_eq!(complaints("see `src/rib/decision.rs`, session/fsm, `src/evpn/{local,remote}.rs` and tests/wire_*.rs."), 0);
+    assert_eq!(complaints("[there](decisions/0001-codec.md), `.ci/run`, 1/2, and/or, /etc/evpnd, RIB/FIB"), 0);
+    assert_eq!(complaints("see `src/rib/attic.rs`, kernel/events and `src/evpn/{local,away}.rs`"), 3);
 }
 
 /// Every source file says why it exists, and is short enough to be read.

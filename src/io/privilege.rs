@@ -4,6 +4,9 @@
 //! before the kernel room's thread starts, because capabilities and landlock belong to a thread and are inherited by those
 //! it starts. From then on the process may change the network of its namespace, and no file but its own.
 
+// The caps crate speaks in HashSets; nobody iterates over them.
+#![allow(clippy::disallowed_types)]
+
 use std::io;
 use std::path::{Path, PathBuf};
 
