@@ -392,7 +392,7 @@ fn the_core_is_pure() {
     );
 }
 
-/// Where errors may be words alone (docs/decisions/0006-errors.md).
+/// Where errors may be words alone (docs/decisions/0007-errors.md).
 const WORDS_ALONE: &[&str] = &["io", "lab", "bin", "main.rs"];
 
 /// Everywhere else an error is a type that names what it costs.
