@@ -289,6 +289,12 @@ impl Stage {
             KernelCommand::GetRow { token, .. } => {
                 self.speaker.handle_kernel(self.now, KernelEvent::Row { token, row: None });
             }
+            KernelCommand::DumpNeighbors { token, vni } => {
+                self.speaker.handle_kernel(self.now, KernelEvent::Neighbors { token, vni, neighbors: Ok(Vec::new()) });
+            }
+            KernelCommand::SetStation { token, .. } => {
+                self.speaker.handle_kernel(self.now, KernelEvent::StationSet { token, outcome: Ok(()) });
+            }
             KernelCommand::Write(batch) => {
                 let mut done = BatchDone { id: batch.id, ..BatchDone::default() };
                 for op in &batch.ops {
