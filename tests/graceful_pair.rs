@@ -3,16 +3,20 @@
 //! Read `src/session/graceful.rs`, then `src/speaker/graceful.rs` and `restart.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod device_support;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Event, NeighborView, Reply, Request};
-use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, LocalMac, OpKind, ReadyDevice};
+use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, LocalMac, OpKind};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 use evpnd::wire::header::{MAX_EXTENDED_MESSAGE_LEN, MessageType, frame};
 use evpnd::wire::notification::Notification;
+
+use device_support::ready_device;
 
 /// A daemon: its speaker while it runs, and what outlives it.
 struct Node {
@@ -229,20 +233,7 @@ impl World {
         let Some(speaker) = node.speaker.as_mut().filter(|_| !deaf) else { return };
         match command {
             KernelCommand::Devices(specs) if !specs.is_empty() => {
-                let device = ReadyDevice {
-                    vni: vni(),
-                    ifindex: 7,
-                    device: "vxlan100".to_owned(),
-                    bridge_ifindex: 8,
-                    bridge: "br100".to_owned(),
-                    local: Some(address(last)),
-                    port: 4789,
-                    mtu: 1450,
-                    made_device: true,
-                    made_bridge: true,
-                    up: true,
-                    warnings: Vec::new(),
-                };
+                let device = ready_device(vni(), 7, 8, Some(address(last)));
                 speaker.handle_kernel(now, KernelEvent::Device(DeviceState::Ready(device)));
                 let local =
                     |mac: &MacAddr| LocalMac { vni: vni(), mac: *mac, port: 3, port_name: "tap3".to_owned(), is_static: false };

@@ -8,6 +8,7 @@
 //!   `EVPND_SIM_THREADS=2` on two cores, `EVPND_SIM_KEEP_GOING=1` beyond the first that fails.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
+mod device_support;
 #[path = "sim/fabric.rs"]
 mod fabric;
 #[path = "sim/faults.rs"]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use super::bpf::{HEADER_LEN, IF_ABOVE, IF_AT_LEAST, IF_EQUAL, IF_SET, LOAD_BYTE, LOAD_HALF, LOAD_HALF_AFTER, LOAD_WORD, RETURN};
 use crate::base::Vni;
 
 /// Frames read from all ports together.
@@ -30,43 +31,32 @@ const PACKET_TYPE: u32 = ANCILLARY + 4;
 const VLAN_PRESENT: u32 = ANCILLARY + 48;
 const OUTGOING: u32 = 4;
 
-const WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-const HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
-const BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-const HEADER_LEN: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
-const HALF_AFTER: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
-const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-const ABOVE: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
-const SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-
 /// Untagged frames that came in: ARP, ICMPv6 133 to 136, UDP from 67 to 68 that is no fragment. Jumps count from the next line.
 fn program() -> [SockFilter; 24] {
     let line = SockFilter::new;
     [
-        /* 0 */ line(WORD, 0, 0, PACKET_TYPE),
-        /* 1 */ line(EQUAL, 21, 0, OUTGOING), // drop
-        /* 2 */ line(WORD, 0, 0, VLAN_PRESENT),
-        /* 3 */ line(EQUAL, 0, 19, 0), // else drop
-        /* 4 */ line(HALF, 0, 0, 12),
-        /* 5 */ line(EQUAL, 16, 0, 0x0806), // keep
-        /* 6 */ line(EQUAL, 0, 5, 0x86dd), // else to 12
-        /* 7 */ line(BYTE, 0, 0, 20),
-        /* 8 */ line(EQUAL, 0, 14, 58), // else drop
-        /* 9 */ line(BYTE, 0, 0, 54),
-        /* 10 */ line(AT_LEAST, 0, 12, 133), // else drop
-        /* 11 */ line(ABOVE, 11, 10, 136), // drop, else keep
-        /* 12 */ line(EQUAL, 0, 10, 0x0800), // else drop
-        /* 13 */ line(BYTE, 0, 0, 23),
-        /* 14 */ line(EQUAL, 0, 8, 17), // else drop
-        /* 15 */ line(HALF, 0, 0, 20),
-        /* 16 */ line(SET, 6, 0, 0x1fff), // drop
+        /* 0 */ line(LOAD_WORD, 0, 0, PACKET_TYPE),
+        /* 1 */ line(IF_EQUAL, 21, 0, OUTGOING), // drop
+        /* 2 */ line(LOAD_WORD, 0, 0, VLAN_PRESENT),
+        /* 3 */ line(IF_EQUAL, 0, 19, 0), // else drop
+        /* 4 */ line(LOAD_HALF, 0, 0, 12),
+        /* 5 */ line(IF_EQUAL, 16, 0, 0x0806), // keep
+        /* 6 */ line(IF_EQUAL, 0, 5, 0x86dd), // else to 12
+        /* 7 */ line(LOAD_BYTE, 0, 0, 20),
+        /* 8 */ line(IF_EQUAL, 0, 14, 58), // else drop
+        /* 9 */ line(LOAD_BYTE, 0, 0, 54),
+        /* 10 */ line(IF_AT_LEAST, 0, 12, 133), // else drop
+        /* 11 */ line(IF_ABOVE, 11, 10, 136), // drop, else keep
+        /* 12 */ line(IF_EQUAL, 0, 10, 0x0800), // else drop
+        /* 13 */ line(LOAD_BYTE, 0, 0, 23),
+        /* 14 */ line(IF_EQUAL, 0, 8, 17), // else drop
+        /* 15 */ line(LOAD_HALF, 0, 0, 20),
+        /* 16 */ line(IF_SET, 6, 0, 0x1fff), // drop
         /* 17 */ line(HEADER_LEN, 0, 0, 14),
-        /* 18 */ line(HALF_AFTER, 0, 0, 14),
-        /* 19 */ line(EQUAL, 0, 3, 67), // else drop
-        /* 20 */ line(HALF_AFTER, 0, 0, 16),
-        /* 21 */ line(EQUAL, 0, 1, 68), // else drop
+        /* 18 */ line(LOAD_HALF_AFTER, 0, 0, 14),
+        /* 19 */ line(IF_EQUAL, 0, 3, 67), // else drop
+        /* 20 */ line(LOAD_HALF_AFTER, 0, 0, 16),
+        /* 21 */ line(IF_EQUAL, 0, 1, 68), // else drop
         /* 22 */ line(RETURN, 0, 0, FRAME_OCTETS as u32),
         /* 23 */ line(RETURN, 0, 0, 0),
     ]

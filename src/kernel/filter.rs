@@ -12,12 +12,7 @@
 
 use socket2::SockFilter;
 
-const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
-const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-const LOAD_LEN: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_LEN) as u16;
-const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+use super::bpf::{IF_EQUAL, IF_SET, LOAD_BYTE, LOAD_HALF, LOAD_LEN, RETURN};
 
 /// The program. Offsets: `nlmsg_type` 4, then `struct ndmsg` at 16: family 16, flags 26. The classic machine loads
 /// big-endian, netlink is in host order: the constants are turned, not the loads. Jumps count from the next line.

@@ -13,7 +13,7 @@
 //! | `stations` | the MACs behind local ports (pure) |
 //! | `packets`, `heard` | what hosts say of their addresses, and whom to ask (pure) |
 //! | `nexthops` | the nexthop groups that rows may name instead of a destination |
-//! | `socket`, `filter`, `request`, `ears` | the sockets, and the filters on events and frames |
+//! | `socket`, `filter`, `request`, `ears`, `bpf` | the sockets, and the filters on events and frames |
 //! | `environment`, `preflight` | what must be so before anything is made |
 //! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
@@ -21,6 +21,7 @@
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
+mod bpf;
 mod claim;
 mod codec;
 mod confirm;

@@ -1,6 +1,9 @@
 //! A daemon and its kernel room, played by hand: the stage of `tests/regression.rs` and `tests/speaker.rs`.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs)]
 
+#[path = "../device_support/mod.rs"]
+mod device_support;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -8,6 +11,8 @@ use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Event, Reply, Request};
 use evpnd::fib::{DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, ReadyDevice, Remote};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
+
+use device_support::ready_device;
 
 pub const NOW: Time = Time::from_secs(1);
 pub const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -101,20 +106,7 @@ impl Daemon {
     }
     /// VNI 100's device, as it is told.
     pub fn device() -> ReadyDevice {
-        ReadyDevice {
-            vni: vni(),
-            ifindex: 7,
-            device: "vxlan100".to_owned(),
-            bridge_ifindex: 8,
-            bridge: "br100".to_owned(),
-            local: Some([10, 0, 0, 1].into()),
-            port: 4789,
-            mtu: 1450,
-            made_device: true,
-            made_bridge: true,
-            up: true,
-            warnings: Vec::new(),
-        }
+        ready_device(vni(), 7, 8, Some([10, 0, 0, 1].into()))
     }
     /// The device is ready and empty.
     pub fn adopt(&mut self) {

@@ -2,13 +2,16 @@
 //! target `session`. The kernel takes every row and forgets none; what it is told is counted.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "../device_support/mod.rs"]
+mod device_support;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use evpnd::base::{BgpIdentifier, MacAddr, Time, Vni};
 use evpnd::control::{Event, NeighborView, Reply, Request, Status};
-use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, OpKind, ReadyDevice, Remote};
+use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, OpKind, Remote};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 use evpnd::wire::attribute::Attributes;
 use evpnd::wire::capability::Capability;
@@ -19,6 +22,8 @@ use evpnd::wire::header::{self, MessageType};
 use evpnd::wire::open::Open;
 use evpnd::wire::rd::Rd;
 use evpnd::wire::update::{UpdateContext, emit_reach};
+
+use device_support::ready_device;
 
 pub const VNI: u32 = 77_777;
 /// Routes of the peer that behaves.
@@ -261,20 +266,7 @@ impl Stage {
         let vni = Vni::new(VNI).unwrap();
         match command {
             KernelCommand::Devices(_) => {
-                let device = ReadyDevice {
-                    vni,
-                    ifindex: 7,
-                    device: "vxlan".to_owned(),
-                    bridge_ifindex: 8,
-                    bridge: "br".to_owned(),
-                    local: Some([10, 0, 0, 1].into()),
-                    port: 4789,
-                    mtu: 1450,
-                    made_device: true,
-                    made_bridge: true,
-                    up: true,
-                    warnings: Vec::new(),
-                };
+                let device = ready_device(vni, 7, 8, Some([10, 0, 0, 1].into()));
                 self.speaker.handle_kernel(self.now, KernelEvent::Device(DeviceState::Ready(device)));
             }
             KernelCommand::Dump { token, vni, .. } => {

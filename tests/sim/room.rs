@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use evpnd::base::{MacAddr, Random, Vni};
-use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, ReadyDevice};
+use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind};
 
 use super::kernel::{Kernel, Note, Written};
+use crate::device_support::ready_device;
 
 /// One wanted device.
 #[derive(Debug, Default)]
@@ -261,7 +262,12 @@ impl Room {
             }
             Some(ifindex) if managed.told.is_none() => {
                 managed.told = Some(ifindex);
-                self.events.push_back(KernelEvent::Device(DeviceState::Ready(ready_device(vni, ifindex, self.vtep))));
+                self.events.push_back(KernelEvent::Device(DeviceState::Ready(ready_device(
+                    vni,
+                    ifindex,
+                    bridge_ifindex(vni),
+                    self.vtep,
+                ))));
                 self.jobs.push_back(Job::Stations(vni));
             }
             Some(_) => {}
@@ -424,21 +430,4 @@ fn local_mac(vni: Vni, mac: MacAddr, (port, is_static): (u32, bool)) -> LocalMac
 
 fn bridge_ifindex(vni: Vni) -> u32 {
     5000 + vni.get()
-}
-
-fn ready_device(vni: Vni, ifindex: u32, local: Option<IpAddr>) -> ReadyDevice {
-    ReadyDevice {
-        vni,
-        ifindex,
-        device: format!("vxlan{vni}"),
-        bridge_ifindex: bridge_ifindex(vni),
-        bridge: format!("br{vni}"),
-        local,
-        port: 4789,
-        mtu: 1450,
-        made_device: true,
-        made_bridge: true,
-        up: true,
-        warnings: Vec::new(),
-    }
 }
