@@ -435,7 +435,7 @@ fn explain_says_of_every_route_why_it_won_or_lost() {
         whys,
         [
             "best",
-            "4: higher VTEP address",
+            "5: higher VTEP address",
             "3: lower sequence",
             "not imported: no route target of it is imported by VNI 100",
             "not used: label is 0"

@@ -73,6 +73,41 @@ fn the_late_withdraw_of_the_old_host_changes_nothing() {
 }
 
 #[test]
+fn who_hears_a_mac_after_its_last_route_goes_on_from_its_number() {
+    // A reflector may keep the route of a session that it lost, and tell of it when others have forgotten it (RFC 4724).
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, 4));
+    host.withdraw(&type2(2, mac(1)));
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 5)));
+    host.announce(&type2(2, mac(1)).mobility(false, 4));
+    assert_eq!(host.announced(mac(1)), Some((false, 5)), "what was kept is older");
+    host.withdraw(&type2(2, mac(1)));
+    host.forget(mac(1));
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 5)), "its own number is enough for itself");
+    host.forget(mac(1));
+    host.wait(601);
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 0)), "long forgotten by everybody");
+}
+
+#[test]
+fn a_route_that_is_kept_for_a_lost_host_does_not_win_by_its_address() {
+    let long_lived = |route: Announcement| route.attributes(|a| a.communities.push(0xffff_0006));
+    let mut host = Host::new();
+    host.announce(&type2(3, mac(1)));
+    host.announce(&long_lived(type2(2, mac(1))));
+    assert_eq!(host.row(mac(1)), to(3), "RFC 9494 §4.3: least preferred");
+    host.announce(&long_lived(type2(2, mac(1)).mobility(false, 1)));
+    assert_eq!(host.row(mac(1)), to(2), "but it moved there later");
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.announce(&long_lived(type2(2, mac(1))));
+    assert_eq!(host.announced(mac(1)), Some((false, 0)), "nor against a local one");
+}
+
+#[test]
 fn a_withdraw_falls_back_to_the_next_best_route() {
     let mut host = Host::new();
     host.announce(&type2(2, mac(1)).mobility(false, 3));
@@ -110,7 +145,7 @@ fn a_mac_lost_to_a_route_that_goes_before_the_bridge_was_told_is_ours_again() {
     host.withdraw(&type2(9, mac(1)));
     assert_eq!(host.announced(mac(1)), None, "the row took the bridge's entry over: it must speak first");
     host.hear(mac(1));
-    assert_eq!(host.announced(mac(1)), Some((false, 0)));
+    assert_eq!(host.announced(mac(1)), Some((false, 6)), "above the last that was heard of it");
 }
 
 #[test]

@@ -96,6 +96,7 @@ impl Evpn {
         let own = local.filter(|local| local.owned).zip(self.config.vtep).map(|(local, vtep)| Claim {
             sticky: local.is_static(),
             sequence: local.sequence,
+            stale: false,
             vtep,
         });
         let dests = rib.dests().filter(|dest| rib.mac_ip(*dest).is_some_and(|(_, _, other, _)| other == mac));
@@ -149,7 +150,8 @@ impl Evpn {
             let attributes = rib.attributes(best.attr);
             let (sticky, sequence) = attributes.mac_mobility().unwrap_or((false, 0));
             let other = Vni::new(best.label1).filter(|label| *label != vni);
-            Some((dest, Claim { sticky, sequence, vtep: attributes.next_hop? }, other))
+            let stale = rib.is_long_lived_stale(best.attr);
+            Some((dest, Claim { sticky, sequence, stale, vtep: attributes.next_hop? }, other))
         };
         self.macs.routes(id).filter_map(claim).collect()
     }

@@ -39,6 +39,8 @@ pub(super) struct Facts {
     remote: Option<InternId>,
     pub sequence: u32,
     pub sticky: bool,
+    /// LLGR_STALE is there (RFC 9494).
+    pub stale: bool,
     /// ARP/ND flags (RFC 9047 §2): the host of a MAC/IP route is a router.
     pub router: bool,
     /// The address may not move to another MAC.
@@ -93,7 +95,8 @@ impl FactTable {
         let (sticky, sequence) = attributes.mac_mobility().unwrap_or((false, 0));
         let flags = attributes.arp_nd_flags().unwrap_or(0);
         let (router, immutable) = (flags & arp_nd::ROUTER != 0, flags & arp_nd::IMMUTABLE != 0);
-        let facts = Facts { generation, set: Some(set), remote, sequence, sticky, router, immutable, verdict };
+        let stale = rib.is_long_lived_stale(attr);
+        let facts = Facts { generation, set: Some(set), remote, sequence, sticky, stale, router, immutable, verdict };
         if let Some(old) = self.slots[at].replace(facts) {
             self.forget(&old);
         }

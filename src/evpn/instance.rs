@@ -220,6 +220,7 @@ impl Evpn {
         self.by_vni.remove(&vni);
         self.duplicates.forget_instance(number);
         self.pace.forget_instance(number);
+        self.forget_last_sequences(number);
         self.imports.forget(number);
         self.targets.remove(number);
         self.facts.clear();

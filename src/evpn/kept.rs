@@ -1,16 +1,22 @@
-//! Sequence numbers that outlive the process, so that peers see a refresh after a restart and not a move.
+//! Sequence numbers that outlive the process, so that peers see a refresh after a restart and not a move; and those that outlive
+//! their routes.
 //!
 //! A MAC that moved here is announced with a sequence number above 0 (RFC 7432 §15). A daemon that forgot it would announce the
 //! MAC with 0: hosts that still have its older route, or another host's, would take that for old news. The rim keeps what
 //! [`Evpn::sequences`] gives; a restart hands it to [`Evpn::restore_sequences`].
+//!
+//! A MAC whose last route went may still have one somewhere: a reflector that lost a session keeps what it had from it (RFC 4724),
+//! and says so to everybody once they meet again. So who hears the MAC next goes on from the last number that was seen.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::instance::Evpn;
 use super::local::Local;
 use super::mobility::{Claim, compare};
+use super::pace::Key;
 use super::remote::Candidate;
-use crate::base::{MacAddr, Time, Vni, compare_sequences};
+use crate::base::{MacAddr, Time, Vni, compare_sequences, next_sequence};
 use crate::fib::{Fib, LocalMac};
 use crate::rib::Rib;
 
@@ -20,11 +26,26 @@ pub type Sequences = BTreeMap<Vni, BTreeMap<MacAddr, u32>>;
 /// So many are kept: some 7 MB of file. MACs that move are few, but a tenant may invent them.
 const KEPT_AT_MOST: usize = 1 << 18;
 
-/// What is known of an earlier run.
+/// MACs without a route whose numbers are remembered. Those that never moved have none above 0, and are not among them.
+const GONE_AT_MOST: usize = 1 << 16;
+/// For so long: somebody may keep a route for the whole restart time and stale time (RFC 4724 §4.2) of a session.
+const GONE_FOR: Duration = Duration::from_secs(600);
+
+/// What is known of an earlier run, and of MACs that are gone.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     restored: BTreeMap<(Vni, MacAddr), u32>,
     pub changed: bool,
+    /// With which number a MAC is announced by whom hears it next, and when its last route went.
+    gone: BTreeMap<(u16, MacAddr), (Time, u32)>,
+    purged: Time,
+}
+
+/// Whose the last route of a MAC was, with its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    Own(u32),
+    Remote(u32),
 }
 
 impl Evpn {
@@ -78,9 +99,43 @@ impl Evpn {
         if self.kept.restored.is_empty() { None } else { self.kept.restored.get(&(vni, mac)).copied() }
     }
 
+    /// The last route of a MAC went. Who never moved costs nothing here, however many go.
+    pub(super) fn note_last_sequence(&mut self, now: Time, key: Key, last: Last) {
+        let next = match last {
+            Last::Own(0) | Last::Remote(0) => return,
+            Last::Own(sequence) => sequence,
+            Last::Remote(sequence) => next_sequence(sequence),
+        };
+        let gone = &mut self.kept.gone;
+        if gone.len() >= GONE_AT_MOST && !gone.contains_key(&key) {
+            // Not more often than once in a second: when a host goes with all it has, the walk would be the work.
+            if now.since(self.kept.purged) >= Duration::from_secs(1) {
+                self.kept.purged = now;
+                gone.retain(|_, (at, _)| now.since(*at) < GONE_FOR);
+            }
+            if gone.len() >= GONE_AT_MOST {
+                self.stats.sequences_not_kept += 1;
+                return;
+            }
+        }
+        let (at, number) = gone.entry(key).or_insert((now, next));
+        (*at, *number) = (now, if now.since(*at) < GONE_FOR { later(*number, next) } else { next });
+    }
+
+    /// The number of a MAC without a route that a port hears, where it had one lately.
+    pub(super) fn take_last_sequence(&mut self, now: Time, key: Key) -> Option<u32> {
+        let (at, number) = self.kept.gone.remove(&key)?;
+        (now.since(at) < GONE_FOR).then_some(number)
+    }
+
+    /// An instance goes: its number may be another's next.
+    pub(super) fn forget_last_sequences(&mut self, number: u16) {
+        self.kept.gone.retain(|(other, _), _| *other != number);
+    }
+
     /// Whether a MAC of ours that was announced with this number is still ours for everybody who knows a remote route.
     pub(super) fn still_beats(&self, sequence: u32, best: &Candidate) -> bool {
-        let claim = |vtep| Claim { sticky: best.claim.sticky, sequence, vtep };
+        let claim = |vtep| Claim { sticky: best.claim.sticky, sequence, stale: false, vtep };
         self.config.vtep.is_some_and(|vtep| compare(&claim(vtep), &best.claim).0.is_gt())
     }
 

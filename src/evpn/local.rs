@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::event::{Event, Place};
 use super::instance::Evpn;
-use super::kept::later;
+use super::kept::{Last, later};
 use super::macs::NONE;
 use super::room::Limit;
 use crate::base::{InternId, MacAddr, Time, Vni, next_sequence};
@@ -118,11 +118,12 @@ impl Evpn {
             self.put_back(now, fib, key, vni);
             return;
         }
+        let last = self.take_last_sequence(now, key);
         // One that a remote host had won must beat what beat it, also when that is gone.
         let sequence = refresh.unwrap_or_else(|| {
             let highest = entry.and_then(|id| self.highest_sequence(rib, vni, id));
             let beaten = highest.into_iter().chain(old.map(|old| old.sequence)).reduce(later);
-            beaten.map(next_sequence).into_iter().chain(restored).reduce(later).unwrap_or(0)
+            beaten.map(next_sequence).into_iter().chain(restored).chain(last).reduce(later).unwrap_or(0)
         });
         let port_name = self.port_names.acquire(heard.port_name.clone());
         if let Some(old) = old {
@@ -226,6 +227,7 @@ impl Evpn {
             self.thaw(now, (number, mac), "its port forgot it");
         }
         self.note_sequence(vni, mac, local.sequence);
+        self.note_last_sequence(now, (number, mac), Last::Own(local.sequence));
         self.withdraw(now, rib, fib, number, mac);
         match self.macs.find(number, mac) {
             Some(id) => self.decide(now, rib, fib, id, None, Some(place)),

@@ -1,7 +1,7 @@
 //! Who has a MAC: the rules of RFC 7432 §15 (and rfc7432bis) as pure comparisons.
 //!
-//! In this order: a local static MAC, a sticky remote one, the higher sequence number, the lower VTEP address. All hosts
-//! that see the same routes come to the same answer.
+//! In this order: a local static MAC, a sticky remote one, the higher sequence number, one that is not only kept for a host that
+//! is lost (RFC 9494 §4.3), the lower VTEP address. All hosts that see the same routes come to the same answer.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -15,6 +15,8 @@ pub struct Claim {
     pub sticky: bool,
     /// Sequence number of the MAC mobility community; 0 where it is absent.
     pub sequence: u32,
+    /// Its session was lost long ago somewhere, and it is kept as the last resort (LLGR_STALE).
+    pub stale: bool,
     /// The VTEP.
     pub vtep: IpAddr,
 }
@@ -28,9 +30,11 @@ pub enum Step {
     Sticky,
     /// 3: the higher sequence number.
     Sequence,
-    /// 4: the lower VTEP address.
+    /// 4: one that its host still announces beats one that is kept in its absence (RFC 9494 §4.3: least preferred).
+    Stale,
+    /// 5: the lower VTEP address.
     Vtep,
-    /// 5: another route of the same VTEP, equal in all of this.
+    /// 6: another route of the same VTEP, equal in all of this.
     Same,
 }
 
@@ -41,8 +45,9 @@ impl Step {
             Self::LocalStatic => "1: the MAC is static here",
             Self::Sticky => "2: not sticky",
             Self::Sequence => "3: lower sequence",
-            Self::Vtep => "4: higher VTEP address",
-            Self::Same => "5: the same VTEP has another route for it",
+            Self::Stale => "4: kept for a host that is lost (LLGR_STALE)",
+            Self::Vtep => "5: higher VTEP address",
+            Self::Same => "6: the same VTEP has another route for it",
         }
     }
 }
@@ -55,6 +60,9 @@ pub fn compare(a: &Claim, b: &Claim) -> (Ordering, Step) {
     match compare_sequences(a.sequence, b.sequence) {
         Ordering::Equal => {}
         order => return (order, Step::Sequence),
+    }
+    if a.stale != b.stale {
+        return (b.stale.cmp(&a.stale), Step::Stale);
     }
     match b.vtep.cmp(&a.vtep) {
         Ordering::Equal => (Ordering::Equal, Step::Same),
@@ -71,7 +79,7 @@ pub fn winner<T>(all: &[T], claim: impl Fn(&T) -> &Claim, tie: impl Fn(&T, &T) -
     if all.iter().all(|other| order(other, best).is_le()) {
         return Some(best);
     }
-    let plain = |t: &T| (claim(t).sticky, claim(t).sequence, std::cmp::Reverse(claim(t).vtep));
+    let plain = |t: &T| (claim(t).sticky, claim(t).sequence, std::cmp::Reverse((claim(t).stale, claim(t).vtep)));
     all.iter().max_by(|a, b| plain(a).cmp(&plain(b)).then_with(|| tie(a, b)))
 }
 
@@ -89,7 +97,11 @@ mod tests {
     use super::*;
 
     fn claim(sticky: bool, sequence: u32, last: u8) -> Claim {
-        Claim { sticky, sequence, vtep: IpAddr::from([10, 0, 0, last]) }
+        Claim { sticky, sequence, stale: false, vtep: IpAddr::from([10, 0, 0, last]) }
+    }
+
+    fn stale(claim: Claim) -> Claim {
+        Claim { stale: true, ..claim }
     }
 
     #[test]
@@ -99,6 +111,9 @@ mod tests {
             (claim(false, 7, 9), claim(false, 6, 1), Step::Sequence),
             (claim(false, 6, 1), claim(false, 6, 9), Step::Vtep),
             (claim(true, 6, 9), claim(true, 5, 1), Step::Sequence),
+            (claim(true, 5, 9), stale(claim(true, 5, 1)), Step::Stale),
+            (stale(claim(false, 7, 9)), claim(false, 6, 1), Step::Sequence),
+            (stale(claim(false, 6, 1)), stale(claim(false, 6, 9)), Step::Vtep),
         ];
         for (winner, loser, step) in cases {
             assert_eq!(compare(&winner, &loser), (Ordering::Greater, step));

@@ -218,7 +218,7 @@ impl Evpn {
     /// Our claim to an address, where its MAC is ours.
     pub(super) fn own_claim(&self, number: u16, own: &Own) -> Option<Claim> {
         let local = self.locals.get(&(number, own.mac)).filter(|local| local.owned)?;
-        Some(Claim { sticky: local.is_static(), sequence: own.sequence, vtep: self.config.vtep? })
+        Some(Claim { sticky: local.is_static(), sequence: own.sequence, stale: false, vtep: self.config.vtep? })
     }
 
     /// Announces an address of ours, or changes its route.

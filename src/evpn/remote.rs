@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::event::{Event, Place};
 use super::facts::Verdict;
 use super::instance::Evpn;
+use super::kept::Last;
 use super::macs::NONE;
 use super::mobility::{self, Claim, local_stays};
 use super::pace::Key;
@@ -163,7 +164,9 @@ impl Evpn {
             return;
         }
         let gone = self.uninstall(now, fib, id, false);
+        let sequence = self.macs.entry(id).sequence;
         self.macs.remove(id);
+        self.note_last_sequence(now, (number, mac), Last::Remote(sequence));
         let Some(instance) = self.slot_mut(number) else { return };
         instance.remote_macs -= 1;
         let vni = instance.config.vni;
@@ -208,7 +211,7 @@ impl Evpn {
         let best = rib.best(dest)?;
         let facts = self.facts.facts(rib, best.attr, &self.targets, &self.config);
         let vtep = self.facts.remotes.value(facts.remote()?)?.ip;
-        let claim = Claim { sticky: facts.sticky, sequence: facts.sequence, vtep };
+        let claim = Claim { sticky: facts.sticky, sequence: facts.sequence, stale: facts.stale, vtep };
         let other = Vni::new(best.label1).filter(|label| *label != vni);
         let remote = if other.is_none() { facts.remote() } else { None };
         Some(Candidate { dest, claim, vni: other, remote })
@@ -281,7 +284,7 @@ impl Evpn {
             self.install(now, fib, vni, id, &best, from);
             return;
         };
-        let claim = Claim { sticky: local.is_static(), sequence: local.sequence, vtep };
+        let claim = Claim { sticky: local.is_static(), sequence: local.sequence, stale: false, vtep };
         let place = self.place_of(&local);
         let (stays, _) = local_stays(&claim, &best.claim);
         if stays {
@@ -333,7 +336,7 @@ impl Evpn {
 
     /// Points the row of a MAC to a route's host. `from`: where it was, if that was here.
     fn install(&mut self, now: Time, fib: &mut Fib, vni: Vni, id: u32, best: &Candidate, from: Option<Place>) {
-        let Claim { sticky, sequence, vtep } = best.claim;
+        let Claim { sticky, sequence, vtep, .. } = best.claim;
         let wanted = Remote { ip: vtep, vni: best.vni };
         let remotes = &mut self.facts.remotes;
         let remote = match best.remote {

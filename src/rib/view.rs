@@ -106,6 +106,11 @@ impl Rib {
         self.attrs.generation(attr.0)
     }
 
+    /// Whether a block says LLGR_STALE (RFC 9494 §4.3): its routes are kept for somebody whose session was lost long ago.
+    pub fn is_long_lived_stale(&self, attr: AttrId) -> bool {
+        self.attrs.is_long_lived_stale(attr.0)
+    }
+
     /// Every destination that has a path, in the order of ids.
     pub fn dests(&self) -> impl Iterator<Item = DestId> + '_ {
         let has_path = |id: &u32| self.table.dest(*id).is_some_and(Dest::has_path);
