@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Event, NeighborView, Reply, Request};
-use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, LocalMac, OpKind};
+use evpnd::fib::{Binding, DeviceSpec, DeviceState, KernelCommand, KernelEvent, KernelNeighbor, LocalMac, NeighborOwner, OpKind};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 use evpnd::wire::header::{MAX_EXTENDED_MESSAGE_LEN, MessageType, frame};
 use evpnd::wire::notification::Notification;
@@ -25,6 +25,10 @@ struct Node {
     speaker: Option<Speaker>,
     /// Local MACs that its bridge has; told when its device is looked at.
     macs: Vec<MacAddr>,
+    /// What an earlier run wrote for ARP and ND to be answered with; told when the bridge is asked.
+    answers: Vec<KernelNeighbor>,
+    /// Questions for that which wait for an answer; `None`: they are answered at once.
+    asked: Option<Vec<u64>>,
     /// The kernel does not answer.
     deaf: bool,
     /// Rows that were deleted, from the flood list too.
@@ -78,7 +82,17 @@ impl World {
     }
 
     fn add(&mut self, last: u8, config: String, macs: Vec<MacAddr>) {
-        let node = Node { config, kept: KeptState::default(), speaker: None, macs, deaf: false, deleted: 0, events: Vec::new() };
+        let node = Node {
+            config,
+            kept: KeptState::default(),
+            speaker: None,
+            macs,
+            answers: Vec::new(),
+            asked: None,
+            deaf: false,
+            deleted: 0,
+            events: Vec::new(),
+        };
         self.nodes.insert(last, node);
         self.start(last);
     }
@@ -240,6 +254,13 @@ impl World {
                 let macs = macs.iter().map(local).collect();
                 speaker.handle_kernel(now, KernelEvent::LocalMacs { vni: vni(), macs });
             }
+            KernelCommand::DumpNeighbors { token, vni } => match &mut node.asked {
+                Some(asked) => asked.push(token),
+                None => {
+                    let neighbors = Ok(node.answers.clone());
+                    speaker.handle_kernel(now, KernelEvent::Neighbors { token, vni, neighbors });
+                }
+            },
             KernelCommand::Dump { token, vni, .. } => {
                 speaker.handle_kernel(now, KernelEvent::Rows { token, vni, rows: Ok(Vec::new()) });
             }
@@ -375,6 +396,28 @@ fn end_of_rib_waits_for_the_bridge() {
     world.pass(2);
     assert!(world.neighbor(254, 1).unwrap().end_of_rib);
     assert_eq!(world.remote_macs(2), [mac(11)]);
+}
+
+/// The addresses of its machines, too, are all said before End-of-RIB, or the others would forget them for a moment.
+#[test]
+fn end_of_rib_waits_for_the_addresses_that_an_earlier_run_had() {
+    let mut world = fabric("", "");
+    world.kill(1);
+    let node = world.nodes.get_mut(&1).unwrap();
+    let binding = Some(Binding { mac: mac(1), router: false });
+    node.answers = vec![KernelNeighbor { ip: IpAddr::from([192, 0, 2, 1]), binding, owner: NeighborOwner::Ours }];
+    node.asked = Some(Vec::new());
+    world.start(1);
+    world.pass(20);
+    let view = world.neighbor(254, 1).unwrap();
+    assert_eq!((view.state.as_str(), view.end_of_rib, view.routes_received), ("established", false, 2));
+    let asked = world.nodes.get_mut(&1).unwrap().asked.take().unwrap();
+    for token in asked {
+        world.kernel(1, KernelCommand::DumpNeighbors { token, vni: vni() });
+    }
+    world.pass(2);
+    let view = world.neighbor(254, 1).unwrap();
+    assert_eq!((view.end_of_rib, view.routes_received), (true, 3), "the segment, the MAC, its address");
 }
 
 /// A kernel that never answers does not keep the fabric waiting for ever.

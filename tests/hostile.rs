@@ -2,6 +2,7 @@
 //! keeps its session, its routes and its rows, what is kept is bounded, and every limit says that it was hit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod device_support;
 mod hostile_support;
 
 use std::time::Duration;

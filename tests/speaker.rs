@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod daemon_support;
+mod device_support;
 mod hostile_support;
 
 use std::collections::BTreeMap;

@@ -32,6 +32,8 @@ pub struct VniState {
     pub healed: u64,
     /// The stations at its local ports were read.
     pub(super) local_macs_known: bool,
+    /// The neighbours of its bridge were read: the addresses that these stations had in an earlier run.
+    pub(super) neighbors_known: bool,
 }
 
 /// The pause before rows that could not be read are read again.
@@ -99,6 +101,7 @@ impl Speaker {
                         adopting: false,
                         healed: 0,
                         local_macs_known: false,
+                        neighbors_known: false,
                         config,
                     };
                     self.vnis.insert(state.config.vni, state);

@@ -122,7 +122,7 @@ impl Speaker {
         });
         self.restart.awaited = awaited;
         self.restart.look_at = look_at.filter(|at| *at < until);
-        if now >= until || (self.restart.awaited.is_empty() && self.local_macs_known()) {
+        if now >= until || (self.restart.awaited.is_empty() && self.own_routes_known()) {
             self.end_restart(now);
         }
     }
@@ -161,11 +161,11 @@ impl Speaker {
         Some(since + COURTESY).filter(|at| *at > now)
     }
 
-    /// Whether the first look at the bridges is over, wherever there is one to look at.
-    fn local_macs_known(&self) -> bool {
+    /// Whether the first look at the bridges is over, wherever there is one to look at: what we say until then is not all.
+    fn own_routes_known(&self) -> bool {
         self.kernel_fault.is_some()
             || self.vnis.values().all(|state| match &state.device {
-                Some(DeviceState::Ready(_)) => !state.adopting && state.local_macs_known,
+                Some(DeviceState::Ready(_)) => !state.adopting && state.local_macs_known && state.neighbors_known,
                 Some(DeviceState::Unusable { .. }) => true,
                 None => false,
             })

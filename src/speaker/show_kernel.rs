@@ -95,7 +95,13 @@ impl Speaker {
             Some(DeviceState::Ready(device)) => Some(device.bridge_ifindex),
             _ => None,
         };
-        match (self.requests.tokens.remove(&token), neighbors) {
+        let what = self.requests.tokens.remove(&token);
+        if what == Some(Token::Neighbors)
+            && let Some(state) = self.vnis.get_mut(&vni)
+        {
+            state.neighbors_known = true;
+        }
+        match (what, neighbors) {
             (Some(Token::Neighbors), Ok(found)) => {
                 if let Some(bridge) = bridge {
                     // Those of an earlier run of us count once, when they are adopted: later they are our own word.

@@ -2,9 +2,6 @@
 //! target `session`. The kernel takes every row and forgets none; what it is told is counted.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "../device_support/mod.rs"]
-mod device_support;
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -23,7 +20,7 @@ use evpnd::wire::open::Open;
 use evpnd::wire::rd::Rd;
 use evpnd::wire::update::{UpdateContext, emit_reach};
 
-use device_support::ready_device;
+use crate::device_support::ready_device;
 
 pub const VNI: u32 = 77_777;
 /// Routes of the peer that behaves.

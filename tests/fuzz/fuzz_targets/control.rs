@@ -2,6 +2,8 @@
 //! is answered, and harms no session.
 #![no_main]
 
+#[path = "../../device_support/mod.rs"]
+mod device_support;
 #[path = "../../hostile_support/mod.rs"]
 mod hostile_support;
 

@@ -2,6 +2,8 @@
 //! that behaves keeps its session and its routes, and what is kept of the other stays within its limits.
 #![no_main]
 
+#[path = "../../device_support/mod.rs"]
+mod device_support;
 #[path = "../../hostile_support/mod.rs"]
 mod hostile_support;
 
