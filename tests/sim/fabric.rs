@@ -237,10 +237,18 @@ fn add_machine(world: &mut World, vni: Vni, fixed: Fixed, crowd: bool) -> usize 
     let number = world.model.vms.len();
     let [.., high, low] = (number as u32 + 1).to_be_bytes();
     let mac = MacAddr([2, 0, 0, 0, high, low]);
+    // Two of three say which address they have, over IPv4 or IPv6; of a crowd a few.
+    let ip = match number % 3 {
+        _ if fixed == Fixed::Mute || (crowd && !number.is_multiple_of(8)) => None,
+        0 => None,
+        1 => Some(IpAddr::from([192, 168, high, low])),
+        _ => Some(Ipv6Addr::new(0xfd02, 0, 0, 0, 0, 0, high.into(), low.into()).into()),
+    };
     world.model.numbers.insert((vni, mac), number);
     world.model.vms.push(Vm {
         vni,
         mac,
+        ip,
         host: None,
         port: 0,
         since: Time::ZERO,

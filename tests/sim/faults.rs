@@ -550,8 +550,9 @@ impl World {
 
     pub fn disturb_pair(&mut self, a: usize, b: usize, until: Time) {
         let now = self.now;
+        let met = self.met_again(pair(a, b));
         let (from, last) = self.disturbed.entry(pair(a, b)).or_insert((now, until));
-        if *last + SETTLED < now {
+        if met.max(*last) + SETTLED < now {
             *from = now;
         }
         *last = until.max(*last);

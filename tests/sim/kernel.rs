@@ -82,7 +82,27 @@ pub struct Kernel {
     pub lagging: bool,
     /// Some dumps fail, some batches cannot be sent.
     pub sick: bool,
+    /// ARP and ND frames that came in at local ports and nobody has read; none while nobody listens.
+    pub frames: VecDeque<(Vni, MacAddr, IpAddr)>,
+    /// What writes changed of neighbours, for the invariants.
+    pub answers: Vec<Answer>,
 }
+
+/// What a write changed of the neighbours of a bridge.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer {
+    pub ip: IpAddr,
+    pub was: Binding,
+    pub to: Option<Binding>,
+}
+
+/// The bridge of a VNI.
+pub fn bridge_ifindex(vni: Vni) -> u32 {
+    5000 + vni.get()
+}
+
+/// The buffer of frames: what is more is lost.
+const FRAMES: usize = 500;
 
 impl Kernel {
     fn note(&mut self, note: Note) {
@@ -129,6 +149,13 @@ impl Kernel {
         let old = self.bridges.entry(vni).or_default().insert(mac, Place::Port(port, now));
         if !matches!(old, Some(Place::Port(at, _)) if at == port) {
             self.note(Note::Heard(vni, mac, port, self.statics.contains(&(vni, mac))));
+        }
+    }
+
+    /// A machine says by ARP or ND that it has an address.
+    pub fn say(&mut self, vni: Vni, mac: MacAddr, ip: IpAddr) {
+        if self.notes.is_some() && self.frames.len() < FRAMES {
+            self.frames.push_back((vni, mac, ip));
         }
     }
 
@@ -215,12 +242,16 @@ impl Kernel {
         const EAFNOSUPPORT: i32 = 97;
         match op.kind {
             OpKind::ReplaceNeighbor { router } => {
-                self.neighbors.entry(op.ifindex).or_default().insert(op.remote.ip, Binding { mac: op.mac, router });
+                let to = Binding { mac: op.mac, router };
+                let was = self.neighbors.entry(op.ifindex).or_default().insert(op.remote.ip, to);
+                let answer = |was| Answer { ip: op.remote.ip, was, to: Some(to) };
+                self.answers.extend(was.map(answer));
                 return (Ok(()), None);
             }
             OpKind::DeleteNeighbor => {
-                let stood = self.neighbors.get_mut(&op.ifindex).and_then(|of| of.remove(&op.remote.ip)).is_some();
-                return (if stood { Ok(()) } else { Err(ENOENT) }, None);
+                let was = self.neighbors.get_mut(&op.ifindex).and_then(|of| of.remove(&op.remote.ip));
+                self.answers.extend(was.map(|was| Answer { ip: op.remote.ip, was, to: None }));
+                return (if was.is_some() { Ok(()) } else { Err(ENOENT) }, None);
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! Virtual machines: where they are plugged in, when they speak, how they move.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
@@ -34,6 +35,8 @@ pub struct Crowd {
 pub struct Vm {
     pub vni: Vni,
     pub mac: MacAddr,
+    /// What it says to have, where it says so.
+    pub ip: Option<IpAddr>,
     /// Where it is attached.
     pub host: Option<usize>,
     pub port: u32,
@@ -99,7 +102,7 @@ impl World {
     }
 
     pub fn vm_speaks(&mut self, vm: usize, turn: u64) {
-        let Vm { vni, mac, host, port, silent_until, .. } = self.model.vms[vm];
+        let Vm { vni, mac, ip, host, port, silent_until, .. } = self.model.vms[vm];
         let Some(host) = host.filter(|_| turn == self.model.vms[vm].turn) else { return };
         let now = self.now;
         if self.nodes[host].off {
@@ -110,10 +113,27 @@ impl World {
         if silent_until <= now {
             self.model.vms[vm].heard = now;
             self.nodes[host].kernel.hear(now, vni, mac, port);
+            if let Some(ip) = ip {
+                self.nodes[host].kernel.say(vni, mac, ip);
+            }
             self.wake_room(host);
         }
         let after = Duration::from_millis(500) + self.millis(9000);
         self.schedule(after, Happening::Speaks(vm, turn));
+    }
+
+    /// A host asks a machine at one of its ports whether it has an address: it answers where it is there and speaks.
+    pub fn is_asked(&mut self, host: usize, vni: Vni, mac: MacAddr, ip: IpAddr) {
+        let Some(&number) = self.model.numbers.get(&(vni, mac)) else { return };
+        let (vm, now) = (self.model.vms[number], self.now);
+        if vm.host != Some(host) || vm.ip != Some(ip) || vm.silent_until > now || self.nodes[host].off {
+            return;
+        }
+        self.excuse(number);
+        self.model.vms[number].heard = now;
+        self.nodes[host].kernel.hear(now, vni, mac, vm.port);
+        self.nodes[host].kernel.say(vni, mac, ip);
+        self.wake_room(host);
     }
 
     pub fn any_vm(&mut self, attached: bool) -> Option<usize> {
@@ -182,11 +202,14 @@ impl World {
         }
         let now = self.now;
         for vm in self.model.crowds[crowd].members.clone() {
-            let Vm { vni, mac, host, port, .. } = self.model.vms[vm];
+            let Vm { vni, mac, ip, host, port, .. } = self.model.vms[vm];
             let Some(host) = host.filter(|host| !self.nodes[*host].off) else { continue };
             self.excuse(vm);
             self.model.vms[vm].heard = now;
             self.nodes[host].kernel.hear(now, vni, mac, port);
+            if let Some(ip) = ip {
+                self.nodes[host].kernel.say(vni, mac, ip);
+            }
         }
         self.wake_rooms();
         let after = Duration::from_secs(20) + self.millis(100_000);

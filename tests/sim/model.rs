@@ -9,7 +9,7 @@ use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Reply, Request, RouteView};
 use evpnd::fib::Remote;
 
-use super::kernel::{Place, Written};
+use super::kernel::{Answer, Place, Written, bridge_ifindex};
 use super::machines::{Crowd, Fixed, Vm};
 use super::net::pair;
 use super::owed::Owed;
@@ -56,10 +56,21 @@ impl World {
     }
 
     /// Whether somebody may yet hear that a machine is where it was before: where something was wrong since then, what
-    /// was said meanwhile comes late.
+    /// was said meanwhile comes late, and what is kept for a session that was lost comes when the next one is up.
     pub fn may_be_old_news(&self, vm: &Vm) -> bool {
-        let during = |(from, until): &(Time, Time)| *from <= vm.since + SETTLED && self.now < *until + SETTLED;
-        self.disturbed.values().any(during)
+        let during = |(pair, (from, until)): (&(usize, usize), &(Time, Time))| {
+            *from <= vm.since + SETTLED && self.now < self.met_again(*pair).max(*until) + SETTLED
+        };
+        self.disturbed.iter().any(during)
+    }
+
+    /// Since when two peers have a session again: they have none yet.
+    pub fn met_again(&self, (a, b): (usize, usize)) -> Time {
+        if !self.nodes[a].peers.contains(&b) {
+            return Time::ZERO;
+        }
+        let since = |from: usize, to: usize| self.nodes[from].sessions.get(&self.nodes[to].address).copied();
+        since(a, b).zip(since(b, a)).map_or(self.now, |(here, there)| here.max(there))
     }
 
     /// Whether `host` has no excuse to forget where `vm` is.
@@ -138,6 +149,19 @@ impl World {
             self.tell_routes(vni, mac);
             let (host, owner) = (&self.nodes[host].name, &self.nodes[owner].name);
             panic!("{host} lost {mac} of VNI {vni}, which never left {owner}: {was:?} → {to:?}");
+        }
+    }
+
+    /// A daemon wrote or deleted what an address is answered with.
+    pub fn check_answer(&mut self, host: usize, answer: Answer) {
+        let Answer { ip, was, to, .. } = answer;
+        let Some(number) = self.model.vms.iter().position(|vm| vm.ip == Some(ip)) else { return };
+        let vm = self.model.vms[number];
+        tell!(self, "{} answers for {ip}: {was:?} → {to:?}", self.nodes[host].name);
+        let right = was.mac == vm.mac && to.map(|to| to.mac) != Some(vm.mac);
+        if right && vm.host.is_some() && (self.is_steady(&vm, host) || self.is_owed(host, number)) {
+            self.tell_routes(vm.vni, vm.mac);
+            panic!("{} answers for {ip} of {} no more, which never left: {was:?} → {to:?}", self.nodes[host].name, vm.mac);
         }
     }
 
@@ -247,8 +271,12 @@ impl World {
             }
             let mut rows = BTreeMap::new();
             let mut bridged = BTreeSet::new();
+            let mut answers = BTreeMap::new();
             for vm in self.model.vms.iter().filter(|vm| vm.vni == vni) {
                 let Some(owner) = vm.host.filter(|owner| has(*owner, vni)) else { continue };
+                if owner == host || self.can_tunnel(host, owner) {
+                    answers.extend(vm.ip.map(|ip| (ip, vm.mac)));
+                }
                 if owner == host {
                     // Of one that never spoke the bridge knows nothing.
                     if vm.fixed == Fixed::Mute {
@@ -282,6 +310,18 @@ impl World {
                     continue;
                 }
                 wrong.push(format!("{name}: VNI {vni} {mac} behind the tunnel in the bridge: wanted {wanted}, found {found}"));
+            }
+            let found: BTreeMap<_, _> = node
+                .kernel
+                .neighbors(bridge_ifindex(vni))
+                .iter()
+                .filter_map(|neighbor| Some((neighbor.ip, neighbor.binding?.mac)))
+                .collect();
+            for ip in answers.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
+                let (want, found) = (answers.get(ip), found.get(ip));
+                if want != found {
+                    wrong.push(format!("{name}: VNI {vni} {ip} must be answered with {want:?}, the kernel has {found:?}"));
+                }
             }
             let flood: BTreeSet<_> = vxlan.flood.keys().map(|remote| remote.ip).collect();
             let others =

@@ -61,7 +61,7 @@ pub struct Node {
     pub conns: BTreeMap<ConnId, (u64, usize)>,
     /// Sessions that are up, since when.
     pub sessions: BTreeMap<IpAddr, Time>,
-    /// No session went down since the process began.
+    /// No session went down since the process began, which found what an earlier one had left.
     pub lost_none: bool,
     /// Devices that a daemon made by request and could not remove before it died: nobody knows of them any more.
     pub orphans: BTreeSet<Vni>,
@@ -164,7 +164,8 @@ impl World {
         let config = config::parse("sim.toml", &node.config_text()).unwrap_or_else(|error| panic!("{error}"));
         node.life += 1;
         node.started = now;
-        node.lost_none = true;
+        // A host that booted has nothing to keep.
+        node.lost_none = !node.kernel.vxlans.is_empty();
         node.stopping = false;
         node.draining = false;
         node.off = false;
@@ -220,6 +221,7 @@ impl World {
         node.room = None;
         node.orphans.extend(node.kernel.vxlans.keys().filter(|vni| !node.vnis.contains(vni)));
         node.kernel.notes = None;
+        node.kernel.frames.clear();
         node.kernel.lost = false;
         node.life += 1;
         node.sessions.clear();
@@ -267,7 +269,7 @@ impl World {
         let node = &mut self.nodes[index];
         if let Some(room) = &mut node.room {
             while !room.commands.is_empty() {
-                room.step(&mut node.kernel, &mut self.random);
+                room.step(self.now, &mut node.kernel, &mut self.random);
             }
             let writes = std::mem::take(&mut room.writes);
             for written in writes {

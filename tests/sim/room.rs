@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
-use evpnd::base::{MacAddr, Random, Vni};
+use evpnd::base::{MacAddr, Random, Time, Vni};
 use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind};
 
-use super::kernel::{Kernel, Note, Written};
+use super::kernel::{AGEING_SECS, Kernel, Note, Written, bridge_ifindex};
 use crate::device_support::ready_device;
 
 /// One wanted device.
@@ -26,6 +27,7 @@ enum Job {
     Stations(Vni),
     Rows(u64, Vni),
     TooMany(u64, Vni),
+    Neighbors(u64, Vni),
 }
 
 /// A dump under way: what it saw, once it saw it.
@@ -38,10 +40,25 @@ enum Running {
     HalfRows(u64, Vni, Vec<KernelRow>, MacAddr),
 }
 
+/// An address of a station: when it was told, when it is asked for next, and how often that was in vain.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    told: Option<Time>,
+    ask: Time,
+    asked: u8,
+}
+
+/// After `src/kernel/heard.rs`, for bridges that keep a station for [`AGEING_SECS`].
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+const ASK_AFTER: Duration = Duration::from_secs(AGEING_SECS / 3);
+const ASK_AGAIN: Duration = Duration::from_secs(AGEING_SECS / 6);
+const QUESTIONS: u8 = 3;
+
 /// The state of the thread.
 #[derive(Debug)]
 pub struct Room {
     vtep: Option<IpAddr>,
+    now: Time,
     pub commands: VecDeque<KernelCommand>,
     pub events: VecDeque<KernelEvent>,
     managed: BTreeMap<Vni, Managed>,
@@ -53,6 +70,10 @@ pub struct Room {
     /// Rows were written since the last notification was read.
     wrote: bool,
     resync: bool,
+    /// Addresses of stations, as the ears heard them.
+    addresses: BTreeMap<(Vni, MacAddr, IpAddr), Known>,
+    /// Stations to be asked for an address.
+    pub questions: Vec<(Vni, MacAddr, IpAddr)>,
     /// Removed devices: `true` for the model of what evpnd made.
     pub writes: Vec<Written>,
     /// Devices that this room removed because it was asked to.
@@ -68,6 +89,7 @@ impl Room {
         kernel.lost = false;
         Self {
             vtep,
+            now: Time::ZERO,
             commands: VecDeque::new(),
             events: VecDeque::new(),
             managed: BTreeMap::new(),
@@ -78,6 +100,8 @@ impl Room {
             lost: 0,
             wrote: false,
             resync: true,
+            addresses: BTreeMap::new(),
+            questions: Vec::new(),
             writes: Vec::new(),
             removed: Vec::new(),
             stopped: false,
@@ -89,11 +113,13 @@ impl Room {
         !self.commands.is_empty()
             || (!kernel.lagging && (has_notes(kernel) || self.resync || !self.dirty.is_empty()))
             || !self.jobs.is_empty()
+            || !kernel.frames.is_empty()
             || self.running.is_some()
     }
 
     /// Does one thing. Writes are listed in `writes`.
-    pub fn step(&mut self, kernel: &mut Kernel, random: &mut Random) {
+    pub fn step(&mut self, now: Time, kernel: &mut Kernel, random: &mut Random) {
+        self.now = now;
         let waiting = has_notes(kernel);
         let reads = waiting && !kernel.lagging;
         let settles = !waiting && !kernel.lagging && (self.resync || !self.dirty.is_empty());
@@ -101,6 +127,7 @@ impl Room {
             0 if reads => self.read_notes(kernel, random),
             1 if self.running.is_some() || !self.jobs.is_empty() => self.dump(kernel),
             2 if settles => self.settle(kernel),
+            3 if !kernel.frames.is_empty() => self.listen(kernel),
             _ => {
                 if let Some(command) = self.commands.pop_front() {
                     self.command(kernel, random, command);
@@ -108,6 +135,8 @@ impl Room {
                     self.read_notes(kernel, random);
                 } else if settles {
                     self.settle(kernel);
+                } else if !kernel.frames.is_empty() {
+                    self.listen(kernel);
                 } else {
                     self.dump(kernel);
                 }
@@ -193,8 +222,7 @@ impl Room {
                 }
             }
             KernelCommand::DumpNeighbors { token, vni } => {
-                let neighbors = Ok(kernel.neighbors(bridge_ifindex(vni)));
-                self.events.push_back(KernelEvent::Neighbors { token, vni, neighbors });
+                self.jobs.push_back(Job::Neighbors(token, vni));
             }
             KernelCommand::GetRow { token, vni, mac } => {
                 let row = kernel.vxlans.get(&vni).and_then(|vxlan| vxlan.rows.get(&mac)).map(|row| format!("{row:?}"));
@@ -206,13 +234,18 @@ impl Room {
                     self.managed.remove(&vni);
                     self.removed.push(vni);
                     kernel.remove(vni);
+                    kernel.neighbors.remove(&bridge_ifindex(vni));
                 }
                 self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
             }
             // This kernel keeps nothing for remotes.
             KernelCommand::Remotes { .. } => {}
-            // Nor do its stations say anything of addresses.
-            KernelCommand::AskAddresses(_) => {}
+            KernelCommand::AskAddresses(asked) => {
+                for key in asked {
+                    self.addresses.entry(key).or_insert(Known { told: None, ask: self.now, asked: 0 });
+                }
+                self.ask_silent(self.now);
+            }
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
                 let checked =
@@ -229,6 +262,40 @@ impl Room {
         }
     }
 
+    /// Reads what machines said.
+    fn listen(&mut self, kernel: &mut Kernel) {
+        for (vni, mac, ip) in kernel.frames.drain(..) {
+            if self.managed.get(&vni).is_none_or(|managed| managed.told.is_none()) {
+                continue;
+            }
+            let known = self.addresses.entry((vni, mac, ip)).or_insert(Known { told: None, ask: self.now, asked: 0 });
+            (known.ask, known.asked) = (self.now + ASK_AFTER, 0);
+            if known.told.is_none_or(|told| told + TELL_AGAIN <= self.now) {
+                known.told = Some(self.now);
+                self.events.push_back(KernelEvent::LocalAddress { vni, mac, ip, router: None });
+            }
+        }
+    }
+
+    /// Asks those that have been silent, and tells those that do not answer.
+    pub fn ask_silent(&mut self, now: Time) {
+        let is_here = |vni: Vni, mac: &MacAddr| self.managed.get(&vni).is_some_and(|managed| managed.stations.contains_key(mac));
+        self.addresses.retain(|&(vni, mac, ip), known| {
+            if known.ask > now {
+                return true;
+            }
+            if is_here(vni, &mac) && known.asked < QUESTIONS {
+                self.questions.push((vni, mac, ip));
+                (known.ask, known.asked) = (now + ASK_AGAIN, known.asked + 1);
+                return true;
+            }
+            if is_here(vni, &mac) {
+                self.events.push_back(KernelEvent::LocalAddressGone { vni, mac, ip });
+            }
+            false
+        });
+    }
+
     fn ready(&self) -> BTreeMap<u32, Vni> {
         self.managed.iter().filter_map(|(vni, managed)| Some((managed.told?, *vni))).collect()
     }
@@ -237,6 +304,7 @@ impl Room {
         let Some(managed) = self.managed.get_mut(&vni) else { return };
         if managed.told.is_some() {
             *managed = Managed::default();
+            self.addresses.retain(|(of, ..), _| *of != vni);
             self.events.push_back(KernelEvent::DeviceGone { vni, reason: reason.to_owned() });
         }
     }
@@ -278,7 +346,7 @@ impl Room {
         match self.running.take() {
             None => {
                 let Some(job) = self.jobs.pop_front() else { return };
-                let (Job::Stations(vni) | Job::Rows(_, vni) | Job::TooMany(_, vni)) = job;
+                let (Job::Stations(vni) | Job::Rows(_, vni) | Job::TooMany(_, vni) | Job::Neighbors(_, vni)) = job;
                 let managed = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some());
                 match (job, managed) {
                     (Job::Stations(_), Some(managed)) => {
@@ -286,6 +354,10 @@ impl Room {
                         self.running = Some(Running::Stations(vni, None));
                     }
                     (Job::Stations(_), None) => {}
+                    (Job::Neighbors(token, _), _) => {
+                        let neighbors = Ok(kernel.neighbors(bridge_ifindex(vni)));
+                        self.events.push_back(KernelEvent::Neighbors { token, vni, neighbors });
+                    }
                     (Job::TooMany(token, _), Some(_)) => self.events.push_back(KernelEvent::TooManyRows { token, vni }),
                     (Job::Rows(token, _), Some(_)) => self.running = Some(Running::Rows(token, vni, None)),
                     (Job::Rows(token, _) | Job::TooMany(token, _), None) => {
@@ -357,6 +429,7 @@ impl Room {
                     if let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some())
                         && managed.gone(mac)
                     {
+                        self.addresses.retain(|(of, other, _), _| (*of, *other) != (vni, mac));
                         self.events.push_back(KernelEvent::LocalMacGone { vni, mac });
                     }
                 }
@@ -426,8 +499,4 @@ impl Managed {
 
 fn local_mac(vni: Vni, mac: MacAddr, (port, is_static): (u32, bool)) -> LocalMac {
     LocalMac { vni, mac, port, port_name: format!("tap{port}"), is_static }
-}
-
-fn bridge_ifindex(vni: Vni) -> u32 {
-    5000 + vni.get()
 }

@@ -22,8 +22,9 @@ impl World {
         let node = &self.nodes[index];
         let Some(sizes) = node.speaker.as_ref().map(Speaker::sizes) else { return };
         let (macs, vnis) = (self.model.vms.len() as u64, self.model.vnis.len() as u64);
-        // Each host may announce each MAC, and each VNI.
-        let routes = nodes * (macs + vnis);
+        let addresses = self.model.vms.iter().filter(|vm| vm.ip.is_some()).count() as u64;
+        // Each host may announce each MAC, without and with its address, and each VNI.
+        let routes = nodes * (macs + addresses + vnis);
         let bounds = [
             ("destinations", sizes.destinations, routes),
             ("attribute blocks", sizes.attribute_blocks, routes * nodes),
@@ -51,7 +52,8 @@ impl World {
         let placed = || self.model.vms.iter().filter_map(|vm| vm.host.filter(|host| has(*host, vm.vni)).map(|host| (vm, host)));
         let instances = self.nodes.iter().filter(|node| !node.reflector);
         let instances: usize = instances.map(|node| self.model.vnis.iter().filter(|vni| node.has(**vni)).count()).sum();
-        let routes = (placed().count() + instances) as u64;
+        let addresses = placed().filter(|(vm, _)| vm.ip.is_some()).count();
+        let routes = (placed().count() + addresses + instances) as u64;
         let is_remote = |vni: Vni, host: usize| host != index && has(index, vni) && self.can_tunnel(index, host);
         let remote = placed().filter(|(vm, host)| is_remote(vm.vni, *host)).count() as u64;
         let exactly = [

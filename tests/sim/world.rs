@@ -205,6 +205,7 @@ impl World {
                     node.kernel.age(now);
                 }
                 self.wake_rooms();
+                self.ask_silent();
                 self.schedule(Duration::from_secs(20), Happening::Ageing);
             }
             Happening::Fault(fault) => self.fault(fault),
@@ -233,8 +234,9 @@ impl World {
         node.room_scheduled = false;
         let Some(room) = &mut node.room else { return };
         if room.is_busy(&node.kernel) {
-            room.step(&mut node.kernel, &mut self.random);
+            room.step(self.now, &mut node.kernel, &mut self.random);
         }
+        let questions = std::mem::take(&mut room.questions);
         let writes = std::mem::take(&mut room.writes);
         let has_events = !room.events.is_empty();
         let bound = 10_000 + 8 * self.model.vms.len();
@@ -242,9 +244,30 @@ impl World {
         for written in writes {
             self.check_write(index, written);
         }
+        for answer in std::mem::take(&mut self.nodes[index].kernel.answers) {
+            self.check_answer(index, answer);
+        }
+        for (vni, mac, ip) in questions {
+            self.is_asked(index, vni, mac, ip);
+        }
         self.wake_room(index);
         if has_events {
             self.wake_loop(index);
+        }
+    }
+
+    /// Stations that have been silent are asked for their addresses.
+    fn ask_silent(&mut self) {
+        for index in 0..self.nodes.len() {
+            let Some(room) = self.nodes[index].room.as_mut() else { continue };
+            room.ask_silent(self.now);
+            let (questions, has_events) = (std::mem::take(&mut room.questions), !room.events.is_empty());
+            for (vni, mac, ip) in questions {
+                self.is_asked(index, vni, mac, ip);
+            }
+            if has_events {
+                self.wake_loop(index);
+            }
         }
     }
 
