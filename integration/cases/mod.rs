@@ -23,6 +23,7 @@ mod privilege;
 mod quiet;
 mod refusals;
 mod restart;
+mod rows_on_demand;
 mod scenario;
 mod security;
 mod strangers;

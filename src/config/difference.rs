@@ -88,6 +88,8 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     neighbor_learning,
                     flood,
                     learning,
+                    install,
+                    install_lifetime_secs,
                     mtu,
                     static_macs,
                 } = before;
@@ -101,6 +103,8 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     ("neighbor-suppression", *neighbor_suppression != after.neighbor_suppression, true),
                     ("flood", *flood != after.flood, false),
                     ("learning", *learning != after.learning, true),
+                    ("install", *install != after.install, true),
+                    ("install-lifetime", *install_lifetime_secs != after.install_lifetime_secs, true),
                     ("neighbor-learning", *neighbor_learning != after.neighbor_learning, true),
                     ("mtu", *mtu != after.mtu, true),
                     ("static", *static_macs != after.static_macs, false),

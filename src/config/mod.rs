@@ -30,7 +30,7 @@ mod vni;
 pub use difference::difference;
 pub use graceful::GracefulRestart;
 pub use model::{
-    Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, Flood, ImportTarget, Limits, Metrics, Neighbor,
+    Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, Flood, ImportTarget, Install, Limits, Metrics, Neighbor,
     NeighborAddress, NeighborChange, Password, Router, VniChange, VniConfig, VniDefaults, Vxlan,
 };
 pub use parse::parse;

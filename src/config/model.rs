@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -180,6 +181,15 @@ pub enum Flood {
     Multicast(IpAddr),
 }
 
+/// When the kernel gets the rows of remote MACs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Install {
+    /// When they are announced.
+    Always,
+    /// When a frame for them comes.
+    OnDemand,
+}
+
 /// `[vni-defaults]`, with the templates of `[vxlan]` where it names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VniDefaults {
@@ -195,6 +205,10 @@ pub struct VniDefaults {
     pub flood: Flood,
     /// The kernel learns MACs from tunnelled frames; no type 2 is announced or used.
     pub learning: bool,
+    /// When rows are written.
+    pub install: Install,
+    /// How long a row on demand stays that nobody uses, in seconds.
+    pub install_lifetime_secs: u32,
     /// Answer ARP and ND on this host.
     pub neighbor_suppression: bool,
     /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
@@ -224,6 +238,10 @@ pub struct VniConfig {
     pub flood: Flood,
     /// The kernel learns MACs from tunnelled frames; no type 2 is announced or used.
     pub learning: bool,
+    /// When rows are written.
+    pub install: Install,
+    /// How long a row on demand stays that nobody uses, in seconds.
+    pub install_lifetime_secs: u32,
     /// Answer ARP and ND on this host (`neigh_suppress` on the VXLAN port), where evpnd knows of hosts.
     pub neighbor_suppression: bool,
     /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
@@ -274,6 +292,8 @@ pub struct Limits {
     pub control_connections: u32,
     /// Octets of the kernel's notifications that may wait to be read.
     pub event_buffer: u32,
+    /// Rows on demand that stand at a time, over all VNIs.
+    pub on_demand_rows: u32,
 }
 
 /// What a reload has to do. Nothing that is not named here is touched.
@@ -333,6 +353,11 @@ pub struct VniChange {
 }
 
 impl VniConfig {
+    /// How long its rows stand that nobody uses, where they are written on demand.
+    pub fn on_demand(&self) -> Option<Duration> {
+        (self.install == Install::OnDemand).then(|| Duration::from_secs(self.install_lifetime_secs.into()))
+    }
+
     /// Whether ARP and ND are answered on this host: with `learning` nobody tells of addresses, and hosts that only hear a group
     /// must hear what guests say of theirs.
     pub fn suppresses(&self) -> bool {

@@ -314,6 +314,7 @@ pub(super) fn limits(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> 
     // The number of a route distinguisher has 16 bits, and every VNI needs its own (RFC 7432 §7.9).
     set("vnis", 65535, "a number of VNIs", &mut limits.vnis);
     set("control-connections", 10_000, "a number of connections", &mut limits.control_connections);
+    set("on-demand-rows", u32::MAX, "a number of rows", &mut limits.on_demand_rows);
     // A better one must fit beside the one that it replaces.
     for (key, what, to) in [
         ("ips-per-mac", "a number of routes", &mut limits.ips_per_mac),
@@ -348,6 +349,7 @@ impl Default for Limits {
             vnis: 4096,
             control_connections: 64,
             event_buffer: 128 << 20,
+            on_demand_rows: 1 << 16,
         }
     }
 }

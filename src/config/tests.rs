@@ -73,6 +73,7 @@ neighbor-suppression = false
 mtu = 1400
 static = ["02:00:00:00:00:07"]
 flood = "ingress-replication"
+install-lifetime = 60
 
 [[vni]]
 id = 16777215
@@ -84,6 +85,7 @@ export = "auto"
 mtu = 9000
 static = ["02:00:00:00:00:01"]
 learning = false
+install-lifetime = 61
 
 [[vni]]
 ids = "100-102, 300"
@@ -115,6 +117,7 @@ paths-per-route = 34
 vnis = 40
 control-connections = 50
 event-buffer = 60000
+on-demand-rows = 61
 "#;
 
 fn vni(number: u32) -> Vni {
@@ -190,7 +193,7 @@ fn every_key_has_its_value() {
             // What follows needs it to be on, which it is by default. How a VNI floods and learns has tests of its own: not every
             // value goes with every other.
             let on = (section.name, *key) == ("graceful-restart", "enabled") && places.len() == 1;
-            let mode = ["flood", "group", "learning", "neighbor-learning"].contains(key);
+            let mode = ["flood", "group", "learning", "neighbor-learning", "install"].contains(key);
             assert!(places.iter().any(counts) || on || mode, "{} {key} in FULL", section.header());
         }
     }
@@ -286,6 +289,9 @@ fn every_mistake_is_found_where_it_is() {
         (id, "id = 1\nflood = \"none\"\ngroup = \"239.0.0.1\"\n", 11, 9, "has no meaning"),
         (id, "id = 1\nflood = \"nowhere\"\n", 10, 9, "no way to flood"),
         (id, "id = 1\nflood = \"none\"\nlearning = true\n", 11, 1, "no host is ever found"),
+        (id, "id = 1\ninstall = \"on-demand\"\n", 10, 1, "no row would ever be written"),
+        (id, "id = 1\ninstall = \"never\"\n", 10, 11, "no time to write rows"),
+        (id, "id = 1\ninstall-lifetime = 9\n", 10, 20, "install-lifetime"),
         (id, "id = 1\nneighbor-suppression = false\nflood = \"none\"\n", 10, 1, "no host is ever found"),
         (id, "id = 1\nflood = \"none\"\n[vni-defaults]\nlearning = true\n", 10, 1, "no host is ever found"),
         (id, "id = 1\ngroup = \"239.0.0.1\"\n", 10, 9, "a group without flood"),
@@ -401,6 +407,9 @@ fn a_vni_has_its_way_to_flood_and_to_learn() {
     let [first, second] = [100, 200].map(|id| &config.vnis[&vni(id)]);
     assert_eq!((first.flood, first.learning, first.suppresses()), (Flood::None, false, true));
     assert_eq!((second.flood, second.learning, second.suppresses()), (Flood::IngressReplication, true, false));
+    let config = read(&format!("{SHORTEST}flood = \"none\"\ninstall = \"on-demand\"\n"));
+    assert_eq!(config.vnis[&vni(100)].on_demand(), Some(std::time::Duration::from_secs(300)));
+    assert_eq!(first.on_demand(), None, "never the default");
     // Either changes routes on a reload, and learning the device as well.
     let found = difference(&read(SHORTEST), &read(&format!("{SHORTEST}flood = \"none\"\n")));
     assert!(found.vnis_changed[0].instance && !found.vnis_changed[0].device, "{found:?}");

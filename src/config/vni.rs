@@ -10,7 +10,7 @@ use crate::base::{MacAddr, Vni};
 use crate::control::VniAdd;
 use crate::wire::rd::Rd;
 
-use super::model::{Config, ExportTarget, Flood, ImportTarget, Limits, VniConfig, VniDefaults, Vxlan};
+use super::model::{Config, ExportTarget, Flood, ImportTarget, Install, Limits, VniConfig, VniDefaults, Vxlan};
 use super::names::{NAME_HELP, expand, template};
 use super::reader::{Section, parsed};
 use super::report::Mistakes;
@@ -20,6 +20,9 @@ const TARGET: &str = "a route target";
 const TARGET_HELP: &str =
     "write \"auto\", \"65000:100\", \"10.0.0.1:100\", \"4200000000:100\" or, to import from any AS, \"*:100\"";
 const RD_HELP: &str = "write rd = \"10.0.0.1:100\", or leave it out: evpnd keeps a number for each VNI";
+
+/// Shorter, and rows would come and go within a conversation; longer, and nothing would be on demand.
+const LIFETIME: std::ops::RangeInclusive<u32> = 10..=86_400;
 
 const GROUP_HELP: &str = "write the group that the other hosts flood to, such as group = \"239.1.1.1\"";
 
@@ -32,6 +35,8 @@ struct Settings {
     export: Option<Vec<ExportTarget>>,
     flood: Option<Flood>,
     learning: Option<bool>,
+    install: Option<Install>,
+    install_lifetime_secs: Option<u32>,
     neighbor_suppression: Option<bool>,
     neighbor_learning: Option<bool>,
     mtu: Option<u32>,
@@ -47,6 +52,10 @@ impl Settings {
             export: export_targets(section, mistakes),
             flood: flood(section, vtep, mistakes),
             learning: section.boolean("learning", mistakes).map(Spanned::into_inner),
+            install: install(section, mistakes),
+            install_lifetime_secs: section
+                .integer("install-lifetime", LIFETIME, "a number of seconds", mistakes)
+                .map(Spanned::into_inner),
             neighbor_suppression: section.boolean("neighbor-suppression", mistakes).map(Spanned::into_inner),
             neighbor_learning: section.boolean("neighbor-learning", mistakes).map(Spanned::into_inner),
             mtu: mtu(section, mistakes),
@@ -63,6 +72,8 @@ impl Settings {
             export: self.export.unwrap_or_else(|| defaults.export.clone()),
             flood: self.flood.unwrap_or(defaults.flood),
             learning: self.learning.unwrap_or(defaults.learning),
+            install: self.install.unwrap_or(defaults.install),
+            install_lifetime_secs: self.install_lifetime_secs.unwrap_or(defaults.install_lifetime_secs),
             neighbor_suppression: self.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
             neighbor_learning: self.neighbor_learning.unwrap_or(defaults.neighbor_learning),
             mtu: self.mtu.or(defaults.mtu),
@@ -189,8 +200,29 @@ fn flood(section: &Section<'_>, vtep: Option<IpAddr>, mistakes: &mut Mistakes) -
     }
 }
 
+fn install(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Install> {
+    let text = section.string("install", "when rows are written", mistakes)?;
+    match *text.get_ref() {
+        "always" => Some(Install::Always),
+        "on-demand" => Some(Install::OnDemand),
+        other => {
+            let message = format!("install = {other:?} is no time to write rows");
+            let help = "\"always\": when they are announced; \"on-demand\": when a frame for them comes";
+            mistakes.add(text.span(), message, "expected \"always\" or \"on-demand\"", help);
+            None
+        }
+    }
+}
+
 /// Settings that exclude one another: the fault, what was expected, what to do.
-fn exclusion(flood: Flood, learning: bool, suppression: bool) -> Option<[&'static str; 3]> {
+fn exclusion(flood: Flood, learning: bool, suppression: bool, install: Install) -> Option<[&'static str; 3]> {
+    if install == Install::OnDemand && flood != Flood::None {
+        return Some([
+            "with install = \"on-demand\" no row would ever be written",
+            "the kernel floods what it has no row for, and tells nobody",
+            "write flood = \"none\" beside it, or take install away",
+        ]);
+    }
     match (flood, learning, suppression) {
         (Flood::None, true, _) => Some([
             "with flood = \"none\" and learning = true no host is ever found",
@@ -220,6 +252,8 @@ pub(super) fn defaults(
         export: vec![ExportTarget::Auto],
         flood: Flood::IngressReplication,
         learning: false,
+        install: Install::Always,
+        install_lifetime_secs: 300,
         neighbor_suppression: true,
         neighbor_learning: true,
         mtu: vxlan.mtu,
@@ -256,8 +290,10 @@ impl Vnis {
     pub fn read(&mut self, section: &Section<'_>, defaults: &VniDefaults, limits: &Limits, mistakes: &mut Mistakes) {
         let ids = self.ids(section, limits, mistakes);
         let settings = Settings::read(section, self.vtep, mistakes).over(defaults);
-        if let Some([fault, expected, help]) = exclusion(settings.flood, settings.learning, settings.neighbor_suppression) {
-            let keys = ["learning", "neighbor-suppression", "flood"];
+        if let Some([fault, expected, help]) =
+            exclusion(settings.flood, settings.learning, settings.neighbor_suppression, settings.install)
+        {
+            let keys = ["install", "learning", "neighbor-suppression", "flood"];
             let span = keys.iter().find_map(|key| section.has(key)).unwrap_or_else(|| section.span());
             mistakes.add(span, fault, expected, help);
         }
@@ -344,6 +380,8 @@ impl Vnis {
             export: settings.export.clone(),
             flood: settings.flood,
             learning: settings.learning,
+            install: settings.install,
+            install_lifetime_secs: settings.install_lifetime_secs,
             neighbor_suppression: settings.neighbor_suppression,
             neighbor_learning: settings.neighbor_learning,
             mtu: settings.mtu,
@@ -467,7 +505,7 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         return Err(format!("VNI {} has this route distinguisher already", other.vni));
     }
     let suppression = add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression);
-    if let Some([fault, _, help]) = exclusion(defaults.flood, defaults.learning, suppression) {
+    if let Some([fault, _, help]) = exclusion(defaults.flood, defaults.learning, suppression, defaults.install) {
         return Err(format!("{fault}: {help}"));
     }
     let no_target = |text: &str| format!("{text:?} is not {TARGET}; {TARGET_HELP}");
@@ -499,6 +537,8 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         neighbor_suppression: add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
         flood: defaults.flood,
         learning: defaults.learning,
+        install: defaults.install,
+        install_lifetime_secs: defaults.install_lifetime_secs,
         neighbor_learning: defaults.neighbor_learning,
         mtu: add.mtu.or(defaults.mtu),
         static_macs: defaults.static_macs.clone(),

@@ -176,7 +176,9 @@ fn render_status(status: &Status) -> String {
 
 fn row_counts(rows: &RowCounts) -> String {
     let mut said = format!("{} wanted, {} in sync", rows.wanted, rows.in_sync);
-    for (count, what) in [(rows.dirty, "to be written"), (rows.in_flight, "in flight"), (rows.failed, "FAILED")] {
+    for (count, what) in
+        [(rows.dirty, "to be written"), (rows.in_flight, "in flight"), (rows.on_demand, "on demand"), (rows.failed, "FAILED")]
+    {
         if count > 0 {
             let _ = write!(said, ", {count} {what}");
         }
@@ -287,7 +289,9 @@ fn messages(counts: &MessageCounts) -> String {
 }
 
 fn vni(vni: &VniView) -> Row {
-    let rows = if vni.rows.in_sync == vni.rows.wanted && vni.rows.failed + vni.rows.dirty + vni.rows.in_flight == 0 {
+    let rows = if vni.rows.in_sync + vni.rows.on_demand == vni.rows.wanted
+        && vni.rows.failed + vni.rows.dirty + vni.rows.in_flight == 0
+    {
         "in sync".to_owned()
     } else {
         format!("{}/{}", vni.rows.in_sync, vni.rows.wanted)
@@ -391,6 +395,7 @@ fn mac(mac: &MacView) -> Row {
         RowState::Dirty => "to be written",
         RowState::InFlight => "in flight",
         RowState::Failed => "FAILED",
+        RowState::OnDemand => "on demand",
     };
     let shown = &mac.ips[..mac.ips.len().min(2)];
     let more = if mac.ips.len() > shown.len() { format!(" +{}", mac.ips.len() - shown.len()) } else { String::new() };

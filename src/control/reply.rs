@@ -133,7 +133,7 @@ pub struct MacCount {
     pub remote: u64,
 }
 
-/// How the kernel rows stand. The sum of the last four is `wanted`, plus rows that wait for deletion.
+/// How the kernel rows stand. The sum of all others is `wanted`, plus rows that wait for deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RowCounts {
     /// What the kernel should hold.
@@ -146,6 +146,9 @@ pub struct RowCounts {
     pub in_flight: u64,
     /// Refused by the kernel, to be retried.
     pub failed: u64,
+    /// Not written before somebody talks to them (`install = "on-demand"`).
+    #[serde(default)]
+    pub on_demand: u64,
 }
 
 /// Messages of one direction by type (RFC 4271 §4.1, RFC 2918).
@@ -341,6 +344,8 @@ pub enum RowState {
     InFlight,
     /// Refused by the kernel, to be retried.
     Failed,
+    /// Not written before somebody talks to it.
+    OnDemand,
 }
 
 /// One MAC of one VNI.

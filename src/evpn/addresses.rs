@@ -121,12 +121,14 @@ impl Evpn {
             (_, Some((own, _))) => Some(Binding { mac: own.mac, router: own.router }),
             (best, None) => best.map(|best| best.binding),
         };
+        let is_own = self.addresses.get(&(number, ip)).is_some_and(|address| address.own.is_some());
         let Some(address) = self.addresses.get_mut(&(number, ip)) else { return };
         let before = std::mem::replace(&mut address.chosen, best);
         if address.routes.is_empty() && address.own.is_none() {
             self.addresses.remove(&(number, ip));
         }
         match best {
+            Some(binding) if is_own => fib.set_own_neighbor(now, vni, ip, binding),
             Some(binding) => fib.set_neighbor(now, vni, ip, binding),
             None => fib.clear_neighbor(now, vni, ip),
         }

@@ -359,6 +359,10 @@ impl Evpn {
             return;
         }
         fib.set_unicast(now, vni, mac, wanted);
+        if matches!(from, Some(Place::Port(_))) {
+            // On demand or not: the bridge must give up the port where it was.
+            fib.keep_awake(now, vni, mac);
+        }
         let to = Place::Vtep(vtep);
         match from.or(was.map(|was| Place::Vtep(was.ip))) {
             None => self.events.push(Event::MacLearned { vni, mac, place: to, sequence, sticky }),

@@ -77,9 +77,7 @@ impl Fib {
         });
         let device = &mut self.devices[slot as usize];
         device.rows -= 1;
-        if device.rows == 0 {
-            self.by_vni.remove(&vni);
-        }
+        self.forget_device_if_empty(slot);
     }
 
     /// A full dump of a device, after an overflow or for an audit. Differences become dirty; how many there were.
@@ -199,7 +197,7 @@ impl Fib {
         self.rows.find_unicast(*self.by_vni.get(&vni)?, kernel.mac)
     }
 
-    fn for_device(&mut self, slot: u16, mut each: impl FnMut(&mut Self, u32)) {
+    pub(super) fn for_device(&mut self, slot: u16, mut each: impl FnMut(&mut Self, u32)) {
         for id in 0..self.rows.end() {
             let row = self.rows.row(id);
             if row.device == slot && !row.has(flag::FREE) {
@@ -231,6 +229,10 @@ impl Fib {
         let leftovers = self.swept && std::mem::take(&mut self.devices[slot as usize].unlisted);
         let mut differences = 0;
         for kernel in rows {
+            if self.devices[slot as usize].on_demand && kernel.ext_learned {
+                // What stands and is wanted stays, for a life.
+                self.wake(slot, kernel.mac);
+            }
             let known = self.find(vni, kernel);
             if !kernel.bridged {
                 // Half a row counts as not there: wanted, it is written anew. A stranger's would send what the bridge floods

@@ -19,6 +19,8 @@ pub struct RowCounts {
     pub in_flight: u64,
     /// Refused by the kernel, to be tried again.
     pub failed: u64,
+    /// Not written before somebody talks to them.
+    pub on_demand: u64,
 }
 
 impl RowCounts {
@@ -28,6 +30,7 @@ impl RowCounts {
             Status::Dirty | Status::NoDevice | Status::Unconfirmed | Status::Deferred => self.dirty += 1,
             Status::InFlight => self.in_flight += 1,
             Status::Failed { .. } => self.failed += 1,
+            Status::OnDemand => self.on_demand += 1,
             Status::Operator => {}
         }
     }
@@ -43,6 +46,12 @@ impl Fib {
             counts.wanted += u64::from(view.wanted.is_some());
             counts.add(view.status);
         }
+        self.demand.count(|device| {
+            if let Some(counts) = slots.get_mut(usize::from(device)) {
+                counts.wanted += 1;
+                counts.on_demand += 1;
+            }
+        });
         let mut all = RowCounts::default();
         let mut by_vni = BTreeMap::new();
         for (device, counts) in self.devices.iter().zip(slots) {
@@ -51,6 +60,7 @@ impl Fib {
             all.dirty += counts.dirty;
             all.in_flight += counts.in_flight;
             all.failed += counts.failed;
+            all.on_demand += counts.on_demand;
             by_vni.insert(device.vni, counts);
         }
         (all, by_vni)
@@ -85,6 +95,12 @@ impl FibStats {
             ("neighbors_written", self.neighbors_written),
             ("neighbors_deleted", self.neighbors_deleted),
             ("neighbors_failed", self.neighbors_failed),
+            ("misses", self.misses),
+            ("misses_unknown", self.misses_unknown),
+            ("asked_unknown", self.asked_unknown),
+            ("woken", self.woken),
+            ("put_to_sleep", self.put_to_sleep),
+            ("awake_over_limit", self.awake_over_limit),
             ("batches", self.batches),
             ("unknown_batches", self.unknown_batches),
             ("refused", self.refused),

@@ -26,6 +26,12 @@ pub struct DeviceSpec {
     pub neighbor_suppression: bool,
     /// What hosts say of their addresses at the bridge's ports is listened to.
     pub neighbor_learning: bool,
+    /// Rows are written when frames for them come: the device has to tell of those that found none (`l2miss`), and its bridge's
+    /// ports of the addresses that are asked for.
+    pub on_demand: bool,
+    /// What hosts ask for is told ([`KernelEvent::Asked`](super::KernelEvent::Asked)): nothing else becomes of a question that
+    /// the bridge cannot answer.
+    pub questions: bool,
     /// Unicast rows name nexthop groups instead of destinations, where the kernel has them (≥ 5.8). A matter of the kernel
     /// room alone: everybody else speaks of destinations.
     pub nexthop_groups: bool,
@@ -45,6 +51,8 @@ impl DeviceSpec {
             group: None,
             neighbor_suppression: true,
             neighbor_learning: false,
+            on_demand: false,
+            questions: false,
             nexthop_groups: false,
         }
     }
@@ -73,6 +81,8 @@ pub struct ReadyDevice {
     pub made_device: bool,
     /// Whether evpnd made the bridge.
     pub made_bridge: bool,
+    /// It tells of frames that found no row (`l2miss`).
+    pub tells_misses: bool,
     /// Operationally up.
     pub up: bool,
     /// What will not work although rows can be written, in words, with the remedy (e.g. learning left on).

@@ -3,6 +3,7 @@
 //! Plain data, so that a simulated kernel speaks it as well as netlink does. Read `device` for the devices.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::device::{DeviceSpec, DeviceState};
 use crate::base::{MacAddr, Vni};
@@ -157,6 +158,8 @@ pub struct CheckedRow {
     pub mac: MacAddr,
     /// Its row, with whether the bridge's half stands; `None`: the VXLAN device has none.
     pub row: Option<KernelRow>,
+    /// Since when no frame used it, where the kernel says so.
+    pub idle: Option<Duration>,
 }
 
 /// A MAC heard on, or set at, a local bridge port.
@@ -298,6 +301,25 @@ pub enum KernelEvent {
         mac: MacAddr,
         /// Which address.
         ip: IpAddr,
+    },
+    /// A frame for a MAC found no row in a device on demand ([`DeviceSpec::on_demand`]). Told once in a while, however many come.
+    Missed {
+        /// Which VNI.
+        vni: Vni,
+        /// For whom.
+        mac: MacAddr,
+    },
+    /// A host at a local port asks for an address ([`DeviceSpec::questions`]). Told once in a while, however often it does.
+    Asked {
+        /// Which VNI.
+        vni: Vni,
+        /// For which.
+        ip: IpAddr,
+    },
+    /// So many times the kernel's word of frames without a row was lost so far, because more came than are read in a second.
+    MissesDropped {
+        /// Since the kernel room began.
+        times: u64,
     },
     /// So many frames with addresses of hosts were dropped so far, because more came than are read in a second.
     FramesDropped {

@@ -2,7 +2,8 @@
 //!
 //! Read `message` first: it is the language between this room's owner and the kernel. Then `table`: wishes and the states
 //! of a row; `batch`: writes and their results; `adopt` and `again`: what the kernel says by itself; `audit`: what it says when
-//! asked; `fights`: rows that somebody undoes again and again; `defer`: moves that wait after a restart; `neighbors`: what ARP
+//! asked; `fights`: rows that somebody undoes again and again; `defer`: moves that wait after a restart; `demand`: rows that
+//! wait until somebody talks to them; `neighbors`: what ARP
 //! and ND are answered from; `view`: for people.
 
 mod adopt;
@@ -11,9 +12,11 @@ mod audit;
 mod batch;
 mod counts;
 mod defer;
+mod demand;
 pub mod device;
 mod fights;
 pub mod message;
+mod neighbor_view;
 mod neighbors;
 mod pace;
 mod row;
@@ -27,7 +30,7 @@ pub use message::{
     Batch, BatchDone, Binding, CheckedRow, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LocalMac, NeighborOwner, Op,
     OpKind, Remote,
 };
-pub use neighbors::{NeighborDifference, NeighborView};
+pub use neighbor_view::{NeighborDifference, NeighborView};
 pub use pace::Pace;
 pub use table::{Fib, FibLimits};
 pub use view::{FibStats, RowDifference, RowView, Status, errno_words};

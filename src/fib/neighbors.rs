@@ -15,9 +15,7 @@ use std::time::Duration;
 use super::batch;
 use super::message::{Batch, BatchDone, Binding, KernelNeighbor, NeighborOwner, Op, OpKind, Remote};
 use super::table::{Fib, Retry};
-use super::view::Status;
 use crate::base::{MacAddr, Time, Vni};
-use crate::fib::RowCounts;
 
 /// For so long after a write, an event that contradicts it is taken for an older one.
 const RECENT: Duration = Duration::from_secs(5);
@@ -25,11 +23,11 @@ const RECENT: Duration = Duration::from_secs(5);
 const HEALED_AT_ONCE: u8 = 3;
 const HEAL_WINDOW: Duration = Duration::from_secs(120);
 
-type Key = (Vni, IpAddr);
+pub(super) type Key = (Vni, IpAddr);
 
 /// Where an entry is on its way to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Idle,
     Queued,
     InFlight,
@@ -38,25 +36,52 @@ enum Stage {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Neighbor {
-    wanted: Option<Binding>,
+pub(super) struct Neighbor {
+    pub wanted: Option<Binding>,
+    /// Of a host of ours.
+    pub own: bool,
+    /// Not written before somebody asks.
+    pub asleep: bool,
+    /// Awake in a VNI on demand: until then.
+    pub until: Option<Time>,
     /// What the kernel is believed to hold of ours.
-    installed: Option<Binding>,
-    stage: Stage,
+    pub installed: Option<Binding>,
+    pub stage: Stage,
     /// Write (or delete) though wanted and installed agree.
-    force: bool,
+    pub force: bool,
     /// Found at adoption, not yet wanted by anybody.
-    unconfirmed: bool,
+    pub unconfirmed: bool,
     /// The operator's stands there.
-    foreign: bool,
+    pub foreign: bool,
     /// Put back so often since `written` (or the first of them) was.
     heals: u8,
     written: Time,
 }
 
 impl Neighbor {
-    fn needs_write(&self) -> bool {
-        !self.unconfirmed && !self.foreign && (self.installed != self.wanted || self.force)
+    fn new(wanted: Option<Binding>, installed: Option<Binding>) -> Self {
+        Self {
+            wanted,
+            own: false,
+            asleep: false,
+            until: None,
+            installed,
+            stage: Stage::Idle,
+            force: false,
+            unconfirmed: false,
+            foreign: false,
+            heals: 0,
+            written: Time::ZERO,
+        }
+    }
+
+    /// What the kernel should hold.
+    pub fn goal(&self) -> Option<Binding> {
+        self.wanted.filter(|_| !self.asleep)
+    }
+
+    pub fn needs_write(&self) -> bool {
+        !self.unconfirmed && !self.foreign && (self.installed != self.goal() || self.force)
     }
 }
 
@@ -78,39 +103,13 @@ struct Flight {
 /// The neighbours of all bridges.
 #[derive(Debug, Default)]
 pub(super) struct Neighbors {
-    entries: BTreeMap<Key, Neighbor>,
+    pub(super) entries: BTreeMap<Key, Neighbor>,
     segments: BTreeMap<Vni, Segment>,
     queue: VecDeque<Key>,
     flights: BTreeMap<u64, Vec<Flight>>,
-    retries: BTreeMap<Key, Retry>,
+    pub(super) retries: BTreeMap<Key, Retry>,
     due: BTreeSet<(Time, Key)>,
     swept: bool,
-}
-
-/// One neighbour, for `explain`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NeighborView {
-    /// What the bridge should answer with.
-    pub wanted: Option<Binding>,
-    /// What it is believed to hold.
-    pub installed: Option<Binding>,
-    /// Whether it agrees.
-    pub status: Status,
-}
-
-/// A neighbour where the kernel differs from what is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NeighborDifference {
-    /// Which VNI.
-    pub vni: Vni,
-    /// Which address.
-    pub ip: IpAddr,
-    /// What should stand.
-    pub wanted: Option<Binding>,
-    /// What stands.
-    pub found: Option<Binding>,
-    /// What we know of it, in words.
-    pub state: String,
 }
 
 impl Neighbors {
@@ -133,16 +132,16 @@ impl Neighbors {
         self.flights.contains_key(&batch)
     }
 
-    fn ready(&self, vni: Vni) -> Option<(u32, u32)> {
+    pub(super) fn ready(&self, vni: Vni) -> Option<(u32, u32)> {
         let segment = self.segments.get(&vni)?;
         Some((segment.ifindex?, segment.epoch))
     }
 
-    fn keys(&self, vni: Vni) -> Vec<Key> {
+    pub(super) fn keys(&self, vni: Vni) -> Vec<Key> {
         self.range(vni).map(|(key, _)| *key).collect()
     }
 
-    fn range(&self, vni: Vni) -> impl Iterator<Item = (&Key, &Neighbor)> {
+    pub(super) fn range(&self, vni: Vni) -> impl Iterator<Item = (&Key, &Neighbor)> {
         // The unspecified IPv4 address is the least of all, and an entry of none.
         let first = (vni, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         self.entries.range(first..).take_while(move |((other, _), _)| *other == vni)
@@ -156,7 +155,7 @@ impl Neighbors {
 
     /// Brings an entry that was changed to where it belongs: the queue, or nowhere. `renewed`: its goal changed, and an earlier
     /// failure says nothing about it.
-    fn touch(&mut self, key: Key, renewed: bool) {
+    pub(super) fn touch(&mut self, key: Key, renewed: bool) {
         let ready = self.ready(key.0).is_some();
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let over = renewed || !ready || !entry.needs_write();
@@ -203,11 +202,11 @@ impl Neighbors {
             entry.stage = Stage::InFlight;
             entry.force = false;
             let remote = Remote { ip: key.1, vni: None };
-            ops.push(match entry.wanted {
+            ops.push(match entry.goal() {
                 Some(Binding { mac, router }) => Op { ifindex, kind: OpKind::ReplaceNeighbor { router }, mac, remote },
                 None => Op { ifindex, kind: OpKind::DeleteNeighbor, mac: MacAddr::ZERO, remote },
             });
-            flights.push(Flight { key, target: entry.wanted, epoch });
+            flights.push(Flight { key, target: entry.goal(), epoch });
         }
         if !flights.is_empty() {
             self.flights.insert(batch, flights);
@@ -219,19 +218,32 @@ impl Neighbors {
 impl Fib {
     /// Wants ARP and ND for `ip` to be answered with `binding`. Equal to what is wanted already: nothing happens.
     pub fn set_neighbor(&mut self, now: Time, vni: Vni, ip: IpAddr, binding: Binding) {
+        self.put_neighbor(now, vni, ip, binding, false);
+    }
+
+    /// The same for a host of ours: never on demand, for a restart reads here what it had heard.
+    pub fn set_own_neighbor(&mut self, now: Time, vni: Vni, ip: IpAddr, binding: Binding) {
+        self.put_neighbor(now, vni, ip, binding, true);
+    }
+
+    fn put_neighbor(&mut self, now: Time, vni: Vni, ip: IpAddr, binding: Binding, own: bool) {
         self.now = now;
         let key = (vni, ip);
-        let entry = self.neighbors.entries.entry(key).or_insert(Neighbor {
-            wanted: None,
-            installed: None,
-            stage: Stage::Idle,
-            force: false,
-            unconfirmed: false,
-            foreign: false,
-            heals: 0,
-            written: Time::ZERO,
-        });
+        let entry = self.neighbors.entries.entry(key).or_insert(Neighbor::new(None, None));
+        let life = self.demand.lifetime(vni).filter(|_| !own);
+        // One that nobody has spoken of sleeps; one that stands lives on.
+        let slept = entry.asleep;
+        entry.own = own;
+        entry.asleep = life.is_some() && (slept || (entry.wanted.is_none() && entry.installed.is_none()));
+        entry.until = entry.until.filter(|_| life.is_some());
+        if let (Some(life), false, None) = (life, entry.asleep, entry.until) {
+            entry.until = Some(now + life);
+            self.demand.neighbor_lives(now + life, key);
+        }
         if entry.wanted == Some(binding) {
+            if entry.asleep != slept {
+                self.neighbors.touch(key, true);
+            }
             return;
         }
         self.stats.confirmed += u64::from(entry.unconfirmed && entry.installed == Some(binding));
@@ -294,20 +306,13 @@ impl Fib {
         let key = (vni, stands.ip);
         let (ours, theirs) = (stands.owner == NeighborOwner::Ours, stands.owner == NeighborOwner::Operator);
         let swept = self.neighbors.swept;
+        let (now, lifetime) = (self.now, self.demand.lifetime(vni).unwrap_or_default());
         let Some(entry) = self.neighbors.entries.get_mut(&key) else {
             if ours {
                 self.stats.adopted += 1;
                 self.stats.swept += u64::from(swept);
-                let found = Neighbor {
-                    wanted: None,
-                    installed: stands.binding,
-                    stage: Stage::Idle,
-                    force: stands.binding.is_none(),
-                    unconfirmed: !swept,
-                    foreign: false,
-                    heals: 0,
-                    written: Time::ZERO,
-                };
+                let force = stands.binding.is_none();
+                let found = Neighbor { force, unconfirmed: !swept, ..Neighbor::new(None, stands.binding) };
                 self.neighbors.entries.insert(key, found);
             }
             return false;
@@ -316,13 +321,19 @@ impl Fib {
             entry.force = true;
             return false;
         }
-        let was_in_sync = entry.wanted.is_some() && !entry.needs_write() && !entry.foreign;
-        entry.foreign = theirs;
         let holds = if ours { stands.binding } else { None };
+        if entry.asleep && holds.is_some() && holds == entry.wanted {
+            // What stands and is wanted stays, for a life.
+            let until = now + lifetime;
+            (entry.asleep, entry.until) = (false, Some(until));
+            self.demand.neighbor_lives(until, key);
+        }
+        let was_in_sync = entry.goal().is_some() && !entry.needs_write() && !entry.foreign;
+        entry.foreign = theirs;
         if fresh && ours {
             self.stats.confirmed += u64::from(entry.wanted.is_some() && entry.wanted == holds);
         }
-        let differs = was_in_sync && holds != entry.wanted && !theirs;
+        let differs = was_in_sync && holds != entry.goal() && !theirs;
         entry.installed = holds;
         differs
     }
@@ -334,7 +345,7 @@ impl Fib {
             entry.force = !fresh;
             return false;
         }
-        let was_in_sync = entry.wanted.is_some() && !entry.needs_write() && !entry.foreign;
+        let was_in_sync = entry.goal().is_some() && !entry.needs_write() && !entry.foreign;
         (entry.installed, entry.foreign, entry.unconfirmed) = (None, false, false);
         was_in_sync
     }
@@ -346,7 +357,7 @@ impl Fib {
         let Some(entry) = self.neighbors.entries.get_mut(&key) else { return false };
         if entry.stage == Stage::InFlight {
             // Ours, or one before ours: writing once more than needed is right in any case.
-            entry.force |= entry.wanted.is_some();
+            entry.force |= entry.goal().is_some();
             return false;
         }
         entry.foreign = false;
@@ -360,7 +371,7 @@ impl Fib {
         let key = (vni, stands.ip);
         let Some(entry) = self.neighbors.entries.get_mut(&key) else { return false };
         if entry.stage == Stage::InFlight {
-            entry.force |= entry.wanted.is_some();
+            entry.force |= entry.goal().is_some();
             return false;
         }
         match stands.owner {
@@ -387,7 +398,7 @@ impl Fib {
     fn undone(&mut self, key: Key, installed: Option<Binding>) -> bool {
         let now = self.now;
         let Some(entry) = self.neighbors.entries.get_mut(&key) else { return false };
-        let was_in_sync = entry.wanted.is_some() && !entry.needs_write();
+        let was_in_sync = entry.goal().is_some() && !entry.needs_write();
         entry.installed = installed;
         if !was_in_sync {
             self.neighbors.touch(key, false);
@@ -461,7 +472,7 @@ impl Fib {
         self.stats.failed += 1;
         self.stats.neighbors_failed += 1;
         entry.force = true;
-        if entry.wanted != flight.target {
+        if entry.goal() != flight.target {
             self.neighbors.touch(key, true);
             return;
         }
@@ -499,82 +510,6 @@ impl Fib {
             }
             self.neighbors.touch(key, false);
         }
-    }
-
-    /// Bridges with neighbours that an audit should look at.
-    pub fn neighbor_segments(&self) -> Vec<Vni> {
-        let mut found: Vec<Vni> = self.neighbors.entries.keys().map(|(vni, _)| *vni).collect();
-        found.dedup();
-        found.retain(|vni| self.neighbors.ready(*vni).is_some());
-        found
-    }
-
-    /// What differs between a listing of a bridge and what it should have, in the order of addresses. Changes nothing.
-    pub fn diff_neighbors(&self, vni: Vni, existing: &[KernelNeighbor]) -> Vec<NeighborDifference> {
-        let standing: BTreeMap<IpAddr, &KernelNeighbor> = existing.iter().map(|neighbor| (neighbor.ip, neighbor)).collect();
-        let mut found = Vec::new();
-        for (key, entry) in self.neighbors.range(vni) {
-            let stands = standing.get(&key.1);
-            let theirs = stands.is_some_and(|stands| stands.owner == NeighborOwner::Operator);
-            let holds = stands.and_then(|stands| stands.binding);
-            let ours = stands.filter(|stands| stands.owner == NeighborOwner::Ours).and_then(|stands| stands.binding);
-            if ours == entry.wanted || (entry.wanted.is_none() && (theirs || ours.is_none())) {
-                continue;
-            }
-            let state = self.state_words(self.neighbor_view(*key, entry).status);
-            found.push(NeighborDifference { vni, ip: key.1, wanted: entry.wanted, found: holds, state });
-        }
-        let unknown = standing.values().filter(|stands| stands.owner == NeighborOwner::Ours);
-        for stands in unknown.filter(|stands| !self.neighbors.entries.contains_key(&(vni, stands.ip))) {
-            let state = "not ours to our knowledge; removed at the next audit".to_owned();
-            found.push(NeighborDifference { vni, ip: stands.ip, wanted: None, found: stands.binding, state });
-        }
-        found.sort_by_key(|difference| difference.ip);
-        found
-    }
-
-    /// The neighbour of one address.
-    pub fn neighbor(&self, vni: Vni, ip: IpAddr) -> Option<NeighborView> {
-        let entry = self.neighbors.entries.get(&(vni, ip))?;
-        Some(self.neighbor_view((vni, ip), entry))
-    }
-
-    fn neighbor_view(&self, key: Key, entry: &Neighbor) -> NeighborView {
-        let retry = self.neighbors.retries.get(&key).filter(|_| entry.stage == Stage::Waiting);
-        let status = if entry.foreign {
-            Status::Operator
-        } else if entry.unconfirmed {
-            Status::Unconfirmed
-        } else if self.neighbors.ready(key.0).is_none() {
-            Status::NoDevice
-        } else if let Some(retry) = retry {
-            Status::Failed { errno: retry.errno, attempts: retry.attempts, retry: retry.at }
-        } else if entry.stage == Stage::InFlight {
-            Status::InFlight
-        } else if entry.needs_write() {
-            Status::Dirty
-        } else {
-            Status::InSync
-        };
-        NeighborView { wanted: entry.wanted, installed: entry.installed, status }
-    }
-
-    /// How the neighbours stand: of each VNI that has any, and of all together.
-    pub fn neighbor_counts(&self) -> (RowCounts, BTreeMap<Vni, RowCounts>) {
-        let (mut all, mut by_vni) = (RowCounts::default(), BTreeMap::<Vni, RowCounts>::new());
-        for (key, entry) in &self.neighbors.entries {
-            let view = self.neighbor_view(*key, entry);
-            for counts in [&mut all, by_vni.entry(key.0).or_default()] {
-                counts.wanted += u64::from(view.wanted.is_some());
-                counts.add(view.status);
-            }
-        }
-        (all, by_vni)
-    }
-
-    /// How many neighbours are wanted, or about to go.
-    pub fn neighbor_count(&self) -> usize {
-        self.neighbors.entries.len()
     }
 
     /// Whether no neighbour of ours is left in a VNI's bridge, and none waits.

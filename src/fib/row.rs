@@ -281,7 +281,8 @@ fn hash_row(hasher: &foldhash::quality::FixedState, row: &Row) -> u64 {
     if row.has(flag::FLOOD) { hash_flood(hasher, row.device, row.wanted) } else { hash_unicast(hasher, row.device, row.mac) }
 }
 
-fn hash_unicast(hasher: &foldhash::quality::FixedState, device: u16, mac: MacAddr) -> u64 {
+/// The hash of a MAC of a device.
+pub(super) fn hash_unicast(hasher: &foldhash::quality::FixedState, device: u16, mac: MacAddr) -> u64 {
     let [a, b, c, d, e, f] = mac.0;
     hasher.hash_one(u64::from_be_bytes([0, 0, a, b, c, d, e, f]) | u64::from(device) << 48)
 }

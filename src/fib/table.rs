@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::demand::Demand;
 use super::fights::Fights;
 use super::message::Remote;
 use super::neighbors::Neighbors;
@@ -52,6 +53,7 @@ pub struct Fib {
     pub(super) due: BTreeSet<(Time, u32)>,
     pub(super) fights: Fights,
     pub(super) neighbors: Neighbors,
+    pub(super) demand: Demand,
     pub(super) swept: bool,
     /// Rows of an earlier run are not moved yet.
     pub(super) deferring: bool,
@@ -88,6 +90,10 @@ pub(super) struct Device {
     pub epoch: u32,
     /// Rows of an earlier run may stand in it that nobody has listed: they are read one by one as they are wanted.
     pub unlisted: bool,
+    /// Its rows are written on demand.
+    pub on_demand: bool,
+    /// Its rows that are not written yet.
+    pub asleep: u32,
     /// Rows that were put back since `healed_since`.
     pub healed: u32,
     pub healed_since: Time,
@@ -134,6 +140,7 @@ impl Fib {
             due: BTreeSet::new(),
             fights: Fights::default(),
             neighbors: Neighbors::default(),
+            demand: Demand::new(seed),
             swept: false,
             deferring: false,
             audit_lists: 0,
@@ -150,6 +157,14 @@ impl Fib {
         self.now = now;
         let Some(device) = self.device_slot(vni) else { return };
         let wanted = self.remotes.acquire(remote).0;
+        if self.devices[device as usize].on_demand && self.sleeps(device, mac, wanted) {
+            return;
+        }
+        self.want(device, mac, wanted);
+    }
+
+    /// Wants a row for `mac`; `wanted` is one use of the remote, handed over.
+    pub(super) fn want(&mut self, device: u16, mac: MacAddr, wanted: u32) {
         let Some(id) = self.rows.find_unicast(device, mac) else {
             self.insert(Row { mac, device, wanted, installed: NONE, next: NONE, flags: 0, stamp: 0 });
             return;
@@ -177,7 +192,15 @@ impl Fib {
     pub fn clear_unicast(&mut self, now: Time, vni: Vni, mac: MacAddr, became_local: bool) {
         self.now = now;
         let Some(&device) = self.by_vni.get(&vni) else { return };
-        let Some(id) = self.rows.find_unicast(device, mac) else { return };
+        if self.devices[device as usize].on_demand {
+            self.forget_sleeper(device, mac);
+        }
+        if let Some(id) = self.rows.find_unicast(device, mac) {
+            self.drop_wish(id, became_local);
+        }
+    }
+
+    pub(super) fn drop_wish(&mut self, id: u32, became_local: bool) {
         let row = *self.rows.row(id);
         if !row.has(flag::UNWANTED) {
             self.release(row.wanted);
@@ -245,6 +268,9 @@ impl Fib {
     pub fn reassert(&mut self, now: Time, vni: Vni, mac: MacAddr) {
         self.now = now;
         let Some(&device) = self.by_vni.get(&vni) else { return };
+        if self.devices[device as usize].on_demand && self.wake(device, mac) {
+            return;
+        }
         let Some(id) = self.rows.find_unicast(device, mac) else { return };
         if !self.rows.row(id).has(flag::UNWANTED) {
             self.rows.row_mut(id).flags |= flag::FORCE;
@@ -314,15 +340,21 @@ impl Fib {
         let row = *self.rows.row(id);
         self.rows.remove(id);
         self.fights.forget(id);
+        self.demand.end_life(id);
         if row.wanted != NONE {
             self.release(row.wanted);
         }
         if row.installed != NONE {
             self.release(row.installed);
         }
-        let device = &mut self.devices[row.device as usize];
-        device.rows -= 1;
-        if device.rows == 0 && device.ifindex.is_none() {
+        self.devices[row.device as usize].rows -= 1;
+        self.forget_device_if_empty(row.device);
+    }
+
+    /// Gives up the slot of a device that is gone and of which nothing is wanted.
+    pub(super) fn forget_device_if_empty(&mut self, slot: u16) {
+        let device = &self.devices[slot as usize];
+        if device.rows == 0 && device.asleep == 0 && device.ifindex.is_none() {
             self.by_vni.remove(&device.vni);
         }
     }
@@ -370,7 +402,10 @@ impl Fib {
         // A slot whose VNI was forgotten is used again; VNIs come and go with virtual machines for months.
         let reusable = if self.devices.len() > self.by_vni.len() {
             let used = |slot: usize, device: &Device| self.by_vni.get(&device.vni) == Some(&(slot as u16));
-            self.devices.iter().enumerate().position(|(slot, device)| device.rows == 0 && !used(slot, device))
+            self.devices
+                .iter()
+                .enumerate()
+                .position(|(slot, device)| device.rows == 0 && device.asleep == 0 && !used(slot, device))
         } else {
             None
         };
@@ -380,6 +415,7 @@ impl Fib {
                 device.vni = vni;
                 device.is_ipv6 = None;
                 device.unlisted = false;
+                device.on_demand = self.demand.lifetime(vni).is_some();
                 slot
             }
             None if self.devices.len() < usize::from(u16::MAX) => {
@@ -390,6 +426,8 @@ impl Fib {
                     rows: 0,
                     epoch: 0,
                     unlisted: false,
+                    on_demand: self.demand.lifetime(vni).is_some(),
+                    asleep: 0,
                     healed: 0,
                     healed_since: Time::ZERO,
                 });

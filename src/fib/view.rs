@@ -47,6 +47,18 @@ pub struct FibStats {
     pub neighbors_deleted: u64,
     /// Writes of neighbours that the kernel refused.
     pub neighbors_failed: u64,
+    /// Frames to MACs of VNIs on demand that found no row, as far as the kernel and we told of them.
+    pub misses: u64,
+    /// Of these, to MACs that nobody announces.
+    pub misses_unknown: u64,
+    /// Questions (ARP, ND) of local hosts for addresses that nobody announces, where such are not flooded.
+    pub asked_unknown: u64,
+    /// Rows and neighbours written because somebody talked to them or asked.
+    pub woken: u64,
+    /// Rows and neighbours taken back because nobody did for their lifetime.
+    pub put_to_sleep: u64,
+    /// Rows not written because as many as may be are awake.
+    pub awake_over_limit: u64,
     /// Batches cut.
     pub batches: u64,
     /// Results of batches that are not under way.
@@ -81,6 +93,8 @@ pub enum Status {
     Deferred,
     /// There is no usable device.
     NoDevice,
+    /// It is not written before somebody talks to it.
+    OnDemand,
     /// The operator's row (without EXT_LEARNED) stands there and is left alone.
     Operator,
 }
@@ -98,6 +112,7 @@ impl fmt::Display for Status {
             Self::Failed { errno, attempts, .. } => write!(f, "failed {attempts} times: {}", errno_words(*errno)),
             Self::Unconfirmed => f.write_str("found at start, not confirmed yet"),
             Self::Deferred => f.write_str("moved when the neighbors have said all they have"),
+            Self::OnDemand => f.write_str("on demand: not written before a frame for it, or a question, comes"),
             Self::NoDevice => f.write_str("no usable device"),
             Self::Operator => f.write_str("the operator's own row stands here and is left alone"),
         }
@@ -211,8 +226,12 @@ impl Fib {
 
     /// The row of a MAC, wanted or only found.
     pub fn unicast(&self, vni: Vni, mac: MacAddr) -> Option<RowView> {
-        let id = self.rows.find_unicast(*self.by_vni.get(&vni)?, mac)?;
-        Some(self.view(id, self.rows.row(id)))
+        let device = *self.by_vni.get(&vni)?;
+        let row = self.rows.find_unicast(device, mac).map(|id| self.view(id, self.rows.row(id)));
+        match row.filter(|row| row.wanted.is_some() || !self.devices[device as usize].on_demand) {
+            Some(row) => Some(row),
+            None => self.sleeper_view(device, mac, row.and_then(|row| row.installed)).or(row),
+        }
     }
 
     /// Whether no write was cut that could have taken the bridge's entry for a MAC over from a local port.
@@ -297,7 +316,7 @@ impl Fib {
 
     /// Octets of memory the rows and their indexes use, about.
     pub fn memory(&self) -> usize {
-        self.rows.memory() + self.retries.len() * 64 + self.neighbor_count() * 128
+        self.rows.memory() + self.demand.memory() + self.retries.len() * 64 + self.neighbor_count() * 128
     }
 
     pub(super) fn view(&self, id: u32, row: &Row) -> RowView {

@@ -102,7 +102,8 @@ impl Worker {
                 }
                 _ => {}
             }
-            rows.push(CheckedRow { vni, mac, row: halves.row(ifindex) });
+            let idle = halves.own.as_ref().and_then(|own| own.idle);
+            rows.push(CheckedRow { vni, mac, row: halves.row(ifindex), idle });
         }
         self.out.push(KernelEvent::Checked { token, rows });
     }

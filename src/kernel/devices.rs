@@ -277,7 +277,8 @@ fn adopt(
     let LinkKind::Vxlan(info) = &link.kind else { return Ok(Verdict::Wait) };
     let name = link.name.clone();
     let same_family = info.local.is_some_and(|local| local.is_ipv4() == spec.local.is_ipv4());
-    if link.made && (info.port != spec.port || !same_family || info.group != spec.group) {
+    let deaf = spec.on_demand && !info.l2miss;
+    if link.made && (info.port != spec.port || !same_family || info.group != spec.group || deaf) {
         // None can be changed on a device that stands (a group not without harm: see `warnings`); it is ours, and the
         // configuration changed.
         return Ok(Verdict::Work(vec![Step::Delete { name }]));
@@ -338,6 +339,7 @@ fn adopt(
         mtu: link.mtu,
         made_device: link.made,
         made_bridge: bridge.made,
+        tells_misses: tells_misses(info),
         up: is_up(link, bridge),
         warnings: warnings(spec, link, info, bridge, known),
     }))
@@ -346,6 +348,11 @@ fn adopt(
 /// Whether frames can come in by `link` and go on by `bridge`.
 pub(super) fn is_up(link: &Link, bridge: &Link) -> bool {
     link.up && link.running && bridge.up
+}
+
+/// Whether the kernel tells of frames that find no row. It does not where they are flooded.
+fn tells_misses(info: &VxlanInfo) -> bool {
+    info.l2miss && info.group.is_none()
 }
 
 /// What will not work although rows can be written, each with the command that mends it.
@@ -377,6 +384,14 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
             said(known, Soft::Port),
             on_off(spec.learning),
             on_off(spec.neighbor_suppression)
+        ));
+    }
+    if spec.on_demand && !tells_misses(info) {
+        let why = if info.l2miss { "floods what it has no row for" } else { "was made without l2miss" };
+        out.push(format!(
+            "rows are all written, and not on demand, because {name} {why}, so that the kernel does not tell of it; none can be \
+             changed while it stands: ip link del {name}, and evpnd makes {} in {}; or install = \"always\"",
+            spec.device, spec.bridge
         ));
     }
     match info.local {

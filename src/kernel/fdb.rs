@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use super::codec::{self, NDMSG};
 use crate::base::{MacAddr, Vni};
@@ -51,6 +52,8 @@ pub(super) struct Entry {
     pub master: Option<u32>,
     /// A nexthop group instead of a destination.
     pub nexthop: Option<u32>,
+    /// Since when no frame used it, in VXLAN entries.
+    pub idle: Option<Duration>,
     /// A station on a locked port that nobody authorised yet (`NTF_EXT_LOCKED`, kernel ≥ 6.2).
     pub locked: bool,
 }
@@ -73,6 +76,7 @@ impl Entry {
             vlan: None,
             master: None,
             nexthop: None,
+            idle: None,
             locked: false,
         };
         for (kind, value) in codec::attributes(rest) {
@@ -82,6 +86,10 @@ impl Entry {
                 libc::NDA_VNI => entry.vni = codec::u32_of(value),
                 libc::NDA_VLAN => entry.vlan = codec::u16_at(value, 0),
                 libc::NDA_MASTER => entry.master = codec::u32_of(value),
+                // struct nda_cacheinfo: confirmed, used, updated, refcnt; in hundredths of a second (USER_HZ).
+                libc::NDA_CACHEINFO => {
+                    entry.idle = codec::u32_at(value, 4).map(|used| Duration::from_millis(u64::from(used) * 10));
+                }
                 NDA_NH_ID => entry.nexthop = codec::u32_of(value),
                 NDA_FLAGS_EXT => {
                     entry.locked = codec::u32_of(value).is_some_and(|flags| flags & NTF_EXT_LOCKED != 0);
@@ -300,6 +308,7 @@ mod tests {
             vlan: None,
             master: Some(9),
             nexthop: None,
+            idle: None,
             locked: false,
         };
         assert_eq!(heard.station(), Some(false));

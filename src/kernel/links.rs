@@ -21,6 +21,7 @@ pub(super) const IFLA_VXLAN_LOCAL: u16 = 4;
 pub(super) const IFLA_VXLAN_LEARNING: u16 = 7;
 pub(super) const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_PROXY: u16 = 11;
+pub(super) const IFLA_VXLAN_L2MISS: u16 = 13;
 pub(super) const IFLA_VXLAN_GROUP6: u16 = 16;
 pub(super) const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
@@ -46,6 +47,8 @@ pub(super) struct VxlanInfo {
     pub learning: bool,
     /// It answers ARP and ND itself (`proxy`).
     pub proxy: bool,
+    /// It tells of frames that find no row (`l2miss`).
+    pub l2miss: bool,
     /// `external` (collect metadata): a single device for many VNIs.
     pub external: bool,
     /// The default destination: a multicast group, or one host.
@@ -344,6 +347,7 @@ fn vxlan_info(octets: &[u8]) -> VxlanInfo {
             IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => info.group = specified(value),
             IFLA_VXLAN_LEARNING => info.learning = on(value),
             IFLA_VXLAN_PROXY => info.proxy = on(value),
+            IFLA_VXLAN_L2MISS => info.l2miss = on(value),
             IFLA_VXLAN_COLLECT_METADATA => info.external = on(value),
             // Big-endian, as on the wire.
             IFLA_VXLAN_PORT => info.port = codec::u16_at(value, 0).map_or(0, u16::from_be),

@@ -1,7 +1,7 @@
 //! What the thread does about the addresses of hosts: listens at the ports of VNIs that ask for it (`ears`), tells what was said
 //! (`packets`), asks those that have been silent (`heard`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,35 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Dropped frames are looked for as often.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
+/// Addresses that hosts asked for lately: each is told once in [`ASKED_AGAIN`], which is as often as a host repeats itself.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    told: BTreeSet<(Vni, IpAddr)>,
+    since: Option<Instant>,
+}
+
+/// See [`Asked`].
+const ASKED_AGAIN: Duration = Duration::from_millis(900);
+
+impl Asked {
+    fn begin(&mut self, now: Instant) {
+        if self.since.is_none_or(|since| now.duration_since(since) >= ASKED_AGAIN) {
+            self.since = Some(now);
+            self.told.clear();
+        }
+    }
+
+    /// No more than frames are read in that time, so that its size needs no limit of its own.
+    fn is_news(&mut self, vni: Vni, ip: IpAddr) -> bool {
+        self.told.insert((vni, ip))
+    }
+}
+
 impl Worker {
     /// Devices, ports or wishes changed: which ports are listened at.
     pub(super) fn tune(&mut self) {
         let mut wanted = BTreeMap::new();
-        for (vni, _) in self.managed.iter().filter(|(_, managed)| managed.spec.neighbor_learning) {
+        for (vni, _) in self.managed.iter().filter(|(_, managed)| managed.spec.neighbor_learning || managed.spec.questions) {
             let Some(ready) = self.ready_device(*vni) else { continue };
             wanted.extend(self.links.members(ready.bridge_ifindex).filter(|link| link.up).map(|link| {
                 let tunnel = link.ifindex == ready.ifindex;
@@ -44,14 +68,22 @@ impl Worker {
     /// Reads what hosts said.
     pub(super) fn listen(&mut self) {
         let now = now();
-        let Self { ears, managed, links, out, .. } = self;
+        let Self { ears, managed, links, out, asked, .. } = self;
+        asked.begin(now);
         ears.read(now, |frame, octets| {
+            if !frame.tunnel
+                && managed.get(&frame.vni).is_some_and(|managed| managed.spec.questions)
+                && let Some(ip) = packets::asked(&octets[..frame.len])
+                && asked.is_news(frame.vni, ip)
+            {
+                out.push(KernelEvent::Asked { vni: frame.vni, ip });
+            }
             let Some(heard) = packets::parse(&octets[..frame.len], frame.tunnel) else { return };
             // A host's own interface in the bridge is no host of the segment.
             if links.is_own_mac(heard.mac) {
                 return;
             }
-            let Some(managed) = managed.get_mut(&frame.vni) else { return };
+            let Some(managed) = managed.get_mut(&frame.vni).filter(|managed| managed.spec.neighbor_learning) else { return };
             if frame.tunnel && managed.stations.port(heard.mac).is_none() {
                 return;
             }

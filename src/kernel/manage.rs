@@ -113,6 +113,7 @@ impl Worker {
         }
         self.retune = true;
         self.want_nexthops();
+        self.want_misses();
     }
 
     /// No notification waits: the table of interfaces is true. Judges devices until one needed work, whose own

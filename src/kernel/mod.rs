@@ -17,6 +17,7 @@
 //! | `environment`, `preflight` | what must be so before anything is made |
 //! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
+//! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
@@ -39,6 +40,7 @@ mod heard;
 mod links;
 mod listen;
 mod manage;
+mod misses;
 mod neighbors;
 mod nexthops;
 mod packets;

@@ -67,6 +67,24 @@ fn arp(packet: &[u8]) -> Option<Heard> {
     Some(Heard { mac: mac_at(packet, 8)?, ip: v4_at(packet, 14)?.into(), router: None })
 }
 
+/// The address that the sender of a frame asks for: ARP request or neighbour solicitation. Not where it asks whether its own is
+/// free (RFC 5227 §1.1, RFC 4862 §5.4.2), nor where it only says that it has it.
+pub(super) fn asked(frame: &[u8]) -> Option<IpAddr> {
+    let packet = frame.get(ETHERNET..)?;
+    match u16_at(frame, 12)? {
+        ARP if packet.get(..8)? == [0, 1, 8, 0, 6, 4, 0, 1] => {
+            let (sender, target) = (v4_at(packet, 14)?, v4_at(packet, 24)?);
+            (!sender.is_unspecified() && sender != target && !target.is_unspecified()).then_some(target.into())
+        }
+        IPV6 if *packet.get(6)? == ICMPV6 && *packet.get(7)? == 255 => {
+            let message = packet.get(IPV6_HEADER..)?;
+            let solicits = *message.first()? == NS && !v6_at(packet, 8)?.is_unspecified();
+            solicits.then_some(v6_at(message, 8)?.into())
+        }
+        _ => None,
+    }
+}
+
 /// The target of an advertisement, the source of a solicitation or of a router's advertisement.
 fn discovery(packet: &[u8], source: MacAddr) -> Option<Heard> {
     // RFC 4861 §7.1: a hop limit of 255 shows that it comes from this link. Nothing stands between the headers.
@@ -298,6 +316,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_asked_for_is_told_but_not_by_probes_and_announcements() {
+        let (ip, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+        assert_eq!(asked(&arp_frame(HOST, 1, HOST, ip, other)), Some(IpAddr::from(other)));
+        assert_eq!(asked(&arp_frame(HOST, 1, HOST, ip, ip)), None, "it says that it has it");
+        assert_eq!(asked(&arp_frame(HOST, 1, HOST, [0; 4], other)), None, "it asks whether it is free");
+        assert_eq!(asked(&arp_frame(HOST, 2, HOST, ip, other)), None, "an answer");
+        let own = [&[SOURCE_ADDRESS, 1][..], &HOST.0].concat();
+        let frame = |from, kind, hops| nd_frame(HOST, from, kind, 0, "2001:db8::2", &own, hops);
+        assert_eq!(asked(&frame("2001:db8::1", NS, 255)), Some("2001:db8::2".parse().unwrap()));
+        assert_eq!(asked(&frame("::", NS, 255)), None, "duplicate address detection");
+        assert_eq!(asked(&frame("2001:db8::1", NS, 64)), None, "from behind a router");
+        assert_eq!(asked(&frame("2001:db8::1", NA, 255)), None, "an answer");
+        assert_eq!(asked(&dhcp_frame(DHCP_ACK, HOST, ip)), None);
+    }
+
+    #[test]
     fn a_dhcp_server_says_what_it_gave_whom() {
         for tunnel in [false, true] {
             assert_eq!(parse(&dhcp_frame(DHCP_ACK, HOST, [192, 0, 2, 1]), tunnel), heard("192.0.2.1", None));
@@ -323,7 +357,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_octets_make_it_panic(octets in proptest::collection::vec(any::<u8>(), 0..400), tunnel: bool) {
-            let _ = parse(&octets, tunnel);
+            let _ = (parse(&octets, tunnel), asked(&octets));
         }
 
         /// Whatever is cut off or changed, what is heard is sound and of the frame's own sender, but for DHCP.
@@ -342,6 +376,7 @@ mod tests {
                 *octet = to;
             }
             frame.truncate(frame.len().min(cut.max(1)));
+            let _ = asked(&frame);
             if let Some(heard) = parse(&frame, false) {
                 prop_assert!(is_sound(&heard));
                 prop_assert!(frame[12..14] == [8, 0] || frame[6..12] == heard.mac.0);

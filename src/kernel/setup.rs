@@ -77,6 +77,9 @@ fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), Kerne
                 local(out, spec.local);
                 codec::attribute(out, links::IFLA_VXLAN_PORT, &spec.port.to_be_bytes());
                 codec::attribute(out, links::IFLA_VXLAN_LEARNING, &[u8::from(spec.learning)]);
+                if spec.on_demand {
+                    codec::attribute(out, links::IFLA_VXLAN_L2MISS, &[1]);
+                }
                 if let (Some(group), Some(underlay)) = (spec.group, underlay) {
                     let kind = if group.is_ipv4() { links::IFLA_VXLAN_GROUP } else { links::IFLA_VXLAN_GROUP6 };
                     codec::address(out, kind, group);

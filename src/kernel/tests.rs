@@ -40,6 +40,7 @@ fn the_table_is_what_ip_link_shows() {
             port: 4789,
             learning: false,
             proxy: false,
+            l2miss: false,
             external: false,
             group: None,
         })

@@ -16,7 +16,9 @@ use super::dumper::{Dumper, Job};
 use super::ears::Ears;
 use super::follow::Seen;
 use super::links::Links;
+use super::listen::Asked;
 use super::manage::Managed;
+use super::misses::Misses;
 use super::nexthops::Nexthops;
 use super::reader::Reader;
 use super::request::Requests;
@@ -45,6 +47,8 @@ pub(super) struct Worker {
     pub(super) burst: Burst,
     pub(super) reader: Reader,
     pub(super) ears: Ears,
+    pub(super) asked: Asked,
+    pub(super) misses: Misses,
     /// Ports or wishes changed: which are listened at is to be judged anew.
     pub(super) retune: bool,
     /// Hosts are asked again from then on.
@@ -141,6 +145,8 @@ impl Worker {
             burst: Burst::default(),
             reader: Reader::open()?,
             ears: Ears::open()?,
+            asked: Asked::default(),
+            misses: Misses::default(),
             retune: false,
             ask_at: None,
             counted: None,
@@ -164,7 +170,7 @@ impl Worker {
 
     /// The loop. Ends on [`KernelCommand::Stop`], or where the core's end is gone, or where waiting itself fails.
     pub(super) fn run(mut self) {
-        let mut readable = [true; 4];
+        let mut readable = [true; 5];
         loop {
             let mut more = false;
             if readable[0] {
@@ -189,6 +195,9 @@ impl Worker {
             }
             if readable[3] && !paused {
                 self.listen();
+            }
+            if readable[4] && !paused {
+                self.hear_misses();
             }
             self.ask_silent();
             self.begin_jobs();
@@ -281,8 +290,10 @@ impl Worker {
     }
 
     /// Waits for commands, notifications (unless `paused`) and the dump under way; not at all where there is `more` to do.
-    fn wait(&self, more: bool, paused: bool) -> io::Result<[bool; 4]> {
-        let rests = self.ears.rests_until(now());
+    fn wait(&self, more: bool, paused: bool) -> io::Result<[bool; 5]> {
+        let now = now();
+        let (rests, misses_rest) = (self.ears.rests_until(now), self.misses.rests_until(now));
+        let misses = self.misses.as_fd(now);
         let entry = |fd: BorrowedFd<'_>, on: bool| libc::pollfd {
             fd: if on { fd.as_raw_fd() } else { -1 },
             events: libc::POLLIN,
@@ -293,13 +304,14 @@ impl Worker {
             entry(self.events.as_fd(), !paused),
             entry(self.dumper.socket().as_fd(), self.dumper.is_busy()),
             entry(self.ears.as_fd(), !paused && rests.is_none()),
+            entry(misses.unwrap_or(self.kick.as_fd()), !paused && misses.is_some()),
         ];
         let timeout = if more {
             0
         } else {
             let next = self.later.values().copied().min();
-            next.into_iter().chain(self.next_question()).chain(rests).min().map_or(-1, |at| {
-                let wait = at.saturating_duration_since(now()) + Duration::from_millis(1);
+            next.into_iter().chain(self.next_question()).chain(rests).chain(misses_rest).min().map_or(-1, |at| {
+                let wait = at.saturating_duration_since(now) + Duration::from_millis(1);
                 i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
             })
         };

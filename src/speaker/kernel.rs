@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::{Time, Vni};
-use crate::config::{Config, Flood, VniConfig};
+use crate::config::{Config, Flood, Install, VniConfig};
 use crate::control::{Event, Level};
 use crate::evpn::InstanceConfig;
 use crate::fib::device::{DeviceSpec, DeviceState, ReadyDevice};
@@ -74,6 +74,8 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
         group,
         neighbor_suppression: vni.suppresses(),
         neighbor_learning: vni.suppresses() && vni.neighbor_learning,
+        on_demand: vni.install == Install::OnDemand,
+        questions: vni.suppresses() && vni.flood == Flood::None,
         nexthop_groups: config.vxlan.nexthop_groups,
         ..DeviceSpec::new(vni.vni, config.router.vtep?)
     })
@@ -86,6 +88,8 @@ impl Speaker {
         self.renew_instances(now, &BTreeSet::new());
         for config in vnis {
             let rd = self.rd_of(&config);
+            // Before the first route: what is announced sleeps.
+            self.fib.set_on_demand(now, config.vni, config.on_demand());
             self.evpn.add_instance(now, &mut self.rib, &mut self.fib, instance_config(&config, rd));
             match self.vnis.get_mut(&config.vni) {
                 Some(state) => {
@@ -169,6 +173,7 @@ impl Speaker {
             return;
         }
         self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni);
+        self.fib.set_on_demand(now, vni, None);
         self.events.push(Event::VniGone { vni, reason: why.to_owned() });
         self.removing.insert(vni);
     }
@@ -285,6 +290,9 @@ impl Speaker {
             KernelEvent::LocalAddressGone { vni, mac, ip } => {
                 self.evpn.handle_local_address_gone(now, &mut self.rib, &mut self.fib, vni, mac, ip);
             }
+            KernelEvent::Missed { vni, mac } => self.fib.handle_missed(now, vni, mac),
+            KernelEvent::Asked { vni, ip } => self.fib.handle_asked(now, vni, ip),
+            KernelEvent::MissesDropped { times } => self.misses_dropped = times,
             KernelEvent::FramesDropped { times } => self.frames_dropped = times,
             KernelEvent::Removed { vnis, kept } => self.devices_removed(&vnis, &kept),
             KernelEvent::Fatal(why) => self.kernel_fault = Some(why),
@@ -326,6 +334,7 @@ impl Speaker {
             });
         }
         state.device = Some(DeviceState::Ready(device));
+        self.set_install(now, vni);
         if !same_device {
             // The rows that stand in it are read before anything is written: what is right already is left alone.
             if was_ready {
@@ -339,6 +348,23 @@ impl Speaker {
             self.ask_neighbors(vni, Token::Neighbors);
         } else {
             self.device_up_or_down(now, vni);
+        }
+    }
+
+    /// Whether the rows of a VNI are written on demand: where that is wanted, and its device tells of frames that find none.
+    pub(super) fn set_install(&mut self, now: Time, vni: Vni) {
+        let Some(state) = self.vnis.get(&vni) else { return };
+        let deaf = matches!(&state.device, Some(DeviceState::Ready(device)) if !device.tells_misses);
+        self.fib.set_on_demand(now, vni, state.config.on_demand().filter(|_| !deaf));
+    }
+
+    /// Reads the rows on demand whose lives are over.
+    pub(super) fn look_at_lives(&mut self, now: Time) {
+        if !self.stopping && self.fib.look_timeout().is_some_and(|at| at <= now) {
+            let rows = self.fib.poll_lives(now);
+            if !rows.is_empty() {
+                self.ask_checked(rows);
+            }
         }
     }
 

@@ -216,8 +216,14 @@ fn peer_state(peer: &Peer) -> &'static str {
     if peer.neighbor.enabled { state_name(peer.session.state()) } else { "disabled" }
 }
 
-fn row_states(rows: &RowCounts) -> [(&'static str, u64); 4] {
-    [("in_sync", rows.in_sync), ("dirty", rows.dirty), ("in_flight", rows.in_flight), ("failed", rows.failed)]
+fn row_states(rows: &RowCounts) -> [(&'static str, u64); 5] {
+    [
+        ("in_sync", rows.in_sync),
+        ("dirty", rows.dirty),
+        ("in_flight", rows.in_flight),
+        ("failed", rows.failed),
+        ("on_demand", rows.on_demand),
+    ]
 }
 
 fn messages(counts: &MessageCounts) -> [(&'static str, u64); 5] {

@@ -143,6 +143,8 @@ pub struct Speaker {
     overflows: u64,
     /// Frames with addresses of hosts that came too fast to be read.
     frames_dropped: u64,
+    /// Times the word of frames without a row was lost.
+    misses_dropped: u64,
     healing: audit::Healing,
     audit: audit::Audit,
     listings: audit::Listings,
@@ -192,7 +194,8 @@ impl Speaker {
         evpn.set_verbose(false);
         let sequences = sequences::SequenceTimers::new(now, &kept.sequences);
         evpn.restore_sequences(&std::mem::take(&mut kept.sequences));
-        let fib = Fib::new(seed.next_u64());
+        let mut fib = Fib::new(seed.next_u64());
+        fib.set_awake_limit(config.limits.on_demand_rows as usize);
         let sweep_at = Some(now + config.graceful_restart.restart_time());
         let audit = audit::Audit::new(now, &config);
         Self {
@@ -221,6 +224,7 @@ impl Speaker {
             removing: BTreeSet::new(),
             overflows: 0,
             frames_dropped: 0,
+            misses_dropped: 0,
             healing: audit::Healing::default(),
             audit,
             listings: audit::Listings::default(),
@@ -285,6 +289,7 @@ impl Speaker {
         }
         consider(self.evpn.poll_timeout().map(|at| (at, "a duplicate that recovers, a row to put back, or room to look for")));
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
+        consider(self.fib.look_timeout().map(|at| (at, "a look at rows on demand")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));
         consider(self.ask_again.0.map(|at| (at, "routes to ask for again")));
         consider(self.unread.values().min().map(|&at| (at, "rows to read again")));
@@ -305,6 +310,7 @@ impl Speaker {
         if self.fib.poll_timeout().is_some_and(|at| at <= now) {
             self.fib.handle_timeout(now);
         }
+        self.look_at_lives(now);
         if self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep(now, "the restart timer ran out");
         }

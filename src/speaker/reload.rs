@@ -96,6 +96,7 @@ impl Speaker {
         let rule = self.config.duplicate_detection;
         self.evpn.set_duplicate_rule(now, &mut self.rib, &mut self.fib, rule);
         self.rib.set_max_paths(self.config.limits.paths_per_route);
+        self.fib.set_awake_limit(self.config.limits.on_demand_rows as usize);
         self.evpn.set_limits(now, super::evpn_limits(&self.config));
 
         for who in neighbors_removed {
@@ -174,6 +175,8 @@ impl Speaker {
             if let Some(state) = self.vnis.get_mut(&change.vni.vni) {
                 instances.extend(change.instance.then_some(change.vni.vni));
                 state.config = change.vni;
+                let vni = state.config.vni;
+                self.set_install(now, vni);
             }
         }
         if !instances.is_empty() {

@@ -111,6 +111,7 @@ impl Speaker {
             all.extend(counters.into_iter().map(|(name, count)| (format!("{room}_{name}"), count)));
         }
         all.insert("kernel_overflows".to_owned(), self.overflows);
+        all.insert("kernel_misses_dropped".to_owned(), self.misses_dropped);
         all.insert("kernel_frames_dropped".to_owned(), self.frames_dropped);
         all.insert("fib_healed_rows".to_owned(), self.healing.rows);
         all
@@ -317,6 +318,7 @@ pub(super) fn row_counts(counts: &crate::fib::RowCounts) -> RowCounts {
         dirty: counts.dirty,
         in_flight: counts.in_flight,
         failed: counts.failed,
+        on_demand: counts.on_demand,
     }
 }
 

@@ -143,6 +143,9 @@ impl Speaker {
             if self.fib.handle_checked(now, checked.vni, checked.mac, checked.row.as_ref()) {
                 self.note_healed(now, checked.vni, 1);
             }
+            if let Some(idle) = checked.idle {
+                self.fib.handle_idle(now, checked.vni, checked.mac, idle);
+            }
         }
         self.audit_goes_on(now, token);
     }
@@ -348,6 +351,11 @@ impl Speaker {
             }
             (Some(Place::Vtep(vtep)), Some(row)) if row.status == Status::InSync => {
                 format!("frames to {mac} should go to VTEP {vtep}, but the kernel has no row: see `evpnctl diff`")
+            }
+            (Some(Place::Vtep(vtep)), Some(row)) if row.status == Status::OnDemand => {
+                format!(
+                    "nobody here talks to {mac}: the first frame to it has a row to VTEP {vtep} written (install = \"on-demand\")"
+                )
             }
             (Some(Place::Vtep(vtep)), Some(row)) => {
                 format!("frames to {mac} should go to VTEP {vtep}, but the row is {}", row.status)

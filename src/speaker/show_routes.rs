@@ -89,6 +89,7 @@ impl Speaker {
             Status::Dirty | Status::Unconfirmed | Status::Deferred | Status::NoDevice => RowState::Dirty,
             Status::InFlight => RowState::InFlight,
             Status::Failed { .. } => RowState::Failed,
+            Status::OnDemand => RowState::OnDemand,
             Status::Operator => RowState::None,
         });
         let (kind, port, vtep) = match mac.place {

@@ -18,6 +18,7 @@ pub fn ready_device(vni: Vni, ifindex: u32, bridge_ifindex: u32, local: Option<I
         mtu: 1450,
         made_device: true,
         made_bridge: true,
+        tells_misses: false,
         up: true,
         warnings: Vec::new(),
     }

@@ -272,7 +272,7 @@ impl Stage {
                 self.speaker.handle_kernel(self.now, KernelEvent::Rows { token, vni, rows: Ok(rows) });
             }
             KernelCommand::Check { token, rows } => {
-                let rows = rows.into_iter().map(|(vni, mac)| CheckedRow { vni, mac, row: self.row(mac) }).collect();
+                let rows = rows.into_iter().map(|(vni, mac)| CheckedRow { vni, mac, row: self.row(mac), idle: None }).collect();
                 self.speaker.handle_kernel(self.now, KernelEvent::Checked { token, rows });
             }
             KernelCommand::GetRow { token, .. } => {

@@ -248,8 +248,9 @@ impl Room {
             }
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
-                let checked =
-                    rows.into_iter().filter_map(|(vni, mac)| Some(CheckedRow { vni, mac, row: kernel.read(vni, mac)? }));
+                let checked = rows
+                    .into_iter()
+                    .filter_map(|(vni, mac)| Some(CheckedRow { vni, mac, row: kernel.read(vni, mac)?, idle: None }));
                 let rows = checked.collect();
                 self.events.push_back(KernelEvent::Checked { token, rows });
             }
