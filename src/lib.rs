@@ -13,6 +13,7 @@
 //! | 2 | [`fib`] | what the kernel should hold, entry by entry, and whether it does |
 //! | 2 | [`config`] | text to a checked configuration, and the difference of two |
 //! | 3 | [`evpn`] | MAC-VRFs: import by route target, mobility, flood lists, origination |
+//! | 3 | [`import`] | another control plane's configuration to ours, for `evpnctl` |
 //! | 3 rim | [`kernel`] | netlink: devices, dumps, events, batches of writes |
 //! | 4 | [`speaker`] | owns a whole daemon's state; the only place where rooms meet |
 //! | 5 rim | [`lab`] | a fabric of network namespaces for demos and tests |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod control;
 pub mod evpn;
 pub mod fib;
+pub mod import;
 pub mod io;
 pub mod kernel;
 pub mod lab;

@@ -235,3 +235,91 @@ fn what_evpnd_check_finds_begins_with_the_place() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("No such file"), "and where there is none it says so");
 }
+
+/// Runs `evpnctl import-frr` in a directory of its own: what it is given, and the exit code with both outputs.
+fn import(directory: &std::path::Path, words: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evpnctl"));
+    let output = command.current_dir(directory).args(["--socket", "/nowhere", "import-frr"]).args(words).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn own_directory(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("evpnctl-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+const FRR: &str = "router bgp 65000\n bgp router-id 192.0.2.77\n neighbor 192.0.2.1 remote-as 65000\n neighbor 192.0.2.1 password s3cret\n \
+                   neighbor 192.0.2.1 bfd\n address-family l2vpn evpn\n  neighbor 192.0.2.1 activate\n exit-address-family\nexit\n";
+
+#[test]
+fn an_import_is_written_for_its_owner_only_and_replaces_nothing_unasked() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = own_directory("import");
+    std::fs::write(directory.join("frr.conf"), FRR).unwrap();
+    let mode = |name: &str| std::fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
+
+    let (code, out, err) = import(&directory, &["frr.conf"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("password = \"s3cret\"") && !err.contains("s3cret"), "{out}{err}");
+    assert!(
+        err.contains("frr.conf:5: not carried over: neighbor 192.0.2.1 bfd")
+            && out.contains("#   frr.conf:5: neighbor 192.0.2.1 bfd")
+    );
+
+    let (code, out, err) = import(&directory, &["frr.conf", "--output", "evpnd.toml"]);
+    assert_eq!((code, &*out, mode("evpnd.toml")), (0, "", 0o600), "{err}");
+    let written = std::fs::read_to_string(directory.join("evpnd.toml")).unwrap();
+    evpnd::config::parse("evpnd.toml", &written).unwrap();
+
+    let (code, _, err) = import(&directory, &["frr.conf", "--output", "evpnd.toml"]);
+    assert!(code == 1 && err.contains("it exists") && err.contains("--force"), "{err}");
+    std::fs::write(directory.join("evpnd.toml"), "").unwrap();
+    std::fs::set_permissions(directory.join("evpnd.toml"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(import(&directory, &["frr.conf", "--output", "evpnd.toml", "--force"]).0, 0);
+    assert_eq!(mode("evpnd.toml"), 0o640, "whoever's group could read it may; others not");
+    assert_eq!(std::fs::read_to_string(directory.join("evpnd.toml")).unwrap(), written);
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2, "nothing is left over");
+
+    let (code, _, err) = import(&directory, &["frr.conf", "--output", ".", "--force"]);
+    assert!(code == 1 && err.contains("no regular file"), "{err}");
+    let (code, _, err) = import(&directory, &["frr.conf", "--output", "there/is/none.toml"]);
+    assert!(code == 1 && err.contains("there/is/none.toml: No such file"), "{err}");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn an_import_for_programs_is_one_object() {
+    let directory = own_directory("json");
+    std::fs::write(directory.join("frr.conf"), FRR).unwrap();
+    let (code, out, err) = import(&directory, &["frr.conf", "--json"]);
+    assert_eq!((code, &*err), (0, ""));
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["accepted"], &told["output"]), (&true.into(), &serde_json::Value::Null));
+    assert_eq!(told["not_carried"][0]["line"], 5);
+    assert_eq!(told["carried"][1]["keys"], "[router] router-id");
+    evpnd::config::parse("x", told["toml"].as_str().unwrap()).unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn what_cannot_be_imported_is_said_with_its_file() {
+    let directory = own_directory("refused");
+    std::fs::write(directory.join("empty"), "").unwrap();
+    std::fs::write(directory.join("octets"), [0xff, 0, 1, 0xfe].repeat(1000)).unwrap();
+    std::fs::write(directory.join("large"), vec![b'x'; evpnd::import::MAX_OCTETS + 1]).unwrap();
+    std::fs::write(directory.join("incomplete"), FRR.replace("remote-as 65000", "remote-as external")).unwrap();
+    for (name, words) in [
+        ("missing", "missing: No such file"),
+        (".", ".: Is a directory"),
+        ("empty", "empty: there is no line \"router bgp ASN\""),
+        ("octets", "octets: there is no line"),
+        ("large", "large: it is larger than 4 MiB"),
+        ("incomplete", "asn = \"FILL IN\" is not an AS number"),
+    ] {
+        let (code, _, err) = import(&directory, &[name]);
+        assert!(code == 1 && err.contains(words), "{name}: {code} {err}");
+    }
+    assert_eq!(import(&directory, &["empty", "--force"]).0, 2, "what should be replaced?");
+    std::fs::remove_dir_all(directory).unwrap();
+}

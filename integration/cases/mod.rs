@@ -8,6 +8,7 @@ mod graceful;
 mod harness_itself;
 mod healing;
 mod hostile;
+mod import_frr;
 mod ipv6;
 mod isolation;
 mod life;

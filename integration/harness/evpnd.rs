@@ -113,6 +113,15 @@ impl<'a> Evpnd<'a> {
         Self::start_again(host)
     }
 
+    /// Starts it with a whole file, to which only the paths of a test are added: its `[router]` comes first.
+    #[track_caller]
+    pub fn start_with_text(host: &'a Host, text: &str) -> Self {
+        let directory = host.directory.display();
+        let text = text.replacen("[router]\n", &format!("[router]\nstate-directory = \"{directory}/state\"\n"), 1);
+        write_at(&config_path(host), &format!("{text}\n[control]\nsocket = \"{directory}/evpnd.sock\"\n"));
+        Self::start_again(host)
+    }
+
     /// Starts it with the configuration that stands.
     #[track_caller]
     pub fn start_again(host: &'a Host) -> Self {
@@ -161,9 +170,7 @@ impl<'a> Evpnd<'a> {
 
     /// Runs `evpnctl` with these words.
     pub fn control(&self, words: &[&str]) -> Output {
-        let socket = self.host.path("evpnd.sock");
-        let mut command = self.host.namespace.command(EVPNCTL, ["--socket".as_ref(), socket.as_os_str()]);
-        command.args(words).output().expect("evpnctl runs")
+        client(self.host, words)
     }
 
     /// Runs `evpnctl` with these words, which must succeed, and gives what it said.
@@ -244,6 +251,13 @@ impl<'a> Evpnd<'a> {
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         self.process.wait(limit)
     }
+}
+
+/// Runs `evpnctl` with these words on a host, whether or not a daemon runs there.
+pub fn client(host: &Host, words: &[&str]) -> Output {
+    let socket = host.path("evpnd.sock");
+    let mut command = host.namespace.command(EVPNCTL, ["--socket".as_ref(), socket.as_os_str()]);
+    command.args(words).output().expect("evpnctl runs")
 }
 
 /// Runs evpnd where it must refuse, and gives its exit status and its words.

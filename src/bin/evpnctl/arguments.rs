@@ -53,6 +53,20 @@ pub(crate) enum Command {
     },
     /// Look for what breaks VXLAN in practice, with a remedy for each finding; exit 0 where nothing is found
     Doctor,
+    /// Make an evpnd.toml of an frr.conf, and tell of every line that could not be carried over; needs no daemon
+    ImportFrr {
+        /// The integrated frr.conf, or what vtysh -c 'show running-config' says; - is standard input
+        file: PathBuf,
+        /// Where to write it, readable by its owner only; without, to standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Replace what is there (it keeps its owner)
+        #[arg(long, requires = "output")]
+        force: bool,
+        /// The tunnel address of the host, where the file is of another one than this
+        #[arg(long, value_name = "ADDRESS")]
+        vtep: Option<IpAddr>,
+    },
     /// Reset something
     Clear {
         #[command(subcommand)]

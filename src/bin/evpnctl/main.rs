@@ -6,6 +6,7 @@ mod arguments;
 mod daemon;
 mod doctor;
 mod hooks;
+mod import;
 mod printer;
 mod requests;
 
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
         }
         Command::OpennebulaHook { map, stage, .. } => {
             return hooks::opennebula(&Hook::new(&cli, "opennebula-hook".to_owned(), &map.file), stage);
+        }
+        Command::ImportFrr { file, output, force, vtep } => {
+            return import::run(&import::Wanted { file, output: output.as_deref(), force: *force, vtep: *vtep, json: cli.json });
         }
         Command::Doctor => return doctor::run(&cli),
         _ => {}

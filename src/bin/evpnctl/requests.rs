@@ -58,7 +58,9 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
             return macs.iter().map(|mac| Request::MacRelease { vni: *vni, mac: *mac }).collect();
         }
         // They ask by themselves.
-        Command::LibvirtHook { .. } | Command::OpennebulaHook { .. } | Command::Doctor => return Vec::new(),
+        Command::LibvirtHook { .. } | Command::OpennebulaHook { .. } | Command::Doctor | Command::ImportFrr { .. } => {
+            return Vec::new();
+        }
         Command::Clear { what: Clear::Neighbor { address } } => Request::ClearNeighbor { address: *address },
         Command::Clear { what: Clear::Duplicate { words } } => {
             let (vni, mac) = cleared(words).unwrap_or_else(|message| usage(&message));

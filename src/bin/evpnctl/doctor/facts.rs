@@ -21,7 +21,7 @@ pub(super) fn overhead(vtep: IpAddr) -> u64 {
 
 /// An interface, as `ip -j -d link` and `ip -j addr` show it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Link {
+pub(crate) struct Link {
     pub name: String,
     pub mtu: u64,
     pub up: bool,
@@ -117,27 +117,9 @@ impl Facts {
     }
 
     fn look_at_links(&mut self) {
-        let (links, addresses) = (json("ip", &["-j", "-d", "link", "show"]), json("ip", &["-j", "addr", "show"]));
-        let (links, addresses) = match (links, addresses) {
-            (Ok(links), Ok(addresses)) => (links, addresses),
-            (Err(why), _) | (_, Err(why)) => return self.skipped.push(format!("interfaces ({why})")),
-        };
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        for link in links.as_array().into_iter().flatten() {
-            let info = &link["linkinfo"];
-            let name = text(&link["ifname"]);
-            let own = addresses.as_array().into_iter().flatten().filter(|entry| entry["ifname"] == link["ifname"]);
-            let own = own.flat_map(|entry| entry["addr_info"].as_array().cloned().unwrap_or_default());
-            self.links.push(Link {
-                mtu: link["mtu"].as_u64().unwrap_or_default(),
-                up: link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP")),
-                kind: text(&info["info_kind"]),
-                master: link["master"].as_str().map(str::to_owned),
-                addresses: own.filter_map(|address| address["local"].as_str()?.parse().ok()).collect(),
-                data: info["info_data"].clone(),
-                port: (info["info_slave_kind"] == "bridge").then(|| info["info_slave_data"].clone()),
-                name,
-            });
+        match links() {
+            Ok(links) => self.links = links,
+            Err(why) => self.skipped.push(format!("interfaces ({why})")),
         }
     }
 
@@ -215,6 +197,30 @@ impl Facts {
             Err(why) => self.skipped.push(format!("firewall rules ({why})")),
         }
     }
+}
+
+/// The interfaces of this network namespace; the error says why they could not be read.
+pub(crate) fn links() -> Result<Vec<Link>, String> {
+    let (links, addresses) = (json("ip", &["-j", "-d", "link", "show"])?, json("ip", &["-j", "addr", "show"])?);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for link in links.as_array().into_iter().flatten() {
+        let info = &link["linkinfo"];
+        let name = text(&link["ifname"]);
+        let own = addresses.as_array().into_iter().flatten().filter(|entry| entry["ifname"] == link["ifname"]);
+        let own = own.flat_map(|entry| entry["addr_info"].as_array().cloned().unwrap_or_default());
+        found.push(Link {
+            mtu: link["mtu"].as_u64().unwrap_or_default(),
+            up: link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP")),
+            kind: text(&info["info_kind"]),
+            master: link["master"].as_str().map(str::to_owned),
+            addresses: own.filter_map(|address| address["local"].as_str()?.parse().ok()).collect(),
+            data: info["info_data"].clone(),
+            port: (info["info_slave_kind"] == "bridge").then(|| info["info_slave_data"].clone()),
+            name,
+        });
+    }
+    Ok(found)
 }
 
 fn json(program: &str, words: &[&str]) -> Result<Value, String> {

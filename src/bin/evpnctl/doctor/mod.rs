@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use crate::arguments::Cli;
 
+pub(crate) use facts::links;
+
 /// Something that is wrong, or will be.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Finding {
