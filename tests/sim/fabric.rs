@@ -249,6 +249,7 @@ fn add_machine(world: &mut World, vni: Vni, fixed: Fixed, crowd: bool) -> usize 
         vni,
         mac,
         ip,
+        unsaid: Time::ZERO,
         host: None,
         port: 0,
         since: Time::ZERO,

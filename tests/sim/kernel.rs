@@ -140,6 +140,12 @@ impl Kernel {
         self.note(Note::Link(vni));
     }
 
+    /// The bridge of a VNI goes, and its neighbours with it.
+    pub fn remove_bridge(&mut self, vni: Vni) {
+        let gone = self.neighbors.remove(&bridge_ifindex(vni)).unwrap_or_default();
+        self.answers.extend(gone.into_iter().map(|(ip, was)| Answer { ip, was, to: None }));
+    }
+
     fn vni_of(&self, ifindex: u32) -> Option<Vni> {
         self.vxlans.iter().find(|(_, vxlan)| vxlan.ifindex == ifindex).map(|(vni, _)| *vni)
     }

@@ -37,6 +37,8 @@ pub struct Vm {
     pub mac: MacAddr,
     /// What it says to have, where it says so.
     pub ip: Option<IpAddr>,
+    /// When its host last forgot that.
+    pub unsaid: Time,
     /// Where it is attached.
     pub host: Option<usize>,
     pub port: u32,

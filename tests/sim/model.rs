@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Reply, Request, RouteView};
-use evpnd::fib::Remote;
+use evpnd::fib::{KernelNeighbor, Remote};
 
 use super::kernel::{Answer, Place, Written, bridge_ifindex};
 use super::machines::{Crowd, Fixed, Vm};
@@ -86,6 +86,14 @@ impl World {
         vm.fixed != Fixed::No || (vm.heard > vm.since && vm.heard + Duration::from_secs(200) > self.now)
     }
 
+    /// Whether its own host has long known its address, over restarts too: where the bridge went with what it had, it must be said
+    /// again.
+    fn has_said(&self, vm: &Vm, owner: usize) -> bool {
+        let known = self.nodes[owner].kernel.neighbors(bridge_ifindex(vm.vni));
+        let mac = |neighbor: &KernelNeighbor| neighbor.binding.map(|binding| binding.mac);
+        self.has_been_calm(vm.unsaid) && known.iter().any(|known| Some(known.ip) == vm.ip && mac(known) == Some(vm.mac))
+    }
+
     /// Whether a VNI has long been at a node.
     pub fn is_calm_vni(&self, node: usize, vni: Vni) -> bool {
         let disturbed = self.model.vni_disturbed.get(&(node, vni));
@@ -159,7 +167,13 @@ impl World {
         let vm = self.model.vms[number];
         tell!(self, "{} answers for {ip}: {was:?} → {to:?}", self.nodes[host].name);
         let right = was.mac == vm.mac && to.map(|to| to.mac) != Some(vm.mac);
-        if right && vm.host.is_some() && (self.is_steady(&vm, host) || self.is_owed(host, number)) {
+        if right && vm.host == Some(host) {
+            self.model.vms[number].unsaid = self.now;
+        }
+        let can_reach = vm.host.is_some_and(|owner| self.can_tunnel(host, owner) && self.has_said(&vm, owner));
+        // A slow kernel may carry out only now what was right a minute ago.
+        let late = self.nodes[host].slow_kernel_us > 0;
+        if right && can_reach && !late && (self.is_steady(&vm, host) || self.is_owed(host, number)) {
             self.tell_routes(vm.vni, vm.mac);
             panic!("{} answers for {ip} of {} no more, which never left: {was:?} → {to:?}", self.nodes[host].name, vm.mac);
         }

@@ -234,7 +234,7 @@ impl Room {
                     self.managed.remove(&vni);
                     self.removed.push(vni);
                     kernel.remove(vni);
-                    kernel.neighbors.remove(&bridge_ifindex(vni));
+                    kernel.remove_bridge(vni);
                 }
                 self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
             }
