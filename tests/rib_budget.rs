@@ -111,6 +111,7 @@ fn a_million() {
     let begin = Instant::now();
     let again = load(&mut lab.rib, 1, &updates);
     println!("the same again: {:.3} µs each, {again} changes", begin.elapsed().as_secs_f64() * 1e6 / changes);
+    assert!(memory.table_octets as f64 / changes <= 90.0 && again == 0, "{memory:?}, {again} changes");
     let begin = Instant::now();
     lab.rib.peer_down(PeerId(1), Stale::Drop);
     let (mut gone, mut longest) = (0, 0.0_f64);
@@ -130,6 +131,7 @@ fn a_million() {
         begin.elapsed().as_secs_f64() * 1e6 / changes,
         longest * 1e3
     );
+    assert_eq!(gone as f64, changes);
 }
 
 #[test]
@@ -179,6 +181,8 @@ fn two_hundred_clients() {
             assert!(lab.rib.fill(PeerId(n), &mut out, 1 << 20) > 0);
         }
         println!("one more to 200: {:.1} µs", begin.elapsed().as_secs_f64() * 1e6);
+        let (encoded, sent) = (lab.rib.stats().chunks_encoded, lab.rib.stats().chunks_sent);
+        assert!(sent >= 100 * encoded, "equal peers share what is encoded once: {encoded} for {sent}");
         let begin = Instant::now();
         lab.down(1, false);
         lab.rib.leave_and_settle();

@@ -11,6 +11,7 @@ mod hostile;
 mod import_frr;
 mod ipv6;
 mod isolation;
+mod keys;
 mod life;
 mod local_macs;
 mod metrics;

@@ -13,7 +13,12 @@ const KEY: &str = "password = \"correct-horse\"\n";
 const WRONG: &str = "password = \"battery staple\"\n";
 
 fn hypervisor(host: &Host, asn: u32, neighbor: &Host, more: &str) -> Config {
-    Config::hypervisor(host, asn, Family::V4).neighbor(neighbor.v4(), more).vni(VNI, "")
+    hypervisor_over(Family::V4, host, asn, neighbor, more)
+}
+
+/// Sessions and tunnels over this family.
+fn hypervisor_over(family: Family, host: &Host, asn: u32, neighbor: &Host, more: &str) -> Config {
+    Config::hypervisor(host, asn, family).neighbor(neighbor.address(family), more).vni(VNI, "")
 }
 
 #[track_caller]
@@ -24,15 +29,32 @@ fn never_established(daemon: &Evpnd<'_>, neighbor: &Host) {
     });
 }
 
+#[track_caller]
+fn a_password(family: Family) {
+    let fabric = Fabric::new();
+    let (a, b, c) = (fabric.host(1), fabric.host(2), fabric.host(3));
+    let (va, vb, vc) = (a.address(family), b.address(family), c.address(family));
+    let config = hypervisor_over(family, &a, ASN, &b, KEY).neighbor(vc, KEY);
+    let first = Evpnd::start(&a, &config);
+    let second = Evpnd::start(&b, &hypervisor_over(family, &b, ASN, &a, KEY));
+    let stranger = Evpnd::start(&c, &hypervisor_over(family, &c, ASN, &a, WRONG));
+    first.expect_established(vb);
+    a.expect_flood_list(VNI, &[vb]);
+    stays_true("no session with the wrong key", 4, || {
+        let state = stranger.neighbor(va)["state"].clone();
+        ensure(state != "established", || "it is established".to_owned())
+    });
+    [first, second].iter().for_each(Evpnd::expect_no_difference);
+}
+
 #[test]
 fn a_password_between_two_of_ours() {
-    let fabric = Fabric::new();
-    let (a, b) = (fabric.host(1), fabric.host(2));
-    let first = Evpnd::start(&a, &hypervisor(&a, ASN, &b, KEY));
-    let second = Evpnd::start(&b, &hypervisor(&b, ASN, &a, KEY));
-    first.expect_established(b.v4());
-    a.expect_flood_list(VNI, &[b.v4()]);
-    [first, second].iter().for_each(Evpnd::expect_no_difference);
+    a_password(Family::V4);
+}
+
+#[test]
+fn a_password_over_ipv6() {
+    a_password(Family::V6);
 }
 
 /// The listener must hold the key of a whole range before anybody connects.
@@ -86,15 +108,32 @@ fn a_wrong_password_with_frr_never_gets_a_session() {
     never_established(&first, &b);
 }
 
+#[track_caller]
+fn ttl_security(family: Family) {
+    let fabric = Fabric::new();
+    let (a, b, c) = (fabric.host(1), fabric.host(2), fabric.host(3));
+    let near = |asn: u32| format!("asn = {asn}\nttl-security = 1\n");
+    let config = hypervisor_over(family, &a, 65001, &b, &near(65002)).neighbor(c.address(family), &near(65003));
+    let first = Evpnd::start(&a, &config);
+    let _second = Evpnd::start(&b, &hypervisor_over(family, &b, 65002, &a, &near(65001)));
+    // Sends with the TTL of any eBGP neighbor, 1, and could be anywhere.
+    let third = Evpnd::start(&c, &hypervisor_over(family, &c, 65003, &a, "asn = 65001\n"));
+    first.expect_established(b.address(family));
+    a.expect_flood_list(VNI, &[b.address(family)]);
+    stays_true("no session with who does not send 255", 4, || {
+        let state = third.neighbor(a.address(family))["state"].clone();
+        ensure(state != "established", || "it is established".to_owned())
+    });
+}
+
 #[test]
 fn ttl_security_between_two_of_ours() {
-    let fabric = Fabric::new();
-    let (a, b) = (fabric.host(1), fabric.host(2));
-    let near = |asn: u32| format!("asn = {asn}\nttl-security = 1\n");
-    let first = Evpnd::start(&a, &hypervisor(&a, 65001, &b, &near(65002)));
-    let _second = Evpnd::start(&b, &hypervisor(&b, 65002, &a, &near(65001)));
-    first.expect_established(b.v4());
-    a.expect_flood_list(VNI, &[b.v4()]);
+    ttl_security(Family::V4);
+}
+
+#[test]
+fn ttl_security_over_ipv6() {
+    ttl_security(Family::V6);
 }
 
 #[test]
