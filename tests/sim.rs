@@ -97,7 +97,7 @@ fn new_seeds() {
     });
     let keep_going = std::env::var_os("EVPND_SIM_KEEP_GOING").is_some();
     let next = AtomicU64::new(from);
-    let total = Mutex::new((Outcome::default(), Vec::new()));
+    let total = Mutex::new((Outcome::default(), Vec::new(), 0));
     std::thread::scope(|scope| {
         for _ in 0..number("EVPND_SIM_THREADS").unwrap_or(1) {
             scope.spawn(|| {
@@ -109,6 +109,11 @@ fn new_seeds() {
                         Ok(outcome) => total.0 += outcome,
                         Err(_) => total.1.push(seed),
                     }
+                    // Who ends a long hunt before its time still knows what it saw.
+                    let minute = begin.elapsed().as_secs() / 60;
+                    if std::mem::replace(&mut total.2, minute) < minute {
+                        eprintln!("{minute} min: {} seeds from {from}: {}; failed: {:?}", seed - from, total.0, total.1);
+                    }
                     if !keep_going && !total.1.is_empty() {
                         return;
                     }
@@ -116,7 +121,7 @@ fn new_seeds() {
             });
         }
     });
-    let (outcome, failed) = total.into_inner().unwrap();
+    let (outcome, failed, _) = total.into_inner().unwrap();
     eprintln!("{} new seeds from {from}: {outcome}; failed: {failed:?}", next.into_inner() - from);
     let commands: Vec<String> = failed.into_iter().map(replay_command).collect();
     assert!(commands.is_empty(), "replay with\n  {}", commands.join("\n  "));
