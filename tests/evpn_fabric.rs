@@ -80,6 +80,7 @@ impl Host {
             static_macs: sticky.to_vec(),
             neighbors: true,
             macs: true,
+            beside: false,
             flood: Flood::IngressReplication,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, instance);

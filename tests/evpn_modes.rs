@@ -16,6 +16,9 @@ fn known_hosts() -> InstanceConfig {
 fn beside_multicast() -> InstanceConfig {
     InstanceConfig { flood: Flood::Multicast(ip("239.0.0.1")), neighbors: false, ..auto(100) }
 }
+fn beside_a_list() -> InstanceConfig {
+    InstanceConfig { beside: true, neighbors: false, ..auto(100) }
+}
 fn our_type3(host: &Host) -> bool {
     host.ours(&RouteKey::Imet { rd: Rd::from_ipv4(id(5), 100), tag: 0, originator: vtep(5) }).is_some()
 }
@@ -91,11 +94,27 @@ fn a_host_that_leaves_the_group_gets_copies() {
     assert_eq!(host.flood(), []);
 }
 
+/// Beside hosts with a list of their own, type 2 and type 3 are as ever. When the segment leaves EVPN its rows go, but not its flood
+/// list: those hosts are reached by it.
+#[test]
+fn beside_a_list_the_flood_list_outlives_the_instance() {
+    for (way, stays) in [(auto(100), false), (beside_a_list(), true)] {
+        let mut host = host_with(way.clone());
+        assert_eq!(stands(&host)[..4], [true, way.neighbors, true, true]);
+        host.write();
+        host.evpn.remove_instance(host.now, &mut host.rib, &mut host.fib, vni(100));
+        let deleted: Vec<Remote> = host.write().iter().filter(|op| op.mac == MacAddr::ZERO).map(|op| op.remote).collect();
+        assert_eq!(deleted.is_empty(), stays, "{deleted:?}");
+        assert_eq!(host.row(mac(1)), None);
+        assert!(host.fib.is_cleared(vni(100)), "nothing of ours is left");
+    }
+}
+
 /// Each way may become each other, and stands as if it had been so from the beginning; but for an address that was heard while nobody
 /// listened.
 #[test]
 fn each_way_becomes_each_other() {
-    let ways: [fn() -> InstanceConfig; 4] = [|| auto(100), learning, known_hosts, beside_multicast];
+    let ways: [fn() -> InstanceConfig; 5] = [|| auto(100), learning, known_hosts, beside_multicast, beside_a_list];
     for from in ways {
         for to in ways {
             let mut host = host_with(from());

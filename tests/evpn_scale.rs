@@ -76,6 +76,7 @@ fn load(count: u32) -> (usize, usize) {
             static_macs: vec![],
             neighbors: true,
             macs: true,
+            beside: false,
             flood: Flood::IngressReplication,
         };
         evpn.add_instance(NOW, &mut rib, &mut fib, config);

@@ -30,8 +30,8 @@ mod vni;
 pub use difference::difference;
 pub use graceful::GracefulRestart;
 pub use model::{
-    Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, Flood, ImportTarget, Install, Limits, Metrics, Neighbor,
-    NeighborAddress, NeighborChange, Password, Router, VniChange, VniConfig, VniDefaults, Vxlan,
+    Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, Metrics,
+    Neighbor, NeighborAddress, NeighborChange, Password, Router, VniChange, VniConfig, VniDefaults, Vxlan,
 };
 pub use parse::parse;
 pub use report::ConfigError;

@@ -190,6 +190,17 @@ pub enum Install {
     OnDemand,
 }
 
+/// Whether the kernel learns MACs from tunnelled frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learning {
+    /// `false`: MACs come from type 2 alone.
+    Off,
+    /// `true`: from the kernel alone; no type 2 is announced or used.
+    Alone,
+    /// `"beside"`: from both, while some hosts of the segment run without EVPN.
+    Beside,
+}
+
 /// `[vni-defaults]`, with the templates of `[vxlan]` where it names none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VniDefaults {
@@ -203,8 +214,8 @@ pub struct VniDefaults {
     pub export: Vec<ExportTarget>,
     /// How broadcast and unknown unicast leave.
     pub flood: Flood,
-    /// The kernel learns MACs from tunnelled frames; no type 2 is announced or used.
-    pub learning: bool,
+    /// Whether the kernel learns MACs from tunnelled frames.
+    pub learning: Learning,
     /// When rows are written.
     pub install: Install,
     /// How long a row on demand stays that nobody uses, in seconds.
@@ -236,8 +247,8 @@ pub struct VniConfig {
     pub export: Vec<ExportTarget>,
     /// How broadcast and unknown unicast leave.
     pub flood: Flood,
-    /// The kernel learns MACs from tunnelled frames; no type 2 is announced or used.
-    pub learning: bool,
+    /// Whether the kernel learns MACs from tunnelled frames.
+    pub learning: Learning,
     /// When rows are written.
     pub install: Install,
     /// How long a row on demand stays that nobody uses, in seconds.
@@ -358,10 +369,10 @@ impl VniConfig {
         (self.install == Install::OnDemand).then(|| Duration::from_secs(self.install_lifetime_secs.into()))
     }
 
-    /// Whether ARP and ND are answered on this host: with `learning` nobody tells of addresses, and hosts that only hear a group
-    /// must hear what guests say of theirs.
+    /// Whether ARP and ND are answered on this host: with `learning` nobody tells of addresses, and hosts without EVPN must hear what
+    /// guests say of theirs.
     pub fn suppresses(&self) -> bool {
-        self.neighbor_suppression && !self.learning && !matches!(self.flood, Flood::Multicast(_))
+        self.neighbor_suppression && self.learning == Learning::Off && !matches!(self.flood, Flood::Multicast(_))
     }
 }
 

@@ -292,6 +292,8 @@ fn every_mistake_is_found_where_it_is() {
         (id, "id = 1\ninstall = \"on-demand\"\n", 10, 1, "no row would ever be written"),
         (id, "id = 1\ninstall = \"never\"\n", 10, 11, "no time to write rows"),
         (id, "id = 1\ninstall-lifetime = 9\n", 10, 20, "install-lifetime"),
+        (id, "id = 1\nflood = \"none\"\nlearning = \"beside\"\n", 11, 1, "no host is ever found"),
+        (id, "id = 1\nlearning = \"both\"\n", 10, 12, "no way to find MACs"),
         (id, "id = 1\nneighbor-suppression = false\nflood = \"none\"\n", 10, 1, "no host is ever found"),
         (id, "id = 1\nflood = \"none\"\n[vni-defaults]\nlearning = true\n", 10, 1, "no host is ever found"),
         (id, "id = 1\ngroup = \"239.0.0.1\"\n", 10, 9, "a group without flood"),
@@ -405,8 +407,8 @@ fn the_difference_adds_and_removes_neighbors() {
 fn a_vni_has_its_way_to_flood_and_to_learn() {
     let config = read(&format!("{SHORTEST}flood = \"none\"\n[[vni]]\nid = 200\nlearning = true\n"));
     let [first, second] = [100, 200].map(|id| &config.vnis[&vni(id)]);
-    assert_eq!((first.flood, first.learning, first.suppresses()), (Flood::None, false, true));
-    assert_eq!((second.flood, second.learning, second.suppresses()), (Flood::IngressReplication, true, false));
+    assert_eq!((first.flood, first.learning, first.suppresses()), (Flood::None, Learning::Off, true));
+    assert_eq!((second.flood, second.learning, second.suppresses()), (Flood::IngressReplication, Learning::Alone, false));
     let config = read(&format!("{SHORTEST}flood = \"none\"\ninstall = \"on-demand\"\n"));
     assert_eq!(config.vnis[&vni(100)].on_demand(), Some(std::time::Duration::from_secs(300)));
     assert_eq!(first.on_demand(), None, "never the default");

@@ -10,7 +10,7 @@ use crate::base::{MacAddr, Vni};
 use crate::control::VniAdd;
 use crate::wire::rd::Rd;
 
-use super::model::{Config, ExportTarget, Flood, ImportTarget, Install, Limits, VniConfig, VniDefaults, Vxlan};
+use super::model::{Config, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, VniConfig, VniDefaults, Vxlan};
 use super::names::{NAME_HELP, expand, template};
 use super::reader::{Section, parsed};
 use super::report::Mistakes;
@@ -34,7 +34,7 @@ struct Settings {
     import: Option<Vec<ImportTarget>>,
     export: Option<Vec<ExportTarget>>,
     flood: Option<Flood>,
-    learning: Option<bool>,
+    learning: Option<Learning>,
     install: Option<Install>,
     install_lifetime_secs: Option<u32>,
     neighbor_suppression: Option<bool>,
@@ -51,7 +51,7 @@ impl Settings {
             import: targets(section, "import", import_target, mistakes),
             export: export_targets(section, mistakes),
             flood: flood(section, vtep, mistakes),
-            learning: section.boolean("learning", mistakes).map(Spanned::into_inner),
+            learning: learning(section, mistakes),
             install: install(section, mistakes),
             install_lifetime_secs: section
                 .integer("install-lifetime", LIFETIME, "a number of seconds", mistakes)
@@ -214,8 +214,24 @@ fn install(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Install> {
     }
 }
 
+/// `true`, `false` or `"beside"`.
+fn learning(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Learning> {
+    if !section.is_string("learning") {
+        let learns = section.boolean("learning", mistakes)?.into_inner();
+        return Some(if learns { Learning::Alone } else { Learning::Off });
+    }
+    let text = section.string("learning", "how MACs are found", mistakes)?;
+    if *text.get_ref() == "beside" {
+        return Some(Learning::Beside);
+    }
+    let help = "true: by the kernel alone; false: by type 2 alone; \"beside\": by both, while other hosts have no EVPN yet";
+    let message = format!("learning = {:?} is no way to find MACs", text.get_ref());
+    mistakes.add(text.span(), message, "expected true, false or \"beside\"", help);
+    None
+}
+
 /// Settings that exclude one another: the fault, what was expected, what to do.
-fn exclusion(flood: Flood, learning: bool, suppression: bool, install: Install) -> Option<[&'static str; 3]> {
+fn exclusion(flood: Flood, learning: Learning, suppression: bool, install: Install) -> Option<[&'static str; 3]> {
     if install == Install::OnDemand && flood != Flood::None {
         return Some([
             "with install = \"on-demand\" no row would ever be written",
@@ -224,12 +240,12 @@ fn exclusion(flood: Flood, learning: bool, suppression: bool, install: Install) 
         ]);
     }
     match (flood, learning, suppression) {
-        (Flood::None, true, _) => Some([
-            "with flood = \"none\" and learning = true no host is ever found",
+        (Flood::None, Learning::Alone | Learning::Beside, _) => Some([
+            "with flood = \"none\" and learning no host is ever found",
             "nothing is flooded that others could learn from",
             "take learning away, so that MACs are announced; or flood",
         ]),
-        (Flood::None, false, false) => Some([
+        (Flood::None, Learning::Off, false) => Some([
             "with flood = \"none\" and neighbor-suppression = false no host is ever found",
             "ARP and ND are neither flooded nor answered",
             "take neighbor-suppression away, so that they are answered here; or flood",
@@ -251,7 +267,7 @@ pub(super) fn defaults(
         import: vec![ImportTarget::Auto],
         export: vec![ExportTarget::Auto],
         flood: Flood::IngressReplication,
-        learning: false,
+        learning: Learning::Off,
         install: Install::Always,
         install_lifetime_secs: 300,
         neighbor_suppression: true,

@@ -419,6 +419,9 @@ pub struct RouteView {
     pub originator_id: Option<BgpIdentifier>,
     /// CLUSTER_LIST (RFC 4456 §8).
     pub cluster_list: Vec<BgpIdentifier>,
+    /// The multicast group of the underlay that a type 3 says to hear.
+    #[serde(default)]
+    pub group: Option<IpAddr>,
     /// Other communities and unknown attributes, in words.
     pub other: Vec<String>,
 }

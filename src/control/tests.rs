@@ -130,6 +130,7 @@ fn route_view(best: bool, from: &str) -> RouteView {
         sticky: false,
         originator_id: Some(BgpIdentifier([10, 0, 0, 2].into())),
         cluster_list: vec![BgpIdentifier([10, 0, 0, 254].into())],
+        group: None,
         other: Vec::new(),
     }
 }

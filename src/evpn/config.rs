@@ -71,6 +71,8 @@ pub struct InstanceConfig {
     pub neighbors: bool,
     /// MACs are announced and those of others get rows; otherwise the kernel learns them from tunnelled frames.
     pub macs: bool,
+    /// Hosts without EVPN are on the flood list, too, by rows that are not ours: it is left standing when the instance goes.
+    pub beside: bool,
     /// Whether there is a flood list, and how we ask for what others flood (type 3).
     pub flood: Flood,
 }

@@ -124,7 +124,12 @@ impl Evpn {
         *users -= 1;
         if *users == 0 {
             instance.flood.remove(&remote);
-            fib.clear_flood(now, vni, remote);
+            // Beside hosts without EVPN one that withdraws may be such a host again.
+            if instance.config.beside {
+                fib.leave_flood(now, vni, remote)
+            } else {
+                fib.clear_flood(now, vni, remote)
+            }
             if !instance.flood.keys().any(|other| other.ip == remote.ip) {
                 self.events.push(Event::VtepGone { vni, vtep: remote.ip });
             }

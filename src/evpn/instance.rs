@@ -129,7 +129,7 @@ impl Evpn {
             self.device_down(now, rib, vni);
             own = self.own_addresses(number);
             locals = self.take_locals(number);
-            self.remove_instance(now, rib, fib, vni);
+            self.take_instance(now, rib, fib, vni);
         }
         self.add_new(now, rib, fib, config, (locals, own), (refused, replaces));
         if let Some(instance) = self.by_vni.get(&vni).copied().and_then(|number| self.slot_mut(number)) {
@@ -183,8 +183,18 @@ impl Evpn {
         self.put_own(now, rib, fib, number, own);
     }
 
-    /// Removes an instance: withdraws its routes, clears its rows.
+    /// Removes an instance: withdraws its routes, clears its rows. The flood list that hosts without EVPN are on stays for them.
     pub fn remove_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni) {
+        let Some(number) = self.by_vni.get(&vni).copied() else { return };
+        if let Some(instance) = self.slot_mut(number).filter(|instance| instance.config.beside) {
+            for remote in std::mem::take(&mut instance.flood).into_keys() {
+                fib.leave_flood(now, vni, remote);
+            }
+        }
+        self.take_instance(now, rib, fib, vni);
+    }
+
+    fn take_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni) {
         let Some(number) = self.by_vni.get(&vni).copied() else { return };
         self.device_down(now, rib, vni);
         for (_, local) in self.take_locals(number) {

@@ -248,6 +248,17 @@ impl Fib {
         }
     }
 
+    /// The same, but a row that stands is left to whoever floods beside us.
+    pub fn leave_flood(&mut self, now: Time, vni: Vni, remote: Remote) {
+        self.now = now;
+        let Some((_, id)) = self.find_flood(vni, &remote) else { return };
+        let row = self.rows.row_mut(id);
+        if !row.has(flag::UNWANTED) {
+            row.flags = row.flags & !flag::FORCE | flag::UNWANTED | flag::FOREIGN;
+            self.renew(id);
+        }
+    }
+
     /// Deletes every adopted row that nobody confirmed. Called once, after End-of-RIB from every peer or a timer; rows
     /// that are found later and wanted by nobody go at once.
     pub fn sweep(&mut self, now: Time) {

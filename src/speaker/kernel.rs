@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::{Time, Vni};
-use crate::config::{Config, Flood, Install, VniConfig};
+use crate::config::{Config, Flood, Install, Learning, VniConfig};
 use crate::control::{Event, Level};
 use crate::evpn::InstanceConfig;
 use crate::fib::device::{DeviceSpec, DeviceState, ReadyDevice};
@@ -70,7 +70,7 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
         port: config.vxlan.port,
         mtu: vni.mtu,
         // Hosts without EVPN are found by what they flood.
-        learning: vni.learning || group.is_some(),
+        learning: vni.learning != Learning::Off || group.is_some(),
         group,
         neighbor_suppression: vni.suppresses(),
         neighbor_learning: vni.suppresses() && vni.neighbor_learning,
@@ -531,7 +531,8 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
         export: config.export.clone(),
         static_macs: config.static_macs.clone(),
         neighbors: config.suppresses(),
-        macs: !config.learning,
+        macs: config.learning != Learning::Alone,
+        beside: config.learning == Learning::Beside,
         flood: config.flood,
     }
 }

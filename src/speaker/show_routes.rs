@@ -190,6 +190,7 @@ impl Speaker {
             sticky: mobility.is_some_and(|(sticky, _)| sticky),
             originator_id: attributes.originator_id,
             cluster_list: attributes.cluster_list.clone(),
+            group: attributes.pmsi.as_ref().and_then(|pmsi| pmsi.group()),
             other,
         }
     }

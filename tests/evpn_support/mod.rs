@@ -46,6 +46,7 @@ pub fn auto(number: u32) -> InstanceConfig {
         static_macs: vec![],
         neighbors: true,
         macs: true,
+        beside: false,
         flood: Flood::IngressReplication,
     }
 }
