@@ -16,6 +16,8 @@ mod life;
 mod local_macs;
 mod metrics;
 mod middles;
+mod migrate;
+mod migrate_frr;
 mod migration;
 mod modes;
 mod nexthops;

@@ -2,11 +2,12 @@
 //!
 //! Read `fabric.rs` first (hosts, guests, the underlay), then `evpnd.rs` (our daemon under test). `netns.rs` owns what
 //! must be cleaned up, `rows.rs` asks the kernel, `hostile.rs` is a peer that breaks every rule, `raw.rs` speaks on packet sockets,
-//! `watch.rs` counts what happens meanwhile.
+//! `watch.rs` counts what happens meanwhile, `mesh.rs` has guests talk and tells what was lost.
 
 pub mod evpnd;
 pub mod fabric;
 pub mod hostile;
+pub mod mesh;
 pub mod netns;
 pub mod raw;
 pub mod rows;

@@ -91,6 +91,14 @@ impl<'a> Frr<'a> {
         Self { host, _zebra: zebra, _bgpd: bgpd }
     }
 
+    /// Has vtysh change the configuration that runs.
+    pub fn configure(&self, commands: &[&str]) {
+        let directory = self.host.directory.display().to_string();
+        let mut words = vec!["--vty_socket", &directory, "-c", "configure terminal"];
+        words.extend(commands.iter().flat_map(|command| ["-c", command]));
+        self.host.namespace.output("vtysh", words);
+    }
+
     /// What vtysh says to one command.
     pub fn show(&self, command: &str) -> String {
         self.host.namespace.output("vtysh", ["--vty_socket", &self.host.directory.display().to_string(), "-c", command])

@@ -67,6 +67,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "ADDRESS")]
         vtep: Option<IpAddr>,
     },
+    /// Take this host's VXLAN devices from multicast, a list of VTEPs or FRR to EVPN, in place, and back; shows what would be done
+    Migrate(Migrate),
     /// Reset something
     Clear {
         #[command(subcommand)]
@@ -92,6 +94,40 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+}
+
+#[derive(Args)]
+pub(crate) struct Migrate {
+    /// Only this VNI; may be given several times
+    #[arg(long = "vni", value_name = "N", conflicts_with = "all")]
+    pub(crate) vnis: Vec<Vni>,
+    /// Every VXLAN device that can be converted
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Do it; without, nothing is changed
+    #[arg(long, visible_alias = "yes", conflicts_with = "dry_run")]
+    pub(crate) apply: bool,
+    /// Only show what would be done (as without --apply)
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The last step, once every host of the segment is beside EVPN: off the group or the list, learning off
+    #[arg(long, conflicts_with = "undo")]
+    pub(crate) finish: bool,
+    /// One step back
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Once evpnd has taken over what FRR did on this host: end FRR so that its rows stay
+    #[arg(long, conflicts_with_all = ["finish", "undo", "vnis", "all"])]
+    pub(crate) stop_frr: bool,
+    /// Do it though other hosts would not be reached
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// How long other hosts get to hear that this one joins or leaves a group
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub(crate) wait: u64,
+    /// The configuration of the daemon: what is converted is written into it
+    #[arg(long, value_name = "FILE", default_value = "/etc/evpnd/evpnd.toml", overrides_with = "config")]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Args)]

@@ -7,6 +7,7 @@ mod daemon;
 mod doctor;
 mod hooks;
 mod import;
+mod migrate;
 mod printer;
 mod requests;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             return import::run(&import::Wanted { file, output: output.as_deref(), force: *force, vtep: *vtep, json: cli.json });
         }
         Command::Doctor => return doctor::run(&cli),
+        Command::Migrate(what) => return migrate::run(&cli, what),
         _ => {}
     }
     match run(&cli) {

@@ -58,7 +58,11 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
             return macs.iter().map(|mac| Request::MacRelease { vni: *vni, mac: *mac }).collect();
         }
         // They ask by themselves.
-        Command::LibvirtHook { .. } | Command::OpennebulaHook { .. } | Command::Doctor | Command::ImportFrr { .. } => {
+        Command::LibvirtHook { .. }
+        | Command::OpennebulaHook { .. }
+        | Command::Doctor
+        | Command::ImportFrr { .. }
+        | Command::Migrate(_) => {
             return Vec::new();
         }
         Command::Clear { what: Clear::Neighbor { address } } => Request::ClearNeighbor { address: *address },

@@ -87,7 +87,11 @@ pub(super) fn gather(cli: &Cli) -> Facts {
 }
 
 /// Every item of a table that comes in pages.
-fn all<T>(daemon: &mut Daemon, request: impl Fn(Option<String>) -> Request, page: impl Fn(Reply) -> Option<Page<T>>) -> Vec<T> {
+pub(crate) fn all<T>(
+    daemon: &mut Daemon,
+    request: impl Fn(Option<String>) -> Request,
+    page: impl Fn(Reply) -> Option<Page<T>>,
+) -> Vec<T> {
     let (mut items, mut after) = (Vec::new(), None);
     loop {
         let Some(found) = daemon.ask(&request(after)).ok().and_then(&page) else { return items };
@@ -223,7 +227,7 @@ pub(crate) fn links() -> Result<Vec<Link>, String> {
     Ok(found)
 }
 
-fn json(program: &str, words: &[&str]) -> Result<Value, String> {
+pub(crate) fn json(program: &str, words: &[&str]) -> Result<Value, String> {
     let output =
         Command::new(program).args(words).stderr(Stdio::null()).output().map_err(|error| format!("{program}: {error}"))?;
     serde_json::from_slice(&output.stdout).map_err(|error| format!("{program}: {error}"))
@@ -272,7 +276,7 @@ fn bad_checksums6(path: &str) -> u64 {
 }
 
 /// Routing daemons beside ours, in our network namespace.
-fn rivals() -> Vec<String> {
+pub(crate) fn rivals() -> Vec<String> {
     let own = std::fs::read_link("/proc/self/ns/net").ok();
     let (mut found, mut evpnds) = (BTreeSet::new(), 0);
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {

@@ -4,7 +4,7 @@
 //! Nothing is changed; the only packets sent are pings to VTEPs.
 
 mod checks;
-mod facts;
+pub(crate) mod facts;
 mod firewall;
 
 use std::io::{self, Write};

@@ -265,6 +265,11 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Whether a wait is over.
+pub(crate) fn is_over(end: Instant) -> bool {
+    now() >= end
+}
+
 /// Waits until a VNI's device works: then its type 3 route is announced.
 #[allow(clippy::disallowed_methods, reason = "a client may sleep")]
 pub(crate) fn wait_until_ready(daemon: &mut Daemon, vni: Vni, deadline: Instant) -> Result<(), String> {

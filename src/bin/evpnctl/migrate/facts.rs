@@ -1,0 +1,169 @@
+//! What `evpnctl migrate` sees: the VXLAN devices of the host and their rows, the daemon's view, and who announces what.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use evpnd::base::{MacAddr, Vni};
+use evpnd::config::Config;
+use evpnd::control::{MAX_PAGE, Reply, Request, VniView};
+use serde_json::Value;
+
+use super::block::{Block, way_of};
+use super::plan::{Fabric, Here, Tunnel};
+use super::record::Record;
+use crate::arguments::Migrate;
+use crate::daemon::{Daemon, Failure};
+use crate::doctor::facts::{Link, all, json, links};
+
+/// Everything that was seen.
+pub(super) struct Facts {
+    pub tunnels: Vec<Tunnel>,
+    pub fabric: Fabric,
+    pub vnis: Vec<VniView>,
+    /// The configuration file: where, its text, what it says.
+    pub path: PathBuf,
+    pub text: String,
+    pub config: Config,
+    pub record: Record,
+}
+
+/// Why there is nothing to go on.
+pub(super) enum Trouble {
+    /// In words.
+    Words(String),
+    /// The daemon is not there.
+    Daemon(Failure),
+}
+
+impl From<String> for Trouble {
+    fn from(words: String) -> Self {
+        Self::Words(words)
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Daemon(failure)
+    }
+}
+
+impl Facts {
+    pub(super) fn gather(what: &Migrate, daemon: &mut Daemon) -> Result<Self, Trouble> {
+        let path = what.config.clone();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read the configuration {}: {error}; --config names another", path.display()))?;
+        let config = evpnd::config::parse(&path.display().to_string(), &text)
+            .map_err(|error| format!("nothing is done while the configuration is wrong:\n{error}"))?;
+        let record = Record::load(&config.router.state_directory)?;
+        let (fabric, vnis) = ask(daemon)?;
+        Ok(Self { tunnels: tunnels()?, fabric, vnis, path, text, config, record })
+    }
+
+    /// What the daemon and its file say of a VNI.
+    pub(super) fn here(&self, vni: Vni) -> Here {
+        let config = self.config.vnis.get(&vni);
+        Here {
+            known: config.is_some(),
+            way: config.and_then(way_of),
+            ours: Block::read(&self.text).has(vni),
+            made: self.vnis.iter().any(|view| view.vni == vni && view.made_device),
+        }
+    }
+}
+
+fn ask(daemon: &mut Daemon) -> Result<(Fabric, Vec<VniView>), Failure> {
+    let limit = Some(MAX_PAGE);
+    let mut fabric = Fabric::default();
+    if let Reply::Status(status) = daemon.ask(&Request::ShowStatus {})? {
+        fabric.vtep = status.vtep;
+    }
+    let request = |after| Request::ShowNeighbors { address: None, after, limit };
+    let neighbors = all(daemon, request, |reply| if let Reply::Neighbors(page) = reply { Some(page) } else { None });
+    let silent = neighbors.iter().find(|neighbor| !neighbor.dynamic && neighbor.state != "disabled" && !neighbor.end_of_rib);
+    fabric.doubt = match silent {
+        _ if neighbors.is_empty() => Some("this daemon has no neighbor".to_owned()),
+        Some(neighbor) => Some(format!("neighbor {} has not said all it has ({})", neighbor.address, neighbor.state)),
+        None => None,
+    };
+    let request = |after| Request::ShowVnis { vni: None, after, limit };
+    let vnis = all(daemon, request, |reply| if let Reply::Vnis(page) = reply { Some(page) } else { None });
+    for view in &vnis {
+        let request =
+            |after| Request::ShowRoutes { route_type: Some(3), vni: Some(view.vni), rd: None, neighbor: None, after, limit };
+        let routes = all(daemon, request, |reply| if let Reply::Routes(page) = reply { Some(page) } else { None });
+        let announced = fabric.vteps.entry(view.vni).or_default();
+        for route in routes.into_iter().filter(|route| route.best && route.neighbor.is_some()) {
+            if let Some(vtep) = route.next_hop.filter(|vtep| Some(*vtep) != fabric.vtep) {
+                announced.insert(vtep, route.group);
+            }
+        }
+    }
+    Ok((fabric, vnis))
+}
+
+/// Every VXLAN device of the host.
+fn tunnels() -> Result<Vec<Tunnel>, String> {
+    let links = links()?;
+    links.iter().filter(|link| link.kind == "vxlan").map(|link| tunnel(link, &links)).collect()
+}
+
+fn tunnel(link: &Link, links: &[Link]) -> Result<Tunnel, String> {
+    let data = &link.data;
+    let address = |keys: &[&str]| {
+        let found = keys.iter().find_map(|key| data[*key].as_str());
+        found.and_then(|text| text.parse::<IpAddr>().ok()).filter(|ip| !ip.is_unspecified())
+    };
+    let yes = |value: &Value| value.as_bool().unwrap_or_default() || value.as_str() == Some("on") || value.as_u64() == Some(1);
+    let bridge = link.master.as_ref().and_then(|name| links.iter().find(|other| other.name == *name));
+    let bridge = bridge.filter(|bridge| bridge.kind == "bridge");
+    let port = link.port.as_ref();
+    let external = yes(&data["external"]);
+    let mut tunnel = Tunnel {
+        name: link.name.clone(),
+        vni: data["id"].as_u64().filter(|_| !external).and_then(|id| Vni::new(id.try_into().ok()?)),
+        bridge: bridge.map(|bridge| bridge.name.clone()),
+        vlan_aware: bridge.is_some_and(|bridge| yes(&bridge.data["vlan_filtering"])),
+        group: address(&["group", "group6", "remote", "remote6"]),
+        underlay: data["link"].as_str().map(str::to_owned),
+        local: address(&["local", "local6"]),
+        port: data["port"].as_u64().and_then(|port| port.try_into().ok()).unwrap_or_default(),
+        zero_checksums: yes(&data["udp_zero_csum6_rx"]),
+        learning: yes(&data["learning"]),
+        external,
+        port_learning: port.is_some_and(|port| yes(&port["learning"])),
+        suppression: port.is_some_and(|port| yes(&port["neigh_suppress"])),
+        ..Tunnel::default()
+    };
+    if tunnel.vni.is_some() {
+        read_rows(&mut tunnel)?;
+    }
+    Ok(tunnel)
+}
+
+/// The rows of a device, sorted by who wrote them: none (learned), somebody, a control plane (`extern_learn`).
+pub(super) fn read_rows(tunnel: &mut Tunnel) -> Result<(), String> {
+    let rows = json("bridge", &["-j", "fdb", "show", "dev", &tunnel.name])?;
+    tunnel.flood.clear();
+    tunnel.fixed.clear();
+    tunnel.learned.clear();
+    tunnel.announced = 0;
+    for row in rows.as_array().into_iter().flatten() {
+        let marked = row["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "extern_learn"));
+        let Some(mac) = row["mac"].as_str().and_then(|mac| mac.parse::<MacAddr>().ok()) else { continue };
+        let dst = row["dst"].as_str().and_then(|dst| dst.parse::<IpAddr>().ok());
+        if row["master"].is_string() {
+            continue;
+        }
+        let fixed = row["state"].as_str().is_some_and(|state| !state.is_empty());
+        match dst {
+            _ if marked && mac != MacAddr::ZERO => tunnel.announced += 1,
+            Some(dst) if mac == MacAddr::ZERO && !marked && !dst.is_multicast() => tunnel.flood.push(dst),
+            Some(dst) if mac != MacAddr::ZERO && fixed => tunnel.fixed.push((mac, dst)),
+            Some(dst) if mac != MacAddr::ZERO => *tunnel.learned.entry(dst).or_default() += 1,
+            _ => {}
+        }
+    }
+    tunnel.flood.sort_unstable();
+    tunnel.fixed.sort_unstable();
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! `evpnctl migrate`: the way off multicast, off a static list of VTEPs and off FRR, device by device and in place
+//! (docs/platforms/migration.md). Read `plan` first: it says what is done and why in this order; `facts` looks, `apply` does,
+//! `block` writes the configuration, `record` keeps how it was, `frr` ends FRR.
+
+mod apply;
+mod block;
+mod facts;
+mod frr;
+mod plan;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use evpnd::base::Vni;
+use serde_json::{Value, json};
+
+use crate::arguments::{Cli, Migrate};
+use crate::daemon::{Daemon, Failure};
+use crate::requests::usage;
+use facts::{Facts, Trouble};
+use plan::{Goal, Plan, Stage, Way};
+
+/// Shows, and with `--apply` does. Exit codes as everywhere: 1 where something that was asked for is refused or failed.
+pub(crate) fn run(cli: &Cli, what: &Migrate) -> ExitCode {
+    if what.apply && !what.stop_frr && what.vnis.is_empty() && !what.all {
+        usage("say what is to be converted: --vni N, or --all");
+    }
+    let done = Daemon::connect(cli, None).map_err(Trouble::from).and_then(|mut daemon| {
+        if what.stop_frr { frr::stop(cli.json, what, &mut daemon) } else { convert(cli.json, what, &mut daemon) }
+    });
+    let (code, why) = match done {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => return ExitCode::from(1),
+        Err(Trouble::Words(why)) => (1, why),
+        Err(Trouble::Daemon(Failure::Daemon(why))) => (3, why),
+        Err(Trouble::Daemon(Failure::Output(error))) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(Trouble::Daemon(Failure::Output(error))) => (1, format!("cannot write: {error}")),
+    };
+    let _ = writeln!(io::stderr(), "evpnctl: {}", why.trim_end());
+    ExitCode::from(code)
+}
+
+/// A device that is left alone, and why.
+type Skipped = (String, String);
+
+fn convert(json: bool, what: &Migrate, daemon: &mut Daemon) -> Result<bool, Trouble> {
+    let facts = Facts::gather(what, daemon)?;
+    let (plans, skipped) = plans(what, &facts);
+    if !what.apply {
+        tell(json, what, &facts, &plans, &skipped, None)?;
+        let missing = what.vnis.iter().any(|vni| !plans.iter().any(|plan| plan.vni == *vni));
+        return Ok(!missing);
+    }
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err(Trouble::Words("changing devices and the configuration needs root".to_owned()));
+    }
+    let outcome = apply::apply(json, what, facts, &plans, daemon)?;
+    let refused = plans.iter().any(|plan| !plan.refusals.is_empty()) || what.vnis.iter().any(|vni| skipped_vni(*vni, &plans));
+    if json {
+        tell(json, what, &Facts::gather(what, daemon)?, &plans, &skipped, Some(&outcome))?;
+    } else {
+        let mut err = io::stderr().lock();
+        for plan in &plans {
+            for why in &plan.refusals {
+                let _ = writeln!(err, "evpnctl: VNI {} is left as it is: {why}", plan.vni);
+            }
+        }
+        for (name, why) in skipped.iter().filter(|_| !what.vnis.is_empty()) {
+            let _ = writeln!(err, "evpnctl: {name} is left as it is: {why}");
+        }
+    }
+    Ok(outcome.is_empty() && !refused)
+}
+
+fn skipped_vni(vni: Vni, plans: &[Plan]) -> bool {
+    !plans.iter().any(|plan| plan.vni == vni)
+}
+
+/// A plan for each device that is asked for, and what is left alone.
+fn plans(what: &Migrate, facts: &Facts) -> (Vec<Plan>, Vec<Skipped>) {
+    let (mut plans, mut skipped) = (Vec::new(), Vec::new());
+    let asked = |vni: Option<Vni>| what.vnis.is_empty() || vni.is_some_and(|vni| what.vnis.contains(&vni));
+    let mut count: BTreeMap<Vni, usize> = BTreeMap::new();
+    for vni in facts.tunnels.iter().filter_map(|tunnel| tunnel.vni) {
+        *count.entry(vni).or_default() += 1;
+    }
+    for tunnel in facts.tunnels.iter().filter(|tunnel| asked(tunnel.vni) && !tunnel.name.starts_with(apply::HELPER)) {
+        let why = plan::why_not(tunnel).or_else(|| {
+            let twice = tunnel.vni.is_some_and(|vni| count[&vni] > 1);
+            twice.then(|| "another device has the same VNI: keep one".to_owned())
+        });
+        let (None, Some(vni)) = (&why, tunnel.vni) else {
+            skipped.push((tunnel.name.clone(), why.unwrap_or_default()));
+            continue;
+        };
+        let (here, entry) = (facts.here(vni), facts.record.vnis.get(&vni));
+        let next = match plan::stage(tunnel, &here, entry) {
+            // What would come next is shown; it is done when it is asked for.
+            Stage::Beside | Stage::Unfinished if !what.apply => Goal::Finish,
+            _ => Goal::Begin,
+        };
+        let goal = match (what.finish, what.undo) {
+            (true, _) => Goal::Finish,
+            (_, true) => Goal::Undo,
+            _ => next,
+        };
+        plans.push(plan::plan((goal, what.force), vni, tunnel, &here, &facts.fabric, entry));
+    }
+    for vni in what.vnis.iter().filter(|vni| !facts.tunnels.iter().any(|tunnel| tunnel.vni == Some(**vni))) {
+        skipped.push((format!("VNI {vni}"), "this host has no VXLAN device of it (ip -d link show type vxlan)".to_owned()));
+    }
+    plans.sort_by_key(|plan| plan.vni);
+    share_groups(&mut plans, facts);
+    (plans, skipped)
+}
+
+/// One group for many VNIs: the host is in it until the last has left it.
+fn share_groups(plans: &mut [Plan], facts: &Facts) {
+    let leaving: BTreeSet<Vni> =
+        plans.iter().filter(|plan| plan.pauses().1 && plan.refusals.is_empty()).map(|plan| plan.vni).collect();
+    for plan in plans.iter_mut().filter(|plan| leaving.contains(&plan.vni)) {
+        let own = facts.tunnels.iter().find(|tunnel| tunnel.name == plan.device);
+        let Some((group, underlay)) = own.map(|own| (own.group, &own.underlay)) else { continue };
+        let same = |tunnel: &&plan::Tunnel| {
+            tunnel.group == group && tunnel.underlay == *underlay && tunnel.vni.is_some_and(|vni| !leaving.contains(&vni))
+        };
+        let others: Vec<String> =
+            facts.tunnels.iter().filter(same).filter_map(|tunnel| tunnel.vni).map(|vni| vni.to_string()).collect();
+        if let (Some(group), false) = (group, others.is_empty()) {
+            plan.notes.push(format!(
+                "VNI {} on this host floods to {group} as well, which keeps the host in it: what others still send there comes \
+                 twice until that is finished, too",
+                others.join(", ")
+            ));
+        }
+    }
+}
+
+/// The lines of a plan, in the order in which they are done.
+fn steps(plan: &Plan, wait: u64, path: &str) -> Vec<String> {
+    let pause = format!("wait {wait} s for the other hosts to hear of it");
+    let (first, last) = plan.pauses();
+    let mut out: Vec<String> = plan.first.iter().map(ToString::to_string).collect();
+    out.extend(first.then(|| pause.clone()));
+    out.extend(plan.second.iter().map(ToString::to_string));
+    out.extend(plan.way.map(|way| match way {
+        Some(way) => format!("{path}: VNI {}: {}; evpnctl reload", plan.vni, plan::keys(way)),
+        None => format!("{path}: VNI {} leaves it; evpnctl reload", plan.vni),
+    }));
+    out.extend(plan.third.iter().map(ToString::to_string));
+    out.extend(last.then_some(pause));
+    out.extend(plan.last.iter().map(ToString::to_string));
+    out
+}
+
+fn tell(
+    json: bool,
+    what: &Migrate,
+    facts: &Facts,
+    plans: &[Plan],
+    skipped: &[Skipped],
+    outcome: Option<&BTreeMap<Vni, String>>,
+) -> Result<(), Trouble> {
+    let path = facts.path.display().to_string();
+    let mut out = io::stdout().lock();
+    let written = if json {
+        let vnis: Vec<Value> = plans.iter().map(|plan| item(plan, what.wait, &path, outcome)).collect();
+        let left: Vec<Value> = skipped.iter().map(|(name, why)| json!({"what": name, "why": why})).collect();
+        writeln!(out, "{}", json!({"applied": outcome.is_some(), "vnis": vnis, "left_alone": left}))
+    } else {
+        let mut text = String::new();
+        for plan in plans {
+            text.push_str(&words(plan, what, &path));
+        }
+        for (name, why) in skipped {
+            text.push_str(&format!("{name} is left alone: {why}\n"));
+        }
+        if plans.is_empty() && skipped.is_empty() {
+            text.push_str("this host has no VXLAN device\n");
+        }
+        let rivals: Vec<String> = crate::doctor::facts::rivals().into_iter().filter(|name| name == "zebra").collect();
+        if !rivals.is_empty() {
+            text.push_str("FRR (zebra) runs on this host: once evpnd has taken over, evpnctl migrate --stop-frr ends it\n");
+        }
+        if plans.iter().any(|plan| !plan.is_empty() && plan.refusals.is_empty()) {
+            text.push_str("nothing was changed: --apply with --vni N or --all does it\n");
+        }
+        out.write_all(text.as_bytes())
+    };
+    written.map_err(|error| Trouble::Daemon(Failure::Output(error)))
+}
+
+fn words(plan: &Plan, what: &Migrate, path: &str) -> String {
+    let where_it_is = match plan.stage {
+        Stage::Untouched => "as it was before EVPN",
+        Stage::Beside => "beside EVPN",
+        Stage::Unfinished => "EVPN, not finished",
+        Stage::Converted => "EVPN",
+        Stage::Other => "configured in another way",
+    };
+    let mut text = format!("VNI {}: {} in {}: {where_it_is}\n    now:  {}\n", plan.vni, plan.device, plan.bridge, plan.now);
+    if plan.is_empty() && plan.refusals.is_empty() {
+        text.push_str("    nothing to do\n");
+        return text;
+    }
+    if !plan.then.is_empty() {
+        text.push_str(&format!("    then: {}\n", plan.then));
+    }
+    let option = match (plan.stage, what.undo) {
+        (Stage::Beside | Stage::Unfinished, false) if !what.finish => " (with --finish)",
+        _ => "",
+    };
+    for (number, step) in (1..).zip(steps(plan, what.wait, path)) {
+        text.push_str(&format!("    {number}. {step}{}\n", if number == 1 { option } else { "" }));
+    }
+    for note in &plan.notes {
+        text.push_str(&format!("    note: {note}\n"));
+    }
+    for why in &plan.refusals {
+        text.push_str(&format!("    not now: {why}\n"));
+    }
+    text
+}
+
+fn item(plan: &Plan, wait: u64, path: &str, outcome: Option<&BTreeMap<Vni, String>>) -> Value {
+    let way = |way: Option<Way>| match way {
+        Some(Way::BesideGroup(_)) => "beside_group",
+        Some(Way::BesideList) => "beside_list",
+        Some(Way::Proper) => "evpn",
+        None => "as_before",
+    };
+    json!({
+        "vni": plan.vni,
+        "device": plan.device,
+        "bridge": plan.bridge,
+        "stage": plan.stage.name(),
+        "now": plan.now,
+        "next": plan.way.map(way),
+        "steps": steps(plan, wait, path),
+        "notes": plan.notes,
+        "refusals": plan.refusals,
+        "error": outcome.and_then(|outcome| outcome.get(&plan.vni)),
+    })
+}
