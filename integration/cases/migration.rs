@@ -27,11 +27,35 @@ pub struct Outcome {
     pub pause: Duration,
 }
 
+/// Where a migration is, for what is done beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The destination has heard of it; there is no port for it yet.
+    Coming,
+    /// Its port stands at the destination; it runs at the source, and its memory is copied.
+    Copied,
+    /// It runs at the destination, and its old port is gone.
+    Gone,
+}
+
 /// Moves `mover` to `to` as a live migration does: the new machine stands silent, the old one stops listening, the new one
 /// speaks, and the old port goes later. `watcher` on `third` sends it a frame every millisecond meanwhile.
 pub fn migrate(fabric: &Fabric, mover: &mut Guest, to: &Host, watcher: &Guest, third: &Host) -> (Guest, Outcome) {
+    migrate_with(fabric, mover, to, watcher, third, |_, _| {})
+}
+
+/// The same, with what a platform does beside it.
+pub fn migrate_with(
+    fabric: &Fabric,
+    mover: &mut Guest,
+    to: &Host,
+    watcher: &Guest,
+    third: &Host,
+    beside: impl Fn(Stage, &Guest),
+) -> (Guest, Outcome) {
     let mac = mover.mac();
     let mut moved = fabric.twin(mover);
+    beside(Stage::Coming, &moved);
     moved.attach(to, &format!("br{VNI}"));
     let monitor = third.namespace.spawn("bridge", ["monitor", "fdb"], &third.path(&format!("to-{}.log", moved.port)));
     let target = [2, 0, 0, 0, 0, mover.number];
@@ -56,6 +80,7 @@ pub fn migrate(fabric: &Fabric, mover: &mut Guest, to: &Host, watcher: &Guest, t
         std::thread::spawn(move || longest_gap(&old, &new, target, &switched, &stop))
     };
     std::thread::sleep(Duration::from_secs(1));
+    beside(Stage::Copied, &moved);
     // Its link is up: what is measured is the fabric.
     let (voice, arrival) = (open(&moved), raw::gratuitous_arp(target, mover.address().octets()));
     switched.store(true, Ordering::Relaxed);
@@ -66,6 +91,7 @@ pub fn migrate(fabric: &Fabric, mover: &mut Guest, to: &Host, watcher: &Guest, t
     });
     std::thread::sleep(Duration::from_millis(500));
     mover.unplug();
+    beside(Stage::Gone, mover);
     std::thread::sleep(Duration::from_secs(2));
     stop.store(true, Ordering::Relaxed);
     let pause = sender.join().expect("the sender");
@@ -177,7 +203,7 @@ fn a_silent_machine_is_reached_at_its_new_place_once_its_old_port_is_gone() {
 }
 
 /// The figures of a migration, for whoever compares.
-fn tell(which: &str, outcome: &Outcome) {
+pub fn tell(which: &str, outcome: &Outcome) {
     let Outcome { changes, events, gap, pause } = outcome;
     let [gap, pause] = [gap, pause].map(|time| time.as_secs_f64() * 1000.0);
     println!(

@@ -12,6 +12,7 @@ mod import_frr;
 mod ipv6;
 mod isolation;
 mod keys;
+mod libvirt;
 mod life;
 mod local_macs;
 mod metrics;

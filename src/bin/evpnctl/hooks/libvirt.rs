@@ -1,6 +1,10 @@
 //! libvirt: `/etc/libvirt/hooks/qemu` (and `lxc`) with the guest's name, an operation, a sub-operation and an extra argument, the
 //! domain's XML on standard input; `/etc/libvirt/hooks/network` with the network's. Nothing is printed on standard
 //! output: of `migrate` and `restore` it would be taken for another domain. libvirt itself is never called: it waits for us.
+//!
+//! At the destination of a live migration libvirt calls `migrate`, `prepare`, `start` and `started` before the guest's memory is copied: it
+//! runs at the source all the while (seen with 9.0; `qemuMigrationDstPrepareAny`). Its MACs are not claimed then: they move with its
+//! first frames, which QEMU sends when it runs here. That a migration is coming is remembered by a second hold on the VNIs.
 
 use std::process::ExitCode;
 
@@ -31,7 +35,7 @@ pub(crate) fn libvirt(hook: &Hook<'_>, driver: &str, words: &[String]) -> ExitCo
     };
     let wanted = match driver {
         "network" => matches!(operation, "port-created" | "port-deleted"),
-        _ => matches!(operation, "prepare" | "started" | "stopped" | "release" | "reconnect" | "attach"),
+        _ => matches!(operation, "migrate" | "prepare" | "started" | "stopped" | "release" | "reconnect" | "attach"),
     };
     if !wanted {
         return ExitCode::SUCCESS;
@@ -46,7 +50,10 @@ pub(crate) fn libvirt(hook: &Hook<'_>, driver: &str, words: &[String]) -> ExitCo
     match (operation, part) {
         // The bridge, the device and the type 3 route before the tap.
         ("prepare" | "port-created", "begin") => return code(hook.hold(&guest.caller, &guest.nics)),
-        ("started", "begin") => hook.claim(&guest.nics),
+        ("migrate", "begin") => {
+            hook.hold(&incoming(&guest.caller), &guest.nics);
+        }
+        ("started", "begin") => started(hook, &guest),
         // libvirtd was restarted, or took over a guest that runs: a failure would end the guest.
         ("reconnect" | "attach", "begin") => {
             hook.hold(&guest.caller, &guest.nics);
@@ -57,6 +64,9 @@ pub(crate) fn libvirt(hook: &Hook<'_>, driver: &str, words: &[String]) -> ExitCo
         ("release" | "port-deleted", _) => {
             hook.release(&guest.nics);
             hook.let_go(&guest.caller);
+            if driver != "network" {
+                hook.let_go(&incoming(&guest.caller));
+            }
         }
         _ => {}
     }
@@ -73,6 +83,18 @@ fn text(node: Node<'_, '_>, name: &str) -> Option<String> {
 
 fn attribute(node: Node<'_, '_>, name: &str, key: &str) -> Option<String> {
     child(node, name)?.attribute(key).map(str::to_owned)
+}
+
+/// QEMU runs. So does the guest, unless it is coming: then it still runs elsewhere.
+fn started(hook: &Hook<'_>, guest: &Guest) {
+    if !hook.let_go(&incoming(&guest.caller)) {
+        hook.claim(&guest.nics);
+    }
+}
+
+/// The name of the hold that says that a guest is coming by live migration.
+fn incoming(caller: &str) -> String {
+    format!("{caller}:incoming")
 }
 
 /// The name that a guest's holds go by: its UUID, which a migration and a rename leave as it is.

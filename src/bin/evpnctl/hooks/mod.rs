@@ -206,16 +206,18 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Lets go of every VNI that `caller` holds.
-    pub(crate) fn let_go(&self, caller: &str) {
+    /// Lets go of every VNI that `caller` holds. Whether it held any.
+    pub(crate) fn let_go(&self, caller: &str) -> bool {
         let outcome =
             self.daemon().and_then(|mut daemon| match ask(&mut daemon, &Request::CallerGone { caller: caller.to_owned() })? {
-                Reply::Done { .. } | Reply::NotFound { .. } => Ok(()),
+                Reply::Done { .. } => Ok(true),
+                Reply::NotFound { .. } => Ok(false),
                 other => Err(format!("{other:?}")),
             });
-        if let Err(why) = outcome {
+        outcome.unwrap_or_else(|why| {
             self.complain(&format!("{why}; later: evpnctl vni del ID --for {caller}"));
-        }
+            false
+        })
     }
 }
 
