@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Guest};
 use crate::harness::raw::{PacketSocket, in_namespace};
-use crate::harness::{ensure, patience, wait_until};
+use crate::harness::{ensure, patience, stays_true, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
 
@@ -145,4 +145,59 @@ fn ports_that_the_operator_isolated_stay_so() {
     std::thread::sleep(patience(1));
     assert!(!pings(&guests[0], &[&guests[1].address().to_string()]));
     daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
+/// IPv6 is on at a bridge of ours only behind the filter that drops what comes up from it: put there where somebody turned IPv6 on, and put
+/// back where somebody took it away or put another in its place.
+#[test]
+fn the_filter_that_keeps_ipv6_of_tenants_from_the_host_is_put_back() {
+    let site = Site::new();
+    let host = &site.hosts[0];
+    let config = |interval: &str| {
+        let config = Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, "");
+        config.section("vxlan", &format!("audit-interval = {interval}"))
+    };
+    let filters = || host.namespace.output("tc", ["filter", "show", "dev", "br100", "ingress"]);
+    let stands = |what: &str| {
+        wait_until(what, 20, || {
+            let shown = filters();
+            ensure(shown.contains("protocol ipv6 pref 1 bpf") && shown.contains("direct-action"), || shown)
+        });
+    };
+    let mut guest = site.fabric.guest(31);
+    let daemon = Evpnd::start(host, &config("1"));
+    guest.plug(host, VNI);
+    guest.namespace.ip("link set eth0 addrgenmode eui64");
+    let m = host.mac_of("br100");
+    let link_local = format!("fe80::{:02x}{:02x}:{:02x}ff:fe{:02x}:{:02x}{:02x}%eth0", m[0] ^ 2, m[1], m[2], m[3], m[4], m[5]);
+    // Somebody turns it on, with an address: by the audit the filter is there.
+    host.namespace.sysctl("net/ipv6/conf/br100/addr_gen_mode", "0");
+    host.namespace.sysctl("net/ipv6/conf/br100/disable_ipv6", "0");
+    stands("the audit finds IPv6 without the filter");
+    assert!(!pings(&guest, &["-6", &link_local]) && !pings(&guest, &["-6", "ff02::1%eth0"]), "a tenant reaches the host");
+    assert!(daemon.stop().success());
+
+    // By notification alone, in a run that did not set it.
+    let daemon = Evpnd::start(host, &config("0"));
+    wait_until("VNI 100 is ready", 20, || {
+        let view = &daemon.json(&["show", "vnis", "100"])[0];
+        ensure(view["state"] == "ready", || view.to_string())
+    });
+    host.namespace.output("tc", ["filter", "del", "dev", "br100", "ingress"]);
+    stands("the filter is put back");
+    host.namespace.output("tc", ["qdisc", "del", "dev", "br100", "clsact"]);
+    stands("and its qdisc");
+    let pass = "filter replace dev br100 ingress protocol ipv6 pref 1 handle 1 bpf da bytecode";
+    host.namespace.output("tc", pass.split(' ').chain(["1,6 0 0 0,"]));
+    wait_until("another program in its place gives way", 20, || {
+        daemon.status("/counters/speaker_devices_mended").checked_sub(3).map(|_| ()).ok_or_else(filters)
+    });
+    stands("it is ours again");
+    assert!(!pings(&guest, &["-6", &link_local]), "a tenant reaches the host");
+
+    // A gateway of somebody's making: who takes the filter away there means it.
+    host.namespace.ip("addr add 2001:db8:1::1/64 dev br100 nodad");
+    host.namespace.output("tc", ["filter", "del", "dev", "br100", "ingress"]);
+    stays_true("it stays away", 2, || ensure(filters().trim().is_empty(), filters));
+    daemon.expect_no_difference();
 }

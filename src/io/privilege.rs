@@ -160,7 +160,7 @@ fn restrict_files(config: &Config, keys: &Keys, config_path: &Path) -> anyhow::R
     let mut pinned = Vec::new();
     for path in SETTINGS.iter().filter(|_| config.router.vtep.is_some()) {
         if let Ok(settings) = PathFd::new(path) {
-            rules = rules.add_rule(PathBeneath::new(&settings, AccessFs::WriteFile | AccessFs::Truncate))?;
+            rules = rules.add_rule(PathBeneath::new(&settings, AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate))?;
             pinned.push(settings);
         }
     }

@@ -96,6 +96,7 @@ impl Worker {
                 }
             }
             nexthops::RTM_NEWNEXTHOP | nexthops::RTM_DELNEXTHOP => self.handle_nexthop(message),
+            libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER | libc::RTM_DELQDISC => self.handle_filter(message),
             _ => {}
         }
     }
@@ -321,6 +322,7 @@ impl Worker {
         }
         let change = self.links.retain(&seen);
         self.handle_change(&change);
+        self.keep_closed(true);
     }
 
     /// Has the local MACs of every VNI read again.

@@ -126,6 +126,7 @@ impl Worker {
         if std::mem::take(&mut self.recheck) {
             self.check_links();
         }
+        self.keep_closed(false);
         let now = now();
         let due: Vec<Vni> = self.later.iter().filter(|(_, at)| **at <= now).map(|(vni, _)| *vni).collect();
         for vni in due {

@@ -19,11 +19,13 @@
 //! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
 //! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
+//! | `closed` | the filter that keeps IPv6 of our bridges from this host |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
 mod bpf;
 mod claim;
+mod closed;
 mod codec;
 mod confirm;
 mod devices;

@@ -11,8 +11,8 @@
 
 use std::net::IpAddr;
 
+use super::closed;
 use super::codec::{self, NDMSG};
-use super::setup;
 use super::worker::Worker;
 use crate::base::Vni;
 use crate::fib::{Batch, BatchDone, Binding, KernelEvent, KernelNeighbor, NeighborOwner, Op, OpKind};
@@ -143,7 +143,7 @@ impl Worker {
         if !self.nd_tried.insert(bridge) {
             return false;
         }
-        match setup::open_to_nd(&mut self.requests, &link.name, bridge) {
+        match closed::open_to_nd(&mut self.requests, &link.name, bridge) {
             Ok(()) => true,
             Err(said) => {
                 tracing::warn!(

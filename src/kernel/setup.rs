@@ -189,7 +189,7 @@ fn set_port(requests: &mut Requests, name: &str, flags: PortFlags) -> Result<(),
 /// its own, as a gateway has, they let just that one through (Documentation/networking/ip-sysctl.rst).
 const IPV4_SETTINGS: [(&str, &str); 3] = [("arp_ignore", "1"), ("rp_filter", "1"), ("drop_unicast_in_l2_multicast", "1")];
 
-/// Turns IPv6 off on an interface, until [`open_to_nd`], and IPv4 toward what is not its own. A kernel without IPv6 has nothing to
+/// Turns IPv6 off on an interface, until `closed` lets it be turned on, and IPv4 toward what is not its own. A kernel without IPv6 has nothing to
 /// turn off.
 fn quiet(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {
     // A kernel that does not know the attribute has the setting.
@@ -221,69 +221,6 @@ fn write_setting(path: &str, value: &str) -> Result<(), KernelSaid> {
         }
         _ => Ok(()),
     }
-}
-
-/// `TC_H_CLSACT`, the number that its qdisc has, and where its filters on what comes in hang (`include/uapi/linux/pkt_sched.h`).
-const CLSACT: u32 = 0xffff_fff1;
-const CLSACT_HANDLE: u32 = 0xffff_0000;
-const CLSACT_INGRESS: u32 = 0xffff_fff2;
-/// `TCA_BPF_OPS_LEN`, `TCA_BPF_OPS`, `TCA_BPF_FLAGS` and `TCA_BPF_FLAG_ACT_DIRECT` (`include/uapi/linux/pkt_cls.h`).
-const TCA_BPF_OPS_LEN: u16 = 4;
-const TCA_BPF_OPS: u16 = 5;
-const TCA_BPF_FLAGS: u16 = 8;
-const ACT_DIRECT: u32 = 1;
-/// `TC_ACT_SHOT`: the frame is dropped.
-const SHOT: u32 = 2;
-/// Our filter: protocol IPv6, at the first place.
-const FILTER_INFO: u32 = 1 << 16 | (libc::ETH_P_IPV6 as u16).to_be() as u32;
-
-/// Has all IPv6 dropped that comes up from a bridge to this host (what is bridged, and what `neigh_suppress` answers, is not
-/// seen by this filter), then turns IPv6 on there, without an address and without router advertisements. Undone where it fails.
-///
-/// # Errors
-/// What the kernel said.
-pub(super) fn open_to_nd(requests: &mut Requests, name: &str, ifindex: u32) -> Result<(), KernelSaid> {
-    let header = |out: &mut Vec<u8>, handle: u32, parent: u32, info: u32| {
-        out.extend_from_slice(&[0; 4]);
-        for number in [ifindex, handle, parent, info] {
-            out.extend_from_slice(&number.to_ne_bytes());
-        }
-    };
-    let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    let qdisc = requests.change(libc::RTM_NEWQDISC, create, |out| {
-        header(out, CLSACT_HANDLE, CLSACT, 0);
-        codec::text(out, libc::TCA_KIND, "clsact");
-    });
-    let filter = |kind, flags| {
-        move |requests: &mut Requests| {
-            requests.change(kind, flags, |out| {
-                header(out, 1, CLSACT_INGRESS, FILTER_INFO);
-                codec::text(out, libc::TCA_KIND, "bpf");
-                codec::nested(out, libc::TCA_OPTIONS, |out| {
-                    // One instruction: return SHOT.
-                    let ret = [(libc::BPF_RET | libc::BPF_K) as u16, 0];
-                    codec::attribute(out, TCA_BPF_OPS_LEN, &1u16.to_ne_bytes());
-                    let mut ops: Vec<u8> = ret.iter().flat_map(|half| half.to_ne_bytes()).collect();
-                    ops.extend_from_slice(&SHOT.to_ne_bytes());
-                    codec::attribute(out, TCA_BPF_OPS, &ops);
-                    codec::attribute(out, TCA_BPF_FLAGS, &ACT_DIRECT.to_ne_bytes());
-                });
-            })
-        }
-    };
-    // Both may stand from an earlier run.
-    let stands = |done: Result<(), KernelSaid>| match done {
-        Err(said) if said.errno != libc::EEXIST => Err(said),
-        _ => Ok(()),
-    };
-    stands(qdisc)?;
-    stands(filter(libc::RTM_NEWTFILTER, create)(requests))?;
-    for (key, value) in [("accept_ra", "0"), ("forwarding", "0"), ("disable_ipv6", "0")] {
-        let path = format!("/proc/sys/net/ipv6/conf/{name}/{key}");
-        fs::write(&path, value)
-            .map_err(|error| KernelSaid { errno: error.raw_os_error().unwrap_or(libc::EIO), text: format!("{path}: {error}") })?;
-    }
-    Ok(())
 }
 
 fn delete(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {

@@ -24,7 +24,7 @@ use super::reader::Reader;
 use super::request::Requests;
 use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
-use super::{EVENTS, KernelOptions, Shared, filter};
+use super::{EVENTS, KernelOptions, Shared, closed, filter};
 use crate::base::{MacAddr, Vni};
 use crate::fib::{DeviceState, KernelCommand, KernelEvent, ReadyDevice};
 
@@ -78,6 +78,8 @@ pub(super) struct Worker {
     pub(super) resync: bool,
     /// The interfaces are to be read again, when no notification waits.
     pub(super) recheck: bool,
+    /// Bridges whose filters changed.
+    pub(super) unfiltered: BTreeSet<u32>,
     /// Rows were written since the last notification was read: one that waits may be older than they are.
     pub(super) wrote: bool,
     /// Bridges on which IPv6 was turned on for their neighbours, or could not be.
@@ -131,6 +133,8 @@ impl Worker {
         }
         events.join(libc::RTNLGRP_LINK)?;
         events.join(libc::RTNLGRP_NEIGH)?;
+        // Qdiscs and filters: a kernel without them says nothing there.
+        events.join(closed::RTNLGRP_TC)?;
         Ok(Self {
             shared,
             commands,
@@ -162,6 +166,7 @@ impl Worker {
             lost: 0,
             resync: true,
             recheck: false,
+            unfiltered: BTreeSet::new(),
             wrote: false,
             nd_tried: BTreeSet::new(),
             seen: Seen::default(),
