@@ -5,7 +5,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::harness::evpnd::{Config, Evpnd};
-use crate::harness::fabric::{Family, Guest};
+use crate::harness::fabric::{Family, Guest, Host};
 use crate::harness::raw::{PacketSocket, in_namespace};
 use crate::harness::{ensure, patience, stays_true, wait_until};
 
@@ -145,6 +145,70 @@ fn ports_that_the_operator_isolated_stay_so() {
     std::thread::sleep(patience(1));
     assert!(!pings(&guests[0], &[&guests[1].address().to_string()]));
     daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
+fn is_isolated(host: &Host, port: &str) -> Option<bool> {
+    let shown = host.namespace.output("bridge", ["-d", "link", "show", "dev", port]);
+    [("isolated on", true), ("isolated off", false)].into_iter().find(|(words, _)| shown.contains(words)).map(|(_, on)| on)
+}
+
+fn expect_isolated(host: &Host, port: &str, wanted: bool) {
+    wait_until(&format!("port {port} is isolated: {wanted}"), 20, || {
+        ensure(is_isolated(host, port) == Some(wanted), || host.namespace.output("bridge", ["-d", "link", "show", "dev", port]))
+    });
+}
+
+/// `isolated-ports`: guests of one host reach those of others and not each other; whoever takes the flag away does not keep it away;
+/// turned off, what we set is undone, and what an operator set is not.
+#[test]
+fn guests_of_a_host_are_isolated_from_each_other_where_it_says_so() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    let config = |host, more| Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, more);
+    let (first, second) = (Evpnd::start(a, &config(a, "isolated-ports = true\n")), Evpnd::start(b, &config(b, "")));
+    let mut guests = [site.fabric.guest(31), site.fabric.guest(32), site.fabric.guest(33), site.fabric.guest(34)];
+    guests[3].plug(a, VNI);
+    expect_isolated(a, &guests[3].port, true);
+    guests[0].plug(a, VNI);
+    guests[1].plug(a, VNI);
+    guests[2].plug(b, VNI);
+    for guest in &guests[..2] {
+        expect_isolated(a, &guest.port, true);
+        guest.expect_ping(&guests[2]);
+    }
+    assert_eq!((is_isolated(a, "vxlan100"), is_isolated(b, &guests[2].port)), (Some(false), Some(false)));
+    let between = || pings(&guests[0], &[&guests[1].address().to_string()]);
+    assert!(!between(), "a tenant reaches another through the bridge of their host");
+    let before = first.status("/counters/speaker_devices_mended");
+    a.namespace.bridge_batch(&format!("link set dev {} isolated off\n", guests[0].port));
+    expect_isolated(a, &guests[0].port, true);
+    assert!(first.status("/counters/speaker_devices_mended") > before, "it is counted");
+    assert!(!between());
+    // The tunnel's port would lead nobody anywhere.
+    a.namespace.bridge_batch("link set dev vxlan100 isolated on\n");
+    expect_isolated(a, "vxlan100", false);
+
+    first.rewrite(&config(a, ""));
+    first.say(&["reload"]);
+    for guest in [&guests[0], &guests[1], &guests[3]] {
+        expect_isolated(a, &guest.port, false);
+    }
+    guests[0].expect_ping(&guests[1]);
+    a.namespace.bridge_batch(&format!("link set dev {} isolated on\n", guests[0].port));
+    first.say(&["reload"]);
+    std::thread::sleep(patience(1));
+    assert_eq!(is_isolated(a, &guests[0].port), Some(true), "an operator's");
+
+    // A VNI that goes leaves ports as they were found.
+    first.rewrite(&config(a, "isolated-ports = true\n"));
+    first.say(&["reload"]);
+    expect_isolated(a, &guests[1].port, true);
+    first.rewrite(&Config::hypervisor(a, ASN, Family::V4).neighbor(site.middle.v4(), ""));
+    first.say(&["reload"]);
+    expect_isolated(a, &guests[1].port, false);
+    assert_eq!(is_isolated(a, &guests[0].port), Some(true), "an operator's");
+    [first, second].iter().for_each(Evpnd::expect_no_difference);
 }
 
 /// IPv6 is on at a bridge of ours only behind the filter that drops what comes up from it: put there where somebody turned IPv6 on, and put

@@ -86,6 +86,7 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     export,
                     neighbor_suppression,
                     neighbor_learning,
+                    isolated_ports,
                     flood,
                     learning,
                     install,
@@ -106,6 +107,7 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     ("install", *install != after.install, true),
                     ("install-lifetime", *install_lifetime_secs != after.install_lifetime_secs, true),
                     ("neighbor-learning", *neighbor_learning != after.neighbor_learning, true),
+                    ("isolated-ports", *isolated_ports != after.isolated_ports, true),
                     ("mtu", *mtu != after.mtu, true),
                     ("static", *static_macs != after.static_macs, false),
                 ];

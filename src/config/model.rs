@@ -224,6 +224,8 @@ pub struct VniDefaults {
     pub neighbor_suppression: bool,
     /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
     pub neighbor_learning: bool,
+    /// Guests' ports of the bridge are isolated from one another.
+    pub isolated_ports: bool,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static.
@@ -257,6 +259,8 @@ pub struct VniConfig {
     pub neighbor_suppression: bool,
     /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
     pub neighbor_learning: bool,
+    /// Guests' ports of the bridge are isolated from one another.
+    pub isolated_ports: bool,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static (sticky) besides those the bridge holds.

@@ -70,6 +70,7 @@ bridge = "e{vni}"
 import = ["auto", "*:7"]
 export = ["auto", "65000:5"]
 neighbor-suppression = false
+isolated-ports = true
 mtu = 1400
 static = ["02:00:00:00:00:07"]
 flood = "ingress-replication"
@@ -90,6 +91,7 @@ install-lifetime = 61
 [[vni]]
 ids = "100-102, 300"
 neighbor-suppression = true
+isolated-ports = false
 
 [graceful-restart]
 enabled = true
@@ -160,6 +162,7 @@ fn every_key_is_read() {
     assert_eq!((last.device.as_str(), last.bridge.as_str()), ("vmax", "bmax"));
     assert_eq!(last.import[3], ImportTarget::AnyAs { number: u32::MAX });
     assert!(!last.neighbor_suppression && config.vnis[&vni(100)].neighbor_suppression);
+    assert!(last.isolated_ports && !config.vnis[&vni(100)].isolated_ports);
     assert_eq!(config.vnis[&vni(100)].import, [ImportTarget::Auto, ImportTarget::AnyAs { number: 7 }]);
     assert_eq!((last.mtu, config.vnis[&vni(100)].mtu), (Some(9000), Some(1400)));
     assert_eq!(config.limits.control_connections, 50);

@@ -39,6 +39,7 @@ struct Settings {
     install_lifetime_secs: Option<u32>,
     neighbor_suppression: Option<bool>,
     neighbor_learning: Option<bool>,
+    isolated_ports: Option<bool>,
     mtu: Option<u32>,
     static_macs: Option<Vec<MacAddr>>,
 }
@@ -58,6 +59,7 @@ impl Settings {
                 .map(Spanned::into_inner),
             neighbor_suppression: section.boolean("neighbor-suppression", mistakes).map(Spanned::into_inner),
             neighbor_learning: section.boolean("neighbor-learning", mistakes).map(Spanned::into_inner),
+            isolated_ports: section.boolean("isolated-ports", mistakes).map(Spanned::into_inner),
             mtu: mtu(section, mistakes),
             static_macs: static_macs(section, mistakes),
         }
@@ -76,6 +78,7 @@ impl Settings {
             install_lifetime_secs: self.install_lifetime_secs.unwrap_or(defaults.install_lifetime_secs),
             neighbor_suppression: self.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
             neighbor_learning: self.neighbor_learning.unwrap_or(defaults.neighbor_learning),
+            isolated_ports: self.isolated_ports.unwrap_or(defaults.isolated_ports),
             mtu: self.mtu.or(defaults.mtu),
             static_macs: self.static_macs.unwrap_or_else(|| defaults.static_macs.clone()),
         }
@@ -272,6 +275,7 @@ pub(super) fn defaults(
         install_lifetime_secs: 300,
         neighbor_suppression: true,
         neighbor_learning: true,
+        isolated_ports: false,
         mtu: vxlan.mtu,
         static_macs: Vec::new(),
     };
@@ -400,6 +404,7 @@ impl Vnis {
             install_lifetime_secs: settings.install_lifetime_secs,
             neighbor_suppression: settings.neighbor_suppression,
             neighbor_learning: settings.neighbor_learning,
+            isolated_ports: settings.isolated_ports,
             mtu: settings.mtu,
             static_macs: settings.static_macs.clone(),
         })
@@ -556,6 +561,7 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         install: defaults.install,
         install_lifetime_secs: defaults.install_lifetime_secs,
         neighbor_learning: defaults.neighbor_learning,
+        isolated_ports: defaults.isolated_ports,
         mtu: add.mtu.or(defaults.mtu),
         static_macs: defaults.static_macs.clone(),
     })

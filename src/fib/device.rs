@@ -32,6 +32,8 @@ pub struct DeviceSpec {
     /// What hosts ask for is told ([`KernelEvent::Asked`](super::KernelEvent::Asked)): nothing else becomes of a question that
     /// the bridge cannot answer.
     pub questions: bool,
+    /// Guests' ports of the bridge are isolated from one another.
+    pub isolated_ports: bool,
     /// Unicast rows name nexthop groups instead of destinations, where the kernel has them (≥ 5.8). A matter of the kernel
     /// room alone: everybody else speaks of destinations.
     pub nexthop_groups: bool,
@@ -53,6 +55,7 @@ impl DeviceSpec {
             neighbor_learning: false,
             on_demand: false,
             questions: false,
+            isolated_ports: false,
             nexthop_groups: false,
         }
     }

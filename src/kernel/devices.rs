@@ -4,7 +4,7 @@
 //! with the alias `evpnd`, so that a restart knows it again; what evpnd did not make is never removed. `setup` takes
 //! the steps, `manage` decides when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -28,6 +28,8 @@ pub(super) enum Step {
     Enslave { name: String, bridge: String },
     /// Set the flags of a bridge port.
     SetPort { name: String, flags: PortFlags },
+    /// Set whether a guest's port is isolated.
+    Isolate { name: String, on: bool },
     /// Set learning on the VXLAN device itself.
     SetLearning { name: String, on: bool },
     /// Set the local address.
@@ -47,6 +49,8 @@ pub(super) enum Soft {
     Quiet,
     /// [`Step::SetPort`].
     Port,
+    /// [`Step::Isolate`].
+    Isolated,
     /// [`Step::SetLearning`].
     Learning,
     /// [`Step::SetLocal`].
@@ -61,10 +65,21 @@ impl Step {
         match self {
             Self::Quiet { .. } => Some(Soft::Quiet),
             Self::SetPort { .. } => Some(Soft::Port),
+            Self::Isolate { .. } => Some(Soft::Isolated),
             Self::SetLearning { .. } => Some(Soft::Learning),
             Self::SetLocal { .. } => Some(Soft::Local),
             Self::SetMtu { .. } => Some(Soft::Mtu),
             Self::MakeVxlan(_) | Self::MakeBridge { .. } | Self::Enslave { .. } | Self::Up { .. } | Self::Delete { .. } => None,
+        }
+    }
+}
+
+impl Step {
+    /// The port whose isolation it sets, and how.
+    pub(super) fn isolates(&self) -> Option<(&str, bool)> {
+        match self {
+            Self::Isolate { name, on } => Some((name, *on)),
+            _ => None,
         }
     }
 }
@@ -82,6 +97,7 @@ impl fmt::Display for Step {
                 let (learning, suppress) = (on_off(flags.learning), on_off(flags.neighbor_suppression));
                 write!(f, "port {name} set to learning {learning}, neigh_suppress {suppress}")
             }
+            Self::Isolate { name, on } => write!(f, "isolation of port {name} turned {}", on_off(*on)),
             Self::SetLearning { name, on } => write!(f, "learning of {name} turned {}", on_off(*on)),
             Self::SetLocal { name, local } => write!(f, "local address of {name} set to {local}"),
             Self::SetMtu { name, mtu } => write!(f, "MTU of {name} set to {mtu}"),
@@ -122,6 +138,8 @@ pub(super) struct Circumstances {
     pub failed: BTreeMap<Soft, String>,
     /// A device without a bridge has been so for a while.
     pub settled: bool,
+    /// Ports that we isolated, in this run.
+    pub isolated: BTreeSet<u32>,
 }
 
 /// Judges one wanted device. `wanted` tells whether a VNI is in the list.
@@ -214,12 +232,30 @@ fn bridge_steps(
         }
     };
     steps.push(Step::Enslave { name: name.to_owned(), bridge: bridge.clone() });
-    steps.push(Step::SetPort { name: name.to_owned(), flags: port_flags(spec) });
+    steps.push(Step::SetPort { name: name.to_owned(), flags: port_flags(spec, None) });
     Ok(up.then_some(Step::Up { name: bridge }))
 }
 
-fn port_flags(spec: &DeviceSpec) -> PortFlags {
-    PortFlags { learning: spec.learning, neighbor_suppression: spec.neighbor_suppression }
+/// The flags of the VXLAN port. Isolated as the guests' ports are, it would lead nobody anywhere; else that is somebody's matter.
+fn port_flags(spec: &DeviceSpec, found: Option<PortFlags>) -> PortFlags {
+    let isolated = !spec.isolated_ports && found.is_some_and(|found| found.isolated);
+    PortFlags { learning: spec.learning, neighbor_suppression: spec.neighbor_suppression, isolated }
+}
+
+/// Whether a port may be a guest's: a tap, one end of a veth pair. What leads to a network (hardware, a VLAN, a bond) is not.
+fn is_guests(link: &Link) -> bool {
+    matches!(&link.kind, LinkKind::Other(kind) if matches!(kind.as_str(), "tun" | "veth"))
+}
+
+/// Has guests' ports isolated, or no more, where that was us.
+fn isolation(spec: &DeviceSpec, bridge: &Link, links: &Links, known: &Circumstances) -> Vec<Step> {
+    let step = |member: &Link| {
+        let isolated = member.port?.isolated;
+        let on = spec.isolated_ports;
+        let ours = on || known.isolated.contains(&member.ifindex);
+        (isolated != on && ours && is_guests(member)).then(|| Step::Isolate { name: member.name.clone(), on })
+    };
+    links.members(bridge.ifindex).filter_map(step).collect()
 }
 
 /// Whether a bridge can carry the VNI.
@@ -317,9 +353,10 @@ fn adopt(
         );
     }
     check_bridge(spec, bridge, links, wanted)?;
-    if link.port != Some(port_flags(spec)) {
-        soft(Step::SetPort { name: name.clone(), flags: port_flags(spec) });
+    if link.port != Some(port_flags(spec, link.port)) {
+        soft(Step::SetPort { name: name.clone(), flags: port_flags(spec, link.port) });
     }
+    isolation(spec, bridge, links, known).into_iter().for_each(&mut soft);
     for (made, up, name) in [(link.made, link.up, &link.name), (bridge.made, bridge.up, &bridge.name)] {
         if made && !up {
             steps.push(Step::Up { name: name.clone() });
@@ -378,7 +415,10 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
              {what}: ip link set {name} type vxlan {word}"
         ));
     }
-    if link.port != Some(port_flags(spec)) {
+    if let Some(text) = known.failed.get(&Soft::Isolated) {
+        out.push(format!("guests' ports of {} could not be isolated ({text}): their guests reach one another", bridge.name));
+    }
+    if link.port != Some(port_flags(spec, link.port)) {
         out.push(format!(
             "the flags of bridge port {name} could not be set{}: bridge link set dev {name} learning {} neigh_suppress {}",
             said(known, Soft::Port),

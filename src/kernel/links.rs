@@ -33,6 +33,7 @@ pub(super) const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 pub(super) const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
 pub(super) const IFLA_BRPORT_LEARNING: u16 = 8;
 pub(super) const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
+pub(super) const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 /// What a VXLAN device says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,6 +79,8 @@ pub(super) struct PortFlags {
     pub learning: bool,
     /// The bridge answers ARP and ND instead of flooding them to this port.
     pub neighbor_suppression: bool,
+    /// The bridge passes nothing between this port and others that are isolated.
+    pub isolated: bool,
 }
 
 /// One interface.
@@ -296,12 +299,13 @@ fn port_flags(body: &[u8]) -> Option<PortFlags> {
 }
 
 fn parse_port(octets: &[u8]) -> PortFlags {
-    let mut flags = PortFlags { learning: true, neighbor_suppression: false };
+    let mut flags = PortFlags { learning: true, neighbor_suppression: false, isolated: false };
     for (kind, value) in codec::attributes(octets) {
         let on = codec::u8_of(value).is_some_and(|value| value != 0);
         match kind {
             IFLA_BRPORT_LEARNING => flags.learning = on,
             IFLA_BRPORT_NEIGH_SUPPRESS => flags.neighbor_suppression = on,
+            IFLA_BRPORT_ISOLATED => flags.isolated = on,
             _ => {}
         }
     }

@@ -95,7 +95,7 @@ impl Worker {
         let dropped: Vec<Vni> = self.managed.keys().filter(|vni| !specs.contains_key(vni)).copied().collect();
         for vni in dropped {
             self.lose(vni, "it is not configured any more".to_owned());
-            self.managed.remove(&vni);
+            self.forget(vni);
         }
         self.names.clear();
         for (vni, spec) in specs {
@@ -198,6 +198,15 @@ impl Worker {
                     let what: Vec<String> = steps.iter().map(ToString::to_string).collect();
                     self.out.push(KernelEvent::DeviceMended { vni, what: what.join(", ") });
                 }
+                let failed = outcome.failed.contains_key(&devices::Soft::Isolated);
+                for (name, on) in steps.iter().filter_map(Step::isolates).filter(|_| !failed) {
+                    let Some(ifindex) = self.links.named(name).map(|link| link.ifindex) else { continue };
+                    if on {
+                        managed.known.isolated.insert(ifindex)
+                    } else {
+                        managed.known.isolated.remove(&ifindex)
+                    };
+                }
                 managed.known.failed.extend(outcome.failed);
                 // Something vanished meanwhile: its notification waits, and the next verdict will know. Once.
                 let excused = outcome.vanished && managed.repeats == 0;
@@ -294,9 +303,28 @@ impl Worker {
             managed.told = None;
             managed.stations = Stations::default();
             managed.addresses = Addresses::default();
-            managed.known = Circumstances::default();
+            managed.known = Circumstances { isolated: std::mem::take(&mut managed.known.isolated), ..Circumstances::default() };
         }
         self.out.push(KernelEvent::DeviceGone { vni, reason });
+    }
+
+    /// A device is wanted no more: the ports that we isolated are as we found them.
+    fn forget(&mut self, vni: Vni) -> Option<Managed> {
+        let managed = self.managed.remove(&vni)?;
+        for ifindex in &managed.known.isolated {
+            // It may have gone with its guest, and its number is nobody's.
+            let Some(name) = self.links.link(*ifindex).filter(|link| link.port.is_some_and(|port| port.isolated)) else {
+                continue;
+            };
+            if let Err(said) = setup::isolate(&mut self.requests, &name.name, false) {
+                tracing::warn!(
+                    port = name.name,
+                    error = said.text,
+                    "a port that evpnd isolated stays so: bridge link set dev PORT isolated off"
+                );
+            }
+        }
+        Some(managed)
     }
 
     /// Removes what we made for these VNIs, where nothing else uses it; they are wanted no more.
@@ -304,7 +332,7 @@ impl Worker {
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
         for vni in vnis {
             self.lose(vni, "evpnd leaves the fabric".to_owned());
-            let spec = self.managed.remove(&vni).map(|managed| managed.spec);
+            let spec = self.forget(vni).map(|managed| managed.spec);
             let found: Vec<Link> = self.links.vxlans(vni).cloned().collect();
             let mut bridges: Vec<u32> = found.iter().filter_map(|link| link.master).collect();
             bridges.extend(spec.and_then(|spec| self.links.named(&spec.bridge)).map(|link| link.ifindex));

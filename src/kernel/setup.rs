@@ -104,6 +104,7 @@ fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), Kerne
             set(requests, name, |out| codec::attribute(out, libc::IFLA_MASTER, &master.ifindex.to_ne_bytes()))
         }
         Step::SetPort { name, flags } => set_port(requests, name, *flags),
+        Step::Isolate { name, on } => isolate(requests, name, *on),
         Step::SetLearning { name, on } => {
             change_vxlan(requests, name, |out| codec::attribute(out, links::IFLA_VXLAN_LEARNING, &[u8::from(*on)]))
         }
@@ -176,12 +177,38 @@ fn set_port(requests: &mut Requests, name: &str, flags: PortFlags) -> Result<(),
         codec::nested(out, libc::IFLA_PROTINFO, |out| {
             codec::attribute(out, links::IFLA_BRPORT_LEARNING, &[u8::from(flags.learning)]);
             codec::attribute(out, links::IFLA_BRPORT_NEIGH_SUPPRESS, &[u8::from(flags.neighbor_suppression)]);
+            codec::attribute(out, links::IFLA_BRPORT_ISOLATED, &[u8::from(flags.isolated)]);
         });
     })?;
     if find(requests, name)?.port == Some(flags) {
         return Ok(());
     }
     Err(KernelSaid { errno: libc::EOPNOTSUPP, text: "the kernel took the flags and did not set them".to_owned() })
+}
+
+/// Isolates a port, or no more, and reads that back.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn isolate(requests: &mut Requests, name: &str, on: bool) -> Result<(), KernelSaid> {
+    let port = |requests: &mut Requests| match find(requests, name) {
+        // Gone with its guest: there is nothing to isolate.
+        Err(said) if said.errno == libc::ENODEV => Ok(None),
+        found => found.map(|link| link.port.map(|port| (link.ifindex, port.isolated))),
+    };
+    let Some((ifindex, _)) = port(requests)? else { return Ok(()) };
+    let changed = requests.change(libc::RTM_SETLINK, 0, |out| {
+        codec::ifinfo(out, libc::AF_BRIDGE as u8, ifindex, 0, 0);
+        codec::nested(out, libc::IFLA_PROTINFO, |out| {
+            codec::attribute(out, links::IFLA_BRPORT_ISOLATED, &[u8::from(on)]);
+        });
+    });
+    if port(requests)?.is_none_or(|(_, isolated)| isolated == on) {
+        return Ok(());
+    }
+    changed?;
+    // Ports can be isolated since 4.18.
+    Err(KernelSaid { errno: libc::EOPNOTSUPP, text: "the kernel took the flag and did not set it".to_owned() })
 }
 
 /// Settings of IPv4 that keep a tenant from the host's addresses, below `/proc/sys/net/ipv4/conf/NAME/`: without them Linux answers ARP
@@ -369,7 +396,7 @@ fn words(step: &Step, said: &KernelSaid) -> Refusal {
         Step::Enslave { name, bridge } => format!("{name} could not be put into bridge {bridge}"),
         Step::Up { name } => format!("{name} could not be set up"),
         Step::Delete { name } => format!("{name} could not be removed to be made anew"),
-        Step::Quiet { name } | Step::SetPort { name, .. } | Step::SetLearning { name, .. } => {
+        Step::Quiet { name } | Step::SetPort { name, .. } | Step::SetLearning { name, .. } | Step::Isolate { name, .. } => {
             format!("{name} could not be changed")
         }
         Step::SetLocal { name, .. } | Step::SetMtu { name, .. } => format!("{name} could not be changed"),

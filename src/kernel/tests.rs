@@ -45,7 +45,7 @@ fn the_table_is_what_ip_link_shows() {
             group: None,
         })
     );
-    assert_eq!(vxlan.port, Some(PortFlags { learning: false, neighbor_suppression: true }));
+    assert_eq!(vxlan.port, Some(PortFlags { learning: false, neighbor_suppression: true, isolated: false }));
     let bridge = links.named("br100").unwrap();
     assert_eq!(bridge.kind, LinkKind::Bridge { vlan_filtering: false, ageing: std::time::Duration::from_secs(300) });
     assert!(bridge.made && !vxlan.made && vxlan.up && vxlan.master == Some(bridge.ifindex));
@@ -223,7 +223,7 @@ fn steps_that_make_a_device() {
             Step::MakeBridge { name: bridge() },
             Step::Quiet { name: bridge() },
             Step::Enslave { name: name(), bridge: bridge() },
-            Step::SetPort { name: name(), flags: PortFlags { learning: false, neighbor_suppression: true } },
+            Step::SetPort { name: name(), flags: PortFlags { learning: false, neighbor_suppression: true, isolated: false } },
             Step::Up { name: name() },
             Step::Up { name: bridge() },
         ])
@@ -287,6 +287,29 @@ fn what_may_fail_becomes_a_warning_with_a_command() {
         assert!(warning.contains(command), "{command}: {warning}");
     }
     assert_eq!(ready.warnings.len(), 5);
+}
+
+#[test]
+fn only_guests_ports_are_isolated_and_only_what_we_isolated_is_undone() {
+    let mut host = Host::default();
+    let bridge = host.bridge("br5", 0);
+    host.vxlan("vx", 5, Some(bridge));
+    let tap = host.add("vnet0", "tun", Some(bridge), |_| {});
+    host.add("fw0", "veth", Some(bridge), |_| {});
+    host.add("eno1", "", Some(bridge), |_| {});
+    host.add("eno1.5", "vlan", Some(bridge), |_| {});
+    let isolated = |on: bool, links: &Links, known: Circumstances| {
+        let spec = DeviceSpec { isolated_ports: on, ..spec(5) };
+        let Verdict::Work(steps) = devices::judge(&spec, links, &|_| true, &known).unwrap() else { panic!("steps") };
+        steps.iter().filter_map(Step::isolates).map(|(name, on)| (name.to_owned(), on)).collect::<Vec<_>>()
+    };
+    let both = [("vnet0".to_owned(), true), ("fw0".to_owned(), true)];
+    assert_eq!(isolated(true, &host.0, Circumstances::default()), both);
+    assert_eq!(isolated(false, &host.0, Circumstances::default()), []);
+    let ours = Circumstances { isolated: [tap].into(), ..Circumstances::default() };
+    assert_eq!(isolated(false, &host.0, ours.clone()), [], "it is not isolated any more");
+    let failed = [(Soft::Isolated, "because".to_owned())].into();
+    assert_eq!(isolated(true, &host.0, Circumstances { failed, ..ours }), [], "it failed once, and is a warning");
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
         group,
         neighbor_suppression: vni.suppresses(),
         neighbor_learning: vni.suppresses() && vni.neighbor_learning,
+        isolated_ports: vni.isolated_ports,
         on_demand: vni.install == Install::OnDemand,
         questions: vni.suppresses() && vni.flood == Flood::None,
         nexthop_groups: config.vxlan.nexthop_groups,
