@@ -14,11 +14,18 @@ use crate::harness::{ensure, wait_until};
 use super::scenario::{ASN, VNI};
 
 const EVPNCTL: &str = env!("CARGO_BIN_EXE_evpnctl");
-const GROUP: &str = "239.1.1.1";
+
+fn group(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "239.1.1.1",
+        Family::V6 => "ff05::100",
+    }
+}
 
 /// Hosts with a guest each, and a reflector of ours.
 struct Segment {
     fabric: Fabric,
+    family: Family,
     hosts: Vec<Host>,
     middle: Host,
 }
@@ -31,14 +38,14 @@ enum Old {
 }
 
 impl Segment {
-    fn new(count: u8, old: Old) -> Self {
+    fn new(count: u8, old: Old, family: Family) -> Self {
         let fabric = Fabric::new();
         let hosts: Vec<Host> = (1..=count).map(|number| fabric.host(number)).collect();
         let middle = fabric.host(254);
         for host in &hosts {
             let way = match old {
-                Old::Group => format!("group {GROUP} dev eth0"),
-                Old::List => format!("local {}", host.v4()),
+                Old::Group => format!("group {} dev eth0", group(family)),
+                Old::List => format!("local {}", host.address(family)),
             };
             host.namespace.ip_batch(&format!(
                 "link add name br100 type bridge mcast_snooping 0\nlink set br100 addrgenmode none up\n\
@@ -47,11 +54,12 @@ impl Segment {
             ));
             if old == Old::List {
                 let others = hosts.iter().filter(|other| other.number != host.number);
-                let lines = others.map(|other| format!("fdb append 00:00:00:00:00:00 dev vxlan100 dst {}\n", other.v4()));
+                let lines =
+                    others.map(|other| format!("fdb append 00:00:00:00:00:00 dev vxlan100 dst {}\n", other.address(family)));
                 host.namespace.bridge_batch(&lines.collect::<String>());
             }
         }
-        Self { fabric, hosts, middle }
+        Self { fabric, family, hosts, middle }
     }
 
     fn guests(&self) -> Vec<Guest> {
@@ -64,7 +72,7 @@ impl Segment {
     }
 
     fn config(&self, host: &Host) -> Config {
-        Config::hypervisor(host, ASN, Family::V4).neighbor(self.middle.v4(), "")
+        Config::hypervisor(host, ASN, self.family).neighbor(self.middle.v4(), "")
     }
 
     /// A daemon on each host that knows of no VNI.
@@ -109,7 +117,8 @@ fn device(host: &Host) -> String {
         serde_json::from_str(&host.namespace.output("ip", ["-j", "-d", "link", "show", "dev", "vxlan100"])).expect("JSON");
     let (data, port) = (&value[0]["linkinfo"]["info_data"], &value[0]["linkinfo"]["info_slave_data"]);
     let of = |value: &Value, key: &str| format!("{key} {} ", value[key]);
-    ["group", "link", "learning"].map(|key| of(data, key)).concat()
+    let group = if data["group6"].is_null() { "group" } else { "group6" };
+    [group, "link", "learning"].map(|key| of(data, key)).concat()
         + &["learning", "neigh_suppress"].map(|key| of(port, key)).concat()
 }
 
@@ -120,8 +129,8 @@ fn flood_list(host: &Host) -> Vec<String> {
     list
 }
 
-fn joined(host: &Host) -> bool {
-    host.namespace.output("ip", ["maddr", "show", "dev", "eth0"]).contains(GROUP)
+fn joined(host: &Host, family: Family) -> bool {
+    host.namespace.output("ip", ["maddr", "show", "dev", "eth0"]).contains(group(family))
 }
 
 /// Tells of each step, and nothing may be lost in any.
@@ -134,8 +143,8 @@ pub(super) fn expect_nothing_lost(losses: &[Loss]) {
 }
 
 /// There and back, host by host.
-fn there_and_back(old: Old) {
-    let segment = Segment::new(5, old);
+fn there_and_back(count: u8, old: Old, family: Family) {
+    let segment = Segment::new(count, old, family);
     let _reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
     let guests = segment.guests();
     let daemons = segment.daemons();
@@ -153,10 +162,10 @@ fn there_and_back(old: Old) {
         let proper = then == "converted";
         for host in &segment.hosts {
             let (now, list) = (device(host), flood_list(host));
-            assert_eq!(now.contains(&format!("\"{GROUP}\"")), old == Old::Group && !proper, "{now}");
+            assert_eq!(now.contains(&format!("\"{}\"", group(family))), old == Old::Group && !proper, "{now}");
             assert_eq!(now.contains("learning true"), !proper, "{now}");
-            assert_eq!(joined(host), old == Old::Group && !proper);
-            let length = if old == Old::Group && !proper { 1 } else { 4 };
+            assert_eq!(joined(host, family), old == Old::Group && !proper);
+            let length = if old == Old::Group && !proper { 1 } else { usize::from(count) - 1 };
             assert_eq!(list.len(), length, "{list:?}");
         }
         daemons.iter().for_each(Evpnd::expect_no_difference);
@@ -177,12 +186,22 @@ fn there_and_back(old: Old) {
 
 #[test]
 fn five_hosts_leave_their_group_and_return_to_it() {
-    there_and_back(Old::Group);
+    there_and_back(5, Old::Group, Family::V4);
 }
 
 #[test]
 fn five_hosts_leave_their_list_and_return_to_it() {
-    there_and_back(Old::List);
+    there_and_back(5, Old::List, Family::V4);
+}
+
+#[test]
+fn over_ipv6_three_hosts_leave_their_group_and_return_to_it() {
+    there_and_back(3, Old::Group, Family::V6);
+}
+
+#[test]
+fn over_ipv6_three_hosts_leave_their_list_and_return_to_it() {
+    there_and_back(3, Old::List, Family::V6);
 }
 
 /// The command is killed as it begins each of its steps, and the daemon on its host with it every other time; asked for the same
@@ -190,7 +209,7 @@ fn five_hosts_leave_their_list_and_return_to_it() {
 #[test]
 fn a_run_that_is_killed_at_any_step_is_resumed() {
     for old in [Old::Group, Old::List] {
-        let segment = Segment::new(2, old);
+        let segment = Segment::new(2, old, Family::V4);
         let _reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
         let guests = segment.guests();
         let mut daemons = segment.daemons();
@@ -226,7 +245,7 @@ fn a_run_that_is_killed_at_any_step_is_resumed() {
             assert_eq!(stage(a), then);
             daemons.iter().for_each(Evpnd::expect_no_difference);
             let out = old == Old::Group && then == "converted";
-            assert_eq!(joined(a), old == Old::Group && !out, "{then}");
+            assert_eq!(joined(a, Family::V4), old == Old::Group && !out, "{then}");
         }
         assert!(killed >= 6, "killed {killed} times only");
         assert_eq!((device(a), flood_list(a)), before);
@@ -250,7 +269,7 @@ fn kill_at(host: &Host, words: &[&str], step: usize) -> bool {
 /// What is wrong is said where it is, with what to do, and changes nothing.
 #[test]
 fn what_cannot_be_done_is_said() {
-    let segment = Segment::new(2, Old::Group);
+    let segment = Segment::new(2, Old::Group, Family::V4);
     let [a, _] = &segment.hosts[..] else { panic!() };
     let said = |words: &[&str], code: i32, expected: &str| {
         let output = migrate(a, words);

@@ -24,6 +24,9 @@ pub(super) const HELPER: &str = "evpnd-grp";
 /// How long the daemon may take for its part.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Rows that the daemon does not remove for so long are nobody's.
+const ORPHANED: Duration = Duration::from_secs(2);
+
 /// What failed, by VNI.
 type Failures = BTreeMap<Vni, String>;
 
@@ -225,9 +228,9 @@ impl Run<'_> {
             if self.failed.contains_key(&plan.vni) {
                 continue;
             }
-            let done = match plan.way {
-                Some(None) => wait_until_let_go(daemon, plan, end)?,
-                _ => wait_until_in_step(daemon, plan.vni, end)?,
+            let done = match plan.lets_go() {
+                true => wait_until_let_go(daemon, plan, end)?,
+                false => wait_until_in_step(daemon, plan.vni, end)?,
             };
             let Err((why, unusable)) = done else { continue };
             // Looked at for the first time and refused: it stays as it was.
@@ -310,17 +313,32 @@ fn is_late(item: &DiffView) -> bool {
     item.wanted.is_some() && item.state != Status::Operator.to_string()
 }
 
-/// Waits until the daemon has no such VNI any more and its rows are gone.
+/// Waits until the daemon has no such VNI any more and its rows are gone. Where it ended before it had removed them nobody will: they
+/// are removed here.
 fn wait_until_let_go(daemon: &mut Daemon, plan: &Plan, end: std::time::Instant) -> Result<Late, Failure> {
     let mut tunnel = Tunnel { name: plan.device.clone(), ..Tunnel::default() };
+    let mut orphans = (0, deadline(ORPHANED));
     loop {
         let known = daemon.ask(&Request::ShowVnis { vni: Some(plan.vni), after: None, limit: None })?;
         let why = if matches!(known, Reply::Vnis(page) if !page.items.is_empty()) {
             "the daemon still has it: is --config the file that it reads?".to_owned()
         } else {
             match read_rows(&mut tunnel) {
-                Ok(()) if tunnel.announced == 0 => return Ok(Ok(())),
-                Ok(()) => format!("{} of evpnd's rows still stand", tunnel.announced),
+                Ok(()) if tunnel.announced.is_empty() => return Ok(Ok(())),
+                Ok(()) => {
+                    let count = tunnel.announced.len();
+                    if orphans.0 != count {
+                        orphans = (count, deadline(ORPHANED));
+                    } else if is_over(orphans.1) {
+                        let halves = ["self", "master"].iter();
+                        let lines = halves.flat_map(|half| {
+                            tunnel.announced.iter().map(move |mac| format!("fdb del {mac} dev {} {half}", plan.device))
+                        });
+                        // What is left shows in the next round.
+                        let _ = bridge(&lines.collect::<Vec<_>>(), true);
+                    }
+                    format!("{count} of evpnd's rows still stand")
+                }
                 Err(why) => why,
             }
         };

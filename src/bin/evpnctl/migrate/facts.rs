@@ -146,7 +146,7 @@ pub(super) fn read_rows(tunnel: &mut Tunnel) -> Result<(), String> {
     tunnel.flood.clear();
     tunnel.fixed.clear();
     tunnel.learned.clear();
-    tunnel.announced = 0;
+    tunnel.announced.clear();
     for row in rows.as_array().into_iter().flatten() {
         let marked = row["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "extern_learn"));
         let Some(mac) = row["mac"].as_str().and_then(|mac| mac.parse::<MacAddr>().ok()) else { continue };
@@ -156,7 +156,7 @@ pub(super) fn read_rows(tunnel: &mut Tunnel) -> Result<(), String> {
         }
         let fixed = row["state"].as_str().is_some_and(|state| !state.is_empty());
         match dst {
-            _ if marked && mac != MacAddr::ZERO => tunnel.announced += 1,
+            _ if marked && mac != MacAddr::ZERO => tunnel.announced.push(mac),
             Some(dst) if mac == MacAddr::ZERO && !marked && !dst.is_multicast() => tunnel.flood.push(dst),
             Some(dst) if mac != MacAddr::ZERO && fixed => tunnel.fixed.push((mac, dst)),
             Some(dst) if mac != MacAddr::ZERO => *tunnel.learned.entry(dst).or_default() += 1,

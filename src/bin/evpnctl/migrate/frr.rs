@@ -56,7 +56,7 @@ fn refusals(facts: &Facts, daemon: &mut Daemon, force: bool) -> Result<Vec<Strin
     if let (Some(doubt), false) = (&facts.fabric.doubt, force) {
         out.push(format!("evpnd does not know all that FRR knows: {doubt}"));
     }
-    for tunnel in facts.tunnels.iter().filter(|tunnel| tunnel.announced > 0) {
+    for tunnel in facts.tunnels.iter().filter(|tunnel| !tunnel.announced.is_empty()) {
         let Some(vni) = tunnel.vni else { continue };
         match facts.vnis.iter().find(|view| view.vni == vni) {
             None => out.push(format!("VNI {vni} ({}) is FRR's alone: evpnctl migrate --vni {vni} --apply", tunnel.name)),
@@ -67,7 +67,7 @@ fn refusals(facts: &Facts, daemon: &mut Daemon, force: bool) -> Result<Vec<Strin
                 view.remedy.clone().unwrap_or_default()
             )),
             Some(view) if view.remote_macs == 0 => {
-                out.push(format!("VNI {vni} has {} MACs of FRR's, and evpnd has heard of none", tunnel.announced));
+                out.push(format!("VNI {vni} has {} MACs of FRR's, and evpnd has heard of none", tunnel.announced.len()));
             }
             Some(_) => {}
         }

@@ -88,7 +88,7 @@ pub(super) struct Tunnel {
     /// VTEPs behind which the kernel found MACs, and how many.
     pub learned: BTreeMap<IpAddr, usize>,
     /// MACs of a control plane.
-    pub announced: usize,
+    pub announced: Vec<MacAddr>,
 }
 
 /// What the daemon and its file say of a VNI.
@@ -194,6 +194,11 @@ impl Plan {
         self.way.is_none() && [&self.first, &self.second, &self.third, &self.last].iter().all(|steps| steps.is_empty())
     }
 
+    /// Whether the daemon is to have no such VNI any more.
+    pub(super) fn lets_go(&self) -> bool {
+        self.way == Some(None) || self.entry.as_ref().is_some_and(|entry| entry.restoring)
+    }
+
     /// Whether the others must be given time: before the second steps, before the last.
     pub(super) fn pauses(&self) -> (bool, bool) {
         let is = |steps: &[Step], kind: fn(&Step) -> bool| steps.iter().any(kind);
@@ -262,8 +267,8 @@ fn describe(tunnel: &Tunnel) -> String {
     if learned > 0 {
         parts.push(format!("found {learned} MACs behind {} VTEPs", tunnel.learned.len()));
     }
-    if tunnel.announced > 0 {
-        parts.push(format!("{} MACs of a control plane", tunnel.announced));
+    if !tunnel.announced.is_empty() {
+        parts.push(format!("{} MACs of a control plane", tunnel.announced.len()));
     }
     parts.join(", ")
 }
@@ -433,7 +438,9 @@ fn finish(
         plan.way = Some(Some(Way::Proper));
         plan.notes.push(format!("announced by {}: compare with the hosts that should be", list(announced.keys())));
     }
-    // The daemon changes the group of a device that it made.
+    if here.made && tunnel.group.is_some() {
+        plan.notes.push("evpnd made this device, and makes it anew without the group: a moment without frames".to_owned());
+    }
     if !here.made {
         if let Some(membership) = membership(tunnel, &entry.before).filter(|_| tunnel.group.is_some() || entry.leaving) {
             entry.leaving = true;
@@ -499,6 +506,11 @@ fn undo(plan: &mut Plan, force: bool, tunnel: &Tunnel, here: &Here, announced: &
                     plan.first.push(Step::Join(membership.clone()));
                     plan.last.push(Step::Release(membership));
                 }
+                // A daemon that was restarted meanwhile takes them for somebody's: all rows of the list share their mark.
+                let hears = announced.iter().filter(|(_, joined)| **joined == Some(group));
+                let copies: Vec<String> =
+                    hears.map(|(vtep, _)| format!("fdb del {FLOOD} dev {} dst {vtep}", tunnel.name)).collect();
+                plan.third.extend((!copies.is_empty()).then_some(Step::BridgeMaybe(copies)));
             } else if back == Way::BesideList {
                 plan.second.push(Step::Bridge(append(tunnel, &before)));
                 plan.second.extend(before.group.filter(|_| tunnel.group.is_none()).map(|group| Step::Ip(one(group))));
@@ -558,7 +570,7 @@ fn restore(tunnel: &Tunnel, before: &Before, announced: &BTreeMap<IpAddr, Option
     let kept = |vtep: &&IpAddr| !before.flood.contains(vtep) && before.group != Some(**vtep);
     let came: BTreeSet<&IpAddr> = announced.keys().chain(&tunnel.flood).filter(kept).collect();
     let gone: Vec<String> = came.iter().map(|vtep| format!("fdb del {FLOOD} dev {name} dst {vtep}")).collect();
-    if !gone.is_empty() && !before.group.is_some_and(|group| group.is_multicast()) {
+    if !gone.is_empty() {
         steps.push(Step::BridgeMaybe(gone));
     }
     steps.push(Step::Ip(format!("link set {name} type vxlan {}", if before.learning { "learning" } else { "nolearning" })));
