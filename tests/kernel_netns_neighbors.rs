@@ -251,3 +251,26 @@ fn an_address_that_a_station_may_have_is_asked_for() {
         assert!(!told.iter().any(wrong), "{told:?}");
     });
 }
+
+#[test]
+fn a_host_that_never_says_an_address_is_asked_for_the_one_of_its_mac_and_stays() {
+    for probe_silent in [true, false] {
+        with_tenant_of(DeviceSpec { probe_silent, ..listening() }, move |room, _, _, inside| {
+            sh("ip link set br100 type bridge ageing_time 400");
+            // A MAC of which nothing was heard but that its link-local address is free: no address of its own is claimed.
+            inside(
+                "ip addr flush dev t0; ip link set t0 down; echo 0 > /proc/sys/net/ipv6/conf/t0/router_solicitations; \
+                 ip link set t0 address 02:00:00:00:00:77; ip link set t0 up",
+            );
+            let mac = MacAddr([2, 0, 0, 0, 0, 0x77]);
+            room.heard(mac);
+            if !probe_silent {
+                return room.unheard(mac);
+            }
+            says(room, mac, "fe80::ff:fe00:77");
+            let told = room.listen(12_500);
+            let gone = |event: &KernelEvent| matches!(event, KernelEvent::LocalMacGone { mac: of, .. } if *of == mac);
+            assert!(!told.iter().any(gone), "{told:?}");
+        });
+    }
+}

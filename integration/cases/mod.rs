@@ -1,6 +1,7 @@
 //! The cases, by what they are about. Every case ends with `evpnctl diff` empty on every daemon that still runs.
 
 mod adoption;
+mod bare;
 mod beside_frr;
 mod demo;
 mod doctor;

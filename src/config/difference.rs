@@ -87,6 +87,7 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     neighbor_suppression,
                     neighbor_learning,
                     isolated_ports,
+                    probe_silent,
                     flood,
                     learning,
                     install,
@@ -108,6 +109,7 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     ("install-lifetime", *install_lifetime_secs != after.install_lifetime_secs, true),
                     ("neighbor-learning", *neighbor_learning != after.neighbor_learning, true),
                     ("isolated-ports", *isolated_ports != after.isolated_ports, true),
+                    ("probe-silent", *probe_silent != after.probe_silent, true),
                     ("mtu", *mtu != after.mtu, true),
                     ("static", *static_macs != after.static_macs, false),
                 ];
@@ -170,6 +172,9 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
     if old.vxlan.nexthop_groups != new.vxlan.nexthop_groups {
         let form = if new.vxlan.nexthop_groups { "nexthop groups" } else { "destinations" };
         found.applied.push(format!("rows are written again, by {form}"));
+    }
+    if old.vxlan.adopt != new.vxlan.adopt {
+        found.applied.push("which devices of the host are taken, or mended, changed".to_owned());
     }
     if old.vxlan.audit_interval_secs != new.vxlan.audit_interval_secs {
         found.applied.push(match new.vxlan.audit_interval_secs {

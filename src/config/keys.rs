@@ -29,9 +29,20 @@ pub const ROUTER: SectionKeys = SectionKeys {
 pub const VXLAN: SectionKeys = SectionKeys {
     name: "vxlan",
     repeated: false,
-    keys: &["port", "device", "bridge", "mtu", "audit-interval", "nexthop-groups"],
-    fixed: &[("adopt", "\"declared\"")],
-    later: &["adopt-vnis", "ignore-devices"],
+    keys: &[
+        "port",
+        "device",
+        "bridge",
+        "mtu",
+        "audit-interval",
+        "nexthop-groups",
+        "adopt",
+        "adopt-vnis",
+        "ignore-devices",
+        "fix-devices",
+    ],
+    fixed: &[],
+    later: &[],
 };
 
 /// `[control]`.
@@ -85,6 +96,7 @@ pub const VNI_DEFAULTS: SectionKeys = SectionKeys {
         "neighbor-suppression",
         "neighbor-learning",
         "isolated-ports",
+        "probe-silent",
         "mtu",
         "static",
     ],
@@ -112,6 +124,7 @@ pub const VNI: SectionKeys = SectionKeys {
         "neighbor-suppression",
         "neighbor-learning",
         "isolated-ports",
+        "probe-silent",
         "mtu",
         "static",
     ],

@@ -12,6 +12,7 @@
 //! | `secret` | passwords: a type that shows nothing, and what reports leave out |
 //! | `difference` | what a reload has to do |
 
+mod adopt;
 mod difference;
 mod graceful;
 pub mod keys;
@@ -31,7 +32,7 @@ pub use difference::difference;
 pub use graceful::GracefulRestart;
 pub use model::{
     Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, Metrics,
-    Neighbor, NeighborAddress, NeighborChange, Password, Router, VniChange, VniConfig, VniDefaults, Vxlan,
+    NO_BRIDGE, Neighbor, NeighborAddress, NeighborChange, Password, Router, VniChange, VniConfig, VniDefaults, Vxlan,
 };
 pub use parse::parse;
 pub use report::ConfigError;

@@ -13,6 +13,7 @@ use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
 use crate::wire::ext_community::RouteTarget;
 use crate::wire::rd::Rd;
 
+use super::adopt::Adopt;
 use super::graceful::GracefulRestart;
 use super::secret::Secret;
 
@@ -73,6 +74,8 @@ pub struct Vxlan {
     pub audit_interval_secs: u32,
     /// Unicast rows name nexthop groups instead of destinations.
     pub nexthop_groups: bool,
+    /// Devices that nobody declared.
+    pub adopt: Adopt,
 }
 
 /// `[control]`: the control socket.
@@ -226,6 +229,8 @@ pub struct VniDefaults {
     pub neighbor_learning: bool,
     /// Guests' ports of the bridge are isolated from one another.
     pub isolated_ports: bool,
+    /// Ask hosts that say no address for one.
+    pub probe_silent: bool,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static.
@@ -261,6 +266,8 @@ pub struct VniConfig {
     pub neighbor_learning: bool,
     /// Guests' ports of the bridge are isolated from one another.
     pub isolated_ports: bool,
+    /// Ask hosts that say no address for one.
+    pub probe_silent: bool,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static (sticky) besides those the bridge holds.
@@ -367,7 +374,15 @@ pub struct VniChange {
     pub keys: Vec<&'static str>,
 }
 
+/// `bridge = "none"`: the host's own addresses are on the VXLAN device.
+pub const NO_BRIDGE: &str = "none";
+
 impl VniConfig {
+    /// Whether its device is in no bridge: what is behind it is this host alone.
+    pub fn is_bare(&self) -> bool {
+        self.bridge == NO_BRIDGE
+    }
+
     /// How long its rows stand that nobody uses, where they are written on demand.
     pub fn on_demand(&self) -> Option<Duration> {
         (self.install == Install::OnDemand).then(|| Duration::from_secs(self.install_lifetime_secs.into()))

@@ -191,7 +191,15 @@ fn is_ipv6(who: &NeighborAddress) -> bool {
 /// Reads `[vxlan]`.
 pub(super) fn vxlan(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> Vxlan {
     let (device, bridge) = (DEVICE_DEFAULT.to_owned(), BRIDGE_DEFAULT.to_owned());
-    let mut vxlan = Vxlan { port: 4789, device, bridge, mtu: None, audit_interval_secs: 60, nexthop_groups: false };
+    let mut vxlan = Vxlan {
+        port: 4789,
+        device,
+        bridge,
+        mtu: None,
+        audit_interval_secs: 60,
+        nexthop_groups: false,
+        adopt: super::adopt::Adopt::default(),
+    };
     let Some(section) = section else { return vxlan };
     if let Some(port) = section.integer("port", 1..=65535, "a UDP port", mistakes) {
         vxlan.port = port.into_inner() as u16;
@@ -207,6 +215,7 @@ pub(super) fn vxlan(section: Option<&Section<'_>>, mistakes: &mut Mistakes) -> V
         vxlan.audit_interval_secs = seconds.into_inner();
     }
     vxlan.nexthop_groups = section.boolean("nexthop-groups", mistakes).is_some_and(Spanned::into_inner);
+    vxlan.adopt = super::adopt::adopt(section, mistakes);
     vxlan
 }
 

@@ -29,7 +29,10 @@ bridge = "b{vni}"
 mtu = 1450
 audit-interval = 300
 nexthop-groups = true
-adopt = "declared"
+adopt = "all"
+adopt-vnis = "100-200, 300"
+ignore-devices = ["vx9", "lab*"]
+fix-devices = true
 
 [control]
 socket = "/tmp/evpnd.sock"
@@ -71,6 +74,7 @@ import = ["auto", "*:7"]
 export = ["auto", "65000:5"]
 neighbor-suppression = false
 isolated-ports = true
+probe-silent = false
 mtu = 1400
 static = ["02:00:00:00:00:07"]
 flood = "ingress-replication"
@@ -84,6 +88,7 @@ rd = "10.0.0.9:1"
 import = ["65000:100", "10.0.0.1:100", "4200000000:100", "*:4294967295"]
 export = "auto"
 mtu = 9000
+probe-silent = true
 static = ["02:00:00:00:00:01"]
 learning = false
 install-lifetime = 61
@@ -293,6 +298,8 @@ fn every_mistake_is_found_where_it_is() {
         (id, "id = 1\nflood = \"nowhere\"\n", 10, 9, "no way to flood"),
         (id, "id = 1\nflood = \"none\"\nlearning = true\n", 11, 1, "no host is ever found"),
         (id, "id = 1\ninstall = \"on-demand\"\n", 10, 1, "no row would ever be written"),
+        (id, "id = 1\nbridge = \"none\"\n", 10, 1, "serves known hosts only"),
+        (id, "id = 1\nbridge = \"none\"\nflood = \"none\"\ninstall = \"on-demand\"\n", 10, 1, "serves known hosts only"),
         (id, "id = 1\ninstall = \"never\"\n", 10, 11, "no time to write rows"),
         (id, "id = 1\ninstall-lifetime = 9\n", 10, 20, "install-lifetime"),
         (id, "id = 1\nflood = \"none\"\nlearning = \"beside\"\n", 11, 1, "no host is ever found"),
@@ -301,7 +308,10 @@ fn every_mistake_is_found_where_it_is() {
         (id, "id = 1\nflood = \"none\"\n[vni-defaults]\nlearning = true\n", 10, 1, "no host is ever found"),
         (id, "id = 1\ngroup = \"239.0.0.1\"\n", 10, 9, "a group without flood"),
         // the others
-        (id, "id = 1\n[vxlan]\nadopt = \"all\"\n", 11, 9, "not supported by this version"),
+        (id, "id = 1\n[vxlan]\nadopt = \"some\"\n", 11, 9, "names no devices"),
+        (id, "id = 1\n[vxlan]\nadopt-vnis = \"1\"\n", 11, 14, "adopt-vnis has no meaning"),
+        (id, "id = 1\n[vxlan]\nignore-devices = \"x\"\n", 11, 18, "ignore-devices has no meaning"),
+        (id, "id = 1\n[vxlan]\nadopt = \"all\"\nadopt-vnis = \"9-1\"\n", 12, 14, "wrong way round"),
         (id, "id = 1\n[vxlan]\nnexthop-groups = \"yes\"\n", 11, 18, "nexthop-groups is a string"),
         (id, "id = 1\n[metrics]\nlisten = \"::1\"\n", 11, 10, "not an address with a port"),
         (id, "id = 1\n[metrics]\nlisten = [\"[::1]:80\", \"[::1]:80\"]\n", 11, 23, "already"),

@@ -10,7 +10,9 @@ use crate::base::{MacAddr, Vni};
 use crate::control::VniAdd;
 use crate::wire::rd::Rd;
 
-use super::model::{Config, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, VniConfig, VniDefaults, Vxlan};
+use super::model::{
+    Config, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, NO_BRIDGE, VniConfig, VniDefaults, Vxlan,
+};
 use super::names::{NAME_HELP, expand, template};
 use super::reader::{Section, parsed};
 use super::report::Mistakes;
@@ -40,6 +42,7 @@ struct Settings {
     neighbor_suppression: Option<bool>,
     neighbor_learning: Option<bool>,
     isolated_ports: Option<bool>,
+    probe_silent: Option<bool>,
     mtu: Option<u32>,
     static_macs: Option<Vec<MacAddr>>,
 }
@@ -60,6 +63,7 @@ impl Settings {
             neighbor_suppression: section.boolean("neighbor-suppression", mistakes).map(Spanned::into_inner),
             neighbor_learning: section.boolean("neighbor-learning", mistakes).map(Spanned::into_inner),
             isolated_ports: section.boolean("isolated-ports", mistakes).map(Spanned::into_inner),
+            probe_silent: section.boolean("probe-silent", mistakes).map(Spanned::into_inner),
             mtu: mtu(section, mistakes),
             static_macs: static_macs(section, mistakes),
         }
@@ -79,6 +83,7 @@ impl Settings {
             neighbor_suppression: self.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
             neighbor_learning: self.neighbor_learning.unwrap_or(defaults.neighbor_learning),
             isolated_ports: self.isolated_ports.unwrap_or(defaults.isolated_ports),
+            probe_silent: self.probe_silent.unwrap_or(defaults.probe_silent),
             mtu: self.mtu.or(defaults.mtu),
             static_macs: self.static_macs.unwrap_or_else(|| defaults.static_macs.clone()),
         }
@@ -234,7 +239,15 @@ fn learning(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Learning> 
 }
 
 /// Settings that exclude one another: the fault, what was expected, what to do.
-fn exclusion(flood: Flood, learning: Learning, suppression: bool, install: Install) -> Option<[&'static str; 3]> {
+fn exclusion(settings: &VniDefaults, suppression: bool, bare: bool) -> Option<[&'static str; 3]> {
+    let VniDefaults { flood, learning, install, .. } = *settings;
+    if bare && (flood != Flood::None || install != Install::Always) {
+        return Some([
+            "a device without a bridge serves known hosts only",
+            "expected flood = \"none\" and install = \"always\" beside bridge = \"none\"",
+            "write flood = \"none\" beside it, or name a bridge",
+        ]);
+    }
     if install == Install::OnDemand && flood != Flood::None {
         return Some([
             "with install = \"on-demand\" no row would ever be written",
@@ -276,6 +289,7 @@ pub(super) fn defaults(
         neighbor_suppression: true,
         neighbor_learning: true,
         isolated_ports: false,
+        probe_silent: true,
         mtu: vxlan.mtu,
         static_macs: Vec::new(),
     };
@@ -310,10 +324,8 @@ impl Vnis {
     pub fn read(&mut self, section: &Section<'_>, defaults: &VniDefaults, limits: &Limits, mistakes: &mut Mistakes) {
         let ids = self.ids(section, limits, mistakes);
         let settings = Settings::read(section, self.vtep, mistakes).over(defaults);
-        if let Some([fault, expected, help]) =
-            exclusion(settings.flood, settings.learning, settings.neighbor_suppression, settings.install)
-        {
-            let keys = ["install", "learning", "neighbor-suppression", "flood"];
+        if let Some([fault, expected, help]) = exclusion(&settings, settings.neighbor_suppression, settings.bridge == NO_BRIDGE) {
+            let keys = ["bridge", "install", "learning", "neighbor-suppression", "flood"];
             let span = keys.iter().find_map(|key| section.has(key)).unwrap_or_else(|| section.span());
             mistakes.add(span, fault, expected, help);
         }
@@ -372,6 +384,10 @@ impl Vnis {
                     return None;
                 }
             };
+            if key == "bridge" && name == NO_BRIDGE {
+                names.push(name);
+                continue;
+            }
             if let Some(other) = self.names.insert(name.clone(), vni) {
                 let first = self.places.get(&other).unwrap_or(place).clone();
                 let message = format!("{key} {name:?} of VNI {vni} is also a device or bridge of VNI {other}");
@@ -405,6 +421,7 @@ impl Vnis {
             neighbor_suppression: settings.neighbor_suppression,
             neighbor_learning: settings.neighbor_learning,
             isolated_ports: settings.isolated_ports,
+            probe_silent: settings.probe_silent,
             mtu: settings.mtu,
             static_macs: settings.static_macs.clone(),
         })
@@ -506,7 +523,8 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
     let name = |key: &str, given: &Option<String>, default: &str| {
         let name =
             expand(given.as_deref().unwrap_or(default), vni).map_err(|fault| format!("{key}: {fault}; expected {NAME_HELP}"))?;
-        match existing.values().find(|other| other.device == name || other.bridge == name) {
+        let taken = |other: &&VniConfig| other.device == name || other.bridge == name;
+        match existing.values().filter(|_| key != "bridge" || name != NO_BRIDGE).find(taken) {
             Some(other) => Err(format!("{key} {name:?} belongs to VNI {} already", other.vni)),
             None => Ok(name),
         }
@@ -526,7 +544,7 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         return Err(format!("VNI {} has this route distinguisher already", other.vni));
     }
     let suppression = add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression);
-    if let Some([fault, _, help]) = exclusion(defaults.flood, defaults.learning, suppression, defaults.install) {
+    if let Some([fault, _, help]) = exclusion(defaults, suppression, bridge == NO_BRIDGE) {
         return Err(format!("{fault}: {help}"));
     }
     let no_target = |text: &str| format!("{text:?} is not {TARGET}; {TARGET_HELP}");
@@ -562,6 +580,7 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         install_lifetime_secs: defaults.install_lifetime_secs,
         neighbor_learning: defaults.neighbor_learning,
         isolated_ports: defaults.isolated_ports,
+        probe_silent: defaults.probe_silent,
         mtu: add.mtu.or(defaults.mtu),
         static_macs: defaults.static_macs.clone(),
     })

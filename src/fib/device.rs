@@ -12,6 +12,8 @@ pub struct DeviceSpec {
     pub device: String,
     /// Name of the bridge to make where the adopted or made device has none.
     pub bridge: String,
+    /// It is in no bridge: what is behind it is this host, whose addresses it has. `bridge` names none.
+    pub bare: bool,
     /// Local tunnel address.
     pub local: IpAddr,
     /// UDP port for a device that is made; an adopted device keeps its own.
@@ -26,6 +28,8 @@ pub struct DeviceSpec {
     pub neighbor_suppression: bool,
     /// What hosts say of their addresses at the bridge's ports is listened to.
     pub neighbor_learning: bool,
+    /// Stations that say no address are asked for one, so that they do not age out (only with `neighbor_learning`).
+    pub probe_silent: bool,
     /// Rows are written when frames for them come: the device has to tell of those that found none (`l2miss`), and its bridge's
     /// ports of the addresses that are asked for.
     pub on_demand: bool,
@@ -34,6 +38,8 @@ pub struct DeviceSpec {
     pub questions: bool,
     /// Guests' ports of the bridge are isolated from one another.
     pub isolated_ports: bool,
+    /// What does not work on a device that somebody else made is mended, not only told.
+    pub fix: bool,
     /// Unicast rows name nexthop groups instead of destinations, where the kernel has them (≥ 5.8). A matter of the kernel
     /// room alone: everybody else speaks of destinations.
     pub nexthop_groups: bool,
@@ -46,6 +52,7 @@ impl DeviceSpec {
             vni,
             device: format!("vxlan{vni}"),
             bridge: format!("br{vni}"),
+            bare: false,
             local,
             port: 4789,
             mtu: None,
@@ -53,9 +60,11 @@ impl DeviceSpec {
             group: None,
             neighbor_suppression: true,
             neighbor_learning: false,
+            probe_silent: false,
             on_demand: false,
             questions: false,
             isolated_ports: false,
+            fix: false,
             nexthop_groups: false,
         }
     }
@@ -70,9 +79,9 @@ pub struct ReadyDevice {
     pub ifindex: u32,
     /// Name of the VXLAN device.
     pub device: String,
-    /// ifindex of its bridge.
+    /// ifindex of its bridge; of a device without one, its own: there its neighbours are.
     pub bridge_ifindex: u32,
-    /// Name of the bridge.
+    /// Name of the bridge; `none` where there is none.
     pub bridge: String,
     /// Local address the device sends from: IPv4 or IPv6 decides which remotes it can hold.
     pub local: Option<IpAddr>,
@@ -90,6 +99,24 @@ pub struct ReadyDevice {
     pub up: bool,
     /// What will not work although rows can be written, in words, with the remedy (e.g. learning left on).
     pub warnings: Vec<String>,
+}
+
+impl ReadyDevice {
+    /// Whether it is in no bridge.
+    pub fn is_bare(&self) -> bool {
+        self.bridge_ifindex == self.ifindex
+    }
+}
+
+/// A VXLAN device of the host that somebody else made, in a bridge, declared or not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundDevice {
+    /// Its VNI.
+    pub vni: Vni,
+    /// Its name.
+    pub device: String,
+    /// The name of its bridge.
+    pub bridge: String,
 }
 
 /// The state of one VNI's device, as the kernel room tells it.

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::device::{DeviceSpec, DeviceState};
+use super::device::{DeviceSpec, DeviceState, FoundDevice};
 use crate::base::{MacAddr, Vni};
 
 /// Where frames for a MAC, or flooded frames, are sent.
@@ -258,6 +258,12 @@ pub enum KernelCommand {
 pub enum KernelEvent {
     /// A device became usable, changed, or cannot be used.
     Device(DeviceState),
+    /// The VXLAN devices of the host that somebody else made and that a VNI could use, all of them; told when they change, and once
+    /// at the start.
+    Found {
+        /// In order.
+        devices: Vec<FoundDevice>,
+    },
     /// A device is gone.
     DeviceGone {
         /// Which.

@@ -70,6 +70,12 @@ impl Worker {
     /// Reads both halves of rows; those that name a group of ours have the address behind it.
     fn halves(&mut self, asked: &[(u32, MacAddr)]) -> io::Result<Vec<Halves>> {
         let mut found = self.reader.read(asked)?;
+        for ((ifindex, _), halves) in asked.iter().zip(&mut found) {
+            if self.devices.get(ifindex).is_some_and(|vni| self.is_bare(*vni)) {
+                // Asked for the other half, the kernel says that there is no bridge.
+                (halves.bare, halves.unknown) = (true, false);
+            }
+        }
         for own in found.iter_mut().filter_map(|halves| halves.own.as_mut()) {
             self.nexthops.resolve(own);
         }

@@ -34,6 +34,8 @@ pub(super) enum Step {
     SetLearning { name: String, on: bool },
     /// Set the local address.
     SetLocal { name: String, local: IpAddr },
+    /// Set it down, take its group (or default destination) away, and set it up.
+    ClearGroup { name: String, group: IpAddr },
     /// Set the MTU.
     SetMtu { name: String, mtu: u32 },
     /// Set it up.
@@ -57,6 +59,8 @@ pub(super) enum Soft {
     Local,
     /// [`Step::SetMtu`].
     Mtu,
+    /// [`Step::ClearGroup`].
+    Group,
 }
 
 impl Step {
@@ -69,6 +73,7 @@ impl Step {
             Self::SetLearning { .. } => Some(Soft::Learning),
             Self::SetLocal { .. } => Some(Soft::Local),
             Self::SetMtu { .. } => Some(Soft::Mtu),
+            Self::ClearGroup { .. } => Some(Soft::Group),
             Self::MakeVxlan(_) | Self::MakeBridge { .. } | Self::Enslave { .. } | Self::Up { .. } | Self::Delete { .. } => None,
         }
     }
@@ -100,6 +105,7 @@ impl fmt::Display for Step {
             Self::Isolate { name, on } => write!(f, "isolation of port {name} turned {}", on_off(*on)),
             Self::SetLearning { name, on } => write!(f, "learning of {name} turned {}", on_off(*on)),
             Self::SetLocal { name, local } => write!(f, "local address of {name} set to {local}"),
+            Self::ClearGroup { name, group } => write!(f, "destination {group} taken from {name}"),
             Self::SetMtu { name, mtu } => write!(f, "MTU of {name} set to {mtu}"),
             Self::Up { name } => write!(f, "{name} set up"),
             Self::Delete { name } => write!(f, "{name} removed"),
@@ -178,6 +184,9 @@ pub(super) fn judge(
 /// No device has the VNI: make one, and its bridge where there is none.
 fn make(spec: &DeviceSpec, links: &Links, wanted: &dyn Fn(Vni) -> bool) -> Result<Verdict, Refusal> {
     for (name, key) in [(&spec.device, "device"), (&spec.bridge, "bridge")] {
+        if spec.bare && key == "bridge" {
+            continue;
+        }
         if name.is_empty() || name.len() > NAME_OCTETS || name.contains(['/', ':', ' ']) || name == "." || name == ".." {
             return refuse(
                 format!("\"{name}\" cannot be the name of an interface"),
@@ -203,6 +212,10 @@ fn make(spec: &DeviceSpec, links: &Links, wanted: &dyn Fn(Vni) -> bool) -> Resul
             }
             _ => refuse(format!("an interface {} exists that is not VXLAN", link.name), other),
         };
+    }
+    if spec.bare {
+        // The host's own: IPv4 and IPv6 stay on it.
+        return Ok(Verdict::Work(vec![Step::MakeVxlan(spec.clone()), Step::Up { name: spec.device.clone() }]));
     }
     let mut steps = vec![Step::MakeVxlan(spec.clone()), Step::Quiet { name: spec.device.clone() }];
     let ups = bridge_steps(spec, &spec.device, links, wanted, &mut steps)?;
@@ -312,8 +325,14 @@ fn adopt(
 ) -> Result<Verdict, Refusal> {
     let LinkKind::Vxlan(info) = &link.kind else { return Ok(Verdict::Wait) };
     let name = link.name.clone();
+    if let Some(owner) = super::found::owner(&name).filter(|_| !link.made) {
+        return refuse(
+            format!("{name} (VNI {}) is a device of {owner}, which writes its rows itself", spec.vni),
+            format!("use another VNI than {}: devices of {owner} are never touched", spec.vni),
+        );
+    }
     let same_family = info.local.is_some_and(|local| local.is_ipv4() == spec.local.is_ipv4());
-    let deaf = spec.on_demand && !info.l2miss;
+    let deaf = (spec.on_demand && !info.l2miss) || (spec.bare && !info.proxy);
     if link.made && (info.port != spec.port || !same_family || info.group != spec.group || deaf) {
         // None can be changed on a device that stands (a group not without harm: see `warnings`); it is ours, and the
         // configuration changed.
@@ -331,8 +350,19 @@ fn adopt(
     if link.made && info.local != Some(spec.local) {
         soft(Step::SetLocal { name: name.clone(), local: spec.local });
     }
+    if spec.fix && !link.made {
+        if info.local.is_none() || (same_family && info.local != Some(spec.local)) {
+            soft(Step::SetLocal { name: name.clone(), local: spec.local });
+        }
+        if let Some(group) = info.group.filter(|_| spec.group.is_none()) {
+            soft(Step::ClearGroup { name: name.clone(), group });
+        }
+    }
     if let Some(mtu) = spec.mtu.filter(|mtu| link.made && *mtu != link.mtu) {
         soft(Step::SetMtu { name: name.clone(), mtu });
+    }
+    if spec.bare {
+        return adopt_bare(spec, link, info, links, known, steps);
     }
     let Some(master) = link.master else {
         if !link.made && !known.settled {
@@ -358,7 +388,7 @@ fn adopt(
     }
     isolation(spec, bridge, links, known).into_iter().for_each(&mut soft);
     for (made, up, name) in [(link.made, link.up, &link.name), (bridge.made, bridge.up, &bridge.name)] {
-        if made && !up {
+        if (made || spec.fix) && !up {
             steps.push(Step::Up { name: name.clone() });
         }
     }
@@ -382,6 +412,47 @@ fn adopt(
     }))
 }
 
+/// A device that is to be in no bridge, with the steps found necessary so far.
+fn adopt_bare(
+    spec: &DeviceSpec,
+    link: &Link,
+    info: &VxlanInfo,
+    links: &Links,
+    known: &Circumstances,
+    mut steps: Vec<Step>,
+) -> Result<Verdict, Refusal> {
+    let name = &link.name;
+    if let Some(master) = link.master.and_then(|master| links.link(master))
+        && master.kind != LinkKind::Other("vrf".to_owned())
+    {
+        return refuse(
+            format!("{name} (VNI {}) is in {}, though bridge = \"none\"", spec.vni, master.name),
+            format!("ip link set {name} nomaster; or set `bridge` of VNI {} to {}", spec.vni, master.name),
+        );
+    }
+    if link.made && !link.up {
+        steps.push(Step::Up { name: name.clone() });
+    }
+    if !steps.is_empty() {
+        return Ok(Verdict::Work(steps));
+    }
+    Ok(Verdict::Ready(ReadyDevice {
+        vni: spec.vni,
+        ifindex: link.ifindex,
+        device: name.clone(),
+        bridge_ifindex: link.ifindex,
+        bridge: spec.bridge.clone(),
+        local: info.local,
+        port: info.port,
+        mtu: link.mtu,
+        made_device: link.made,
+        made_bridge: false,
+        tells_misses: tells_misses(info),
+        up: is_up(link, link),
+        warnings: warnings(spec, link, info, link, known),
+    }))
+}
+
 /// Whether frames can come in by `link` and go on by `bridge`.
 pub(super) fn is_up(link: &Link, bridge: &Link) -> bool {
     link.up && link.running && bridge.up
@@ -396,7 +467,8 @@ fn tells_misses(info: &VxlanInfo) -> bool {
 fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known: &Circumstances) -> Vec<String> {
     let name = &link.name;
     let mut out = Vec::new();
-    for down in [link, bridge].into_iter().filter(|link| !link.up) {
+    let both = [link, bridge].into_iter().take(if spec.bare { 1 } else { 2 });
+    for down in both.filter(|link| !link.up) {
         out.push(format!("{0} is down: ip link set {0} up", down.name));
     }
     let on_off = |on: bool| if on { "on" } else { "off" };
@@ -418,7 +490,7 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
     if let Some(text) = known.failed.get(&Soft::Isolated) {
         out.push(format!("guests' ports of {} could not be isolated ({text}): their guests reach one another", bridge.name));
     }
-    if link.port != Some(port_flags(spec, link.port)) {
+    if !spec.bare && link.port != Some(port_flags(spec, link.port)) {
         out.push(format!(
             "the flags of bridge port {name} could not be set{}: bridge link set dev {name} learning {} neigh_suppress {}",
             said(known, Soft::Port),

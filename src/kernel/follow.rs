@@ -95,6 +95,7 @@ impl Worker {
                     self.handle_neighbor(message.kind == libc::RTM_NEWNEIGH, message.body);
                 }
             }
+            libc::RTM_NEWADDR | libc::RTM_DELADDR => self.handle_own_address(message.body),
             nexthops::RTM_NEWNEXTHOP | nexthops::RTM_DELNEXTHOP => self.handle_nexthop(message),
             libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER | libc::RTM_DELQDISC => self.handle_filter(message),
             _ => {}
@@ -147,6 +148,7 @@ impl Worker {
                 let station = Station { port: entry.ifindex, is_static };
                 let Some(managed) = self.managed.get_mut(&vni) else { return };
                 if managed.stations.heard(entry.mac, station, own) {
+                    managed.note_arrival(entry.mac);
                     let told = self.local_mac(vni, entry.mac, station);
                     self.out.push(KernelEvent::LocalMac(told));
                 }
@@ -199,6 +201,10 @@ impl Worker {
                         concerned.push(*vni);
                     }
                 }
+            }
+            if let Some(vni) = self.devices.get(&link.ifindex).copied().filter(|vni| self.is_bare(*vni)) {
+                // Its MAC may be another one.
+                self.dumper.push(Job::Stations { vni });
             }
             self.dirty.extend(concerned.into_iter().filter(|vni| self.managed.contains_key(vni)));
         }
@@ -336,6 +342,10 @@ impl Worker {
     pub(super) fn begin_jobs(&mut self) {
         while let Some(job) = self.dumper.next_job() {
             let finished = match job {
+                Job::Stations { vni } if self.is_bare(vni) => {
+                    let found = self.own_station(vni).into_iter().collect();
+                    Some(Finished::Stations { vni, found, error: None })
+                }
                 Job::Stations { vni } => {
                     let Some(ready) = self.ready_device(vni) else { continue };
                     let (device, members) = (ready.ifindex, self.links.members(ready.bridge_ifindex));
@@ -367,7 +377,10 @@ impl Worker {
     /// Tells what a dump found.
     pub(super) fn finished(&mut self, finished: Option<Finished>) {
         match finished {
-            Some(Finished::Rows { token, vni, rows, other_form }) => {
+            Some(Finished::Rows { token, vni, mut rows, other_form }) => {
+                if let (true, Ok(rows)) = (self.is_bare(vni), &mut rows) {
+                    rows.iter_mut().for_each(|row| row.bridged = true);
+                }
                 self.out.push(KernelEvent::Rows { token, vni, rows });
                 if other_form {
                     self.out.push(KernelEvent::RowsOfOtherForm { vni });
@@ -382,10 +395,15 @@ impl Worker {
                     tracing::warn!(%vni, error, "the local MACs could not all be read: those known before are kept");
                 }
                 let Some(managed) = self.managed.get_mut(&vni) else { return };
-                managed.stations.dump_ended(found, error.is_none(), |mac| self.links.is_own_mac(mac));
+                let bare = managed.spec.bare;
+                managed.stations.dump_ended(found, error.is_none(), |mac| !bare && self.links.is_own_mac(mac));
                 let told: Vec<(MacAddr, Station)> = managed.stations.iter().collect();
+                told.iter().for_each(|(mac, _)| managed.note_arrival(*mac));
                 let macs = told.into_iter().map(|(mac, station)| self.local_mac(vni, mac, station)).collect();
                 self.out.push(KernelEvent::LocalMacs { vni, macs });
+                if bare {
+                    self.tell_own_addresses(vni);
+                }
             }
             Some(Finished::Stations { .. }) | None => {}
         }

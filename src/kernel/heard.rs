@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::packets::Heard;
+use super::packets::{Heard, link_local};
 use crate::base::MacAddr;
 
 /// Addresses of one VNI; more are told to the core all the same, but not asked for.
@@ -35,6 +35,9 @@ struct Known {
 pub(super) struct Addresses {
     known: BTreeMap<(MacAddr, IpAddr), Known>,
     due: BTreeSet<(Instant, MacAddr, IpAddr)>,
+    /// Stations of which no address is known, and when they are asked for the one they may have made themselves.
+    silent: BTreeMap<MacAddr, Instant>,
+    silent_due: BTreeSet<(Instant, MacAddr)>,
     /// How often a limit was met.
     pub over_limit: u64,
 }
@@ -71,8 +74,33 @@ impl Addresses {
         true
     }
 
+    /// A station is here that may never say what address it has.
+    pub(super) fn arrived(&mut self, now: Instant, mac: MacAddr, ageing: Duration) {
+        if self.silent.len() >= LIMIT || self.silent.contains_key(&mac) {
+            return;
+        }
+        let at = now + ageing / 3;
+        self.silent.insert(mac, at);
+        self.silent_due.insert((at, mac));
+    }
+
+    /// Stations that are still without an address a third of the ageing time after they came are asked for the link-local one that
+    /// IPv6 makes of a MAC. One that answers has an address from then on, and is asked like any other.
+    fn suspect_silent(&mut self, now: Instant, is_here: impl Fn(MacAddr) -> bool) {
+        while let Some(&(at, mac)) = self.silent_due.first()
+            && at <= now
+        {
+            self.silent_due.pop_first();
+            self.silent.remove(&mac);
+            if is_here(mac) && !self.knows(mac) {
+                self.suspect(now, mac, link_local(mac).into());
+            }
+        }
+    }
+
     /// The next address whose time has come. `is_here`: its MAC still stands at a local port.
     pub(super) fn poll(&mut self, now: Instant, ageing: Duration, is_here: impl Fn(MacAddr) -> bool) -> Option<Due> {
+        self.suspect_silent(now, &is_here);
         while let Some(&(at, mac, ip)) = self.due.first()
             && at <= now
         {
@@ -106,11 +134,15 @@ impl Addresses {
 
     /// When [`Self::poll`] has something.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _, _)| *at)
+        let silent = self.silent_due.first().map(|(at, _)| *at);
+        self.due.first().map(|(at, _, _)| *at).into_iter().chain(silent).min()
     }
 
     /// A station is gone, and its addresses with it.
     pub(super) fn forget(&mut self, mac: MacAddr) {
+        if let Some(at) = self.silent.remove(&mac) {
+            self.silent_due.remove(&(at, mac));
+        }
         if self.known.is_empty() {
             return;
         }
@@ -119,6 +151,11 @@ impl Addresses {
             self.known.remove(&(mac, ip));
             self.due.remove(&(ask, mac, ip));
         }
+    }
+
+    /// Whether a station has said an address.
+    pub(super) fn knows(&self, mac: MacAddr) -> bool {
+        self.of(mac).next().is_some()
     }
 
     fn of(&self, mac: MacAddr) -> impl Iterator<Item = (&(MacAddr, IpAddr), &Known)> {
@@ -184,6 +221,34 @@ mod tests {
             assert!(addresses.heard(now, &said(last), AGEING));
         }
         assert_eq!((addresses.known.len(), addresses.over_limit), (PER_MAC, 200 - PER_MAC as u64));
+    }
+
+    #[test]
+    fn one_that_says_no_address_is_asked_for_the_one_it_may_have_made_itself() {
+        let (mut addresses, start) = (Addresses::default(), Instant::now());
+        addresses.arrived(start, MAC, AGEING);
+        addresses.arrived(start + AGEING / 6, MAC, AGEING);
+        let at = addresses.poll_timeout().unwrap();
+        assert_eq!(at.duration_since(start), AGEING / 3);
+        let made: IpAddr = "fe80::ff:fe00:1".parse().unwrap();
+        assert_eq!(addresses.poll(at, AGEING, |_| true), Some(Due::Ask(MAC, made)));
+        // It answers, and is asked again in its time.
+        addresses.heard(at, &Heard { mac: MAC, ip: made, router: None }, AGEING);
+        let next = addresses.poll_timeout().unwrap();
+        assert_eq!(addresses.poll(next, AGEING, |_| true), Some(Due::Ask(MAC, made)));
+        // One that spoke meanwhile is not, nor one that left.
+        for (speaks, here) in [(true, true), (false, false)] {
+            let (mut addresses, start) = (Addresses::default(), Instant::now());
+            addresses.arrived(start, MAC, AGEING);
+            if speaks {
+                addresses.heard(start + AGEING / 4, &said(1), AGEING);
+            }
+            assert_eq!(addresses.poll(start + AGEING / 3, AGEING, |_| here), None);
+        }
+        let mut addresses = Addresses::default();
+        addresses.arrived(start, MAC, AGEING);
+        addresses.forget(MAC);
+        assert_eq!(addresses.poll_timeout(), None);
     }
 
     #[test]

@@ -20,8 +20,9 @@ pub(super) const IFLA_VXLAN_LINK: u16 = 3;
 pub(super) const IFLA_VXLAN_LOCAL: u16 = 4;
 pub(super) const IFLA_VXLAN_LEARNING: u16 = 7;
 pub(super) const IFLA_VXLAN_PORT: u16 = 15;
-const IFLA_VXLAN_PROXY: u16 = 11;
+pub(super) const IFLA_VXLAN_PROXY: u16 = 11;
 pub(super) const IFLA_VXLAN_L2MISS: u16 = 13;
+pub(super) const IFLA_VXLAN_L3MISS: u16 = 14;
 pub(super) const IFLA_VXLAN_GROUP6: u16 = 16;
 pub(super) const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
@@ -171,6 +172,11 @@ impl Links {
     /// The VXLAN devices of a VNI, by number.
     pub(super) fn vxlans(&self, vni: Vni) -> impl Iterator<Item = &Link> {
         self.by_vni.get(&vni).into_iter().flatten().filter_map(|index| self.link(*index))
+    }
+
+    /// All VXLAN devices that have a VNI.
+    pub(super) fn all_vxlans(&self) -> impl Iterator<Item = &Link> {
+        self.by_vni.values().flatten().filter_map(|index| self.link(*index))
     }
 
     /// The ports of a bridge (or members of anything), by number.

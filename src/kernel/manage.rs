@@ -1,7 +1,8 @@
 //! What the thread does about devices: judges them when interfaces changed, takes the steps, tells what came of it, and
 //! does not fight for ever with whoever undoes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::devices::{self, Circumstances, Refusal, Step, Verdict};
@@ -11,7 +12,7 @@ use super::links::Link;
 use super::setup;
 use super::stations::Stations;
 use super::worker::{Worker, now};
-use crate::base::Vni;
+use crate::base::{MacAddr, Vni};
 use crate::fib::{DeviceSpec, DeviceState, KernelEvent, ReadyDevice};
 
 /// How long somebody's VXLAN device may be without a bridge, while evpnd runs, before it is given one: platforms make the
@@ -38,6 +39,8 @@ pub(super) struct Managed {
     pub addresses: Addresses,
     /// How long the bridge keeps a silent one.
     pub ageing: Duration,
+    /// The addresses of a device without a bridge, as they were told.
+    pub own_addresses: BTreeSet<IpAddr>,
     known: Circumstances,
     /// The list of devices was just given: nobody is in the middle of setting this one up.
     fresh: bool,
@@ -60,6 +63,7 @@ impl Managed {
             stations: Stations::default(),
             addresses: Addresses::default(),
             ageing: Duration::from_secs(300),
+            own_addresses: BTreeSet::new(),
             known: Circumstances::default(),
             fresh: true,
             worked: false,
@@ -69,6 +73,13 @@ impl Managed {
             last_work: None,
             repeats: 0,
             not_before: None,
+        }
+    }
+
+    /// A station is here: where it says no address it is asked for one.
+    pub(super) fn note_arrival(&mut self, mac: MacAddr) {
+        if self.spec.probe_silent && !self.addresses.knows(mac) {
+            self.addresses.arrived(now(), mac, self.ageing);
         }
     }
 
@@ -99,7 +110,7 @@ impl Worker {
         }
         self.names.clear();
         for (vni, spec) in specs {
-            for name in [&spec.device, &spec.bridge] {
+            for name in [&spec.device, &spec.bridge].into_iter().take(if spec.bare { 1 } else { 2 }) {
                 self.names.entry(name.clone()).or_default().insert(vni);
             }
             let managed = self.managed.entry(vni).or_insert_with(|| Managed::new(spec.clone()));
@@ -114,6 +125,7 @@ impl Worker {
         self.retune = true;
         self.want_nexthops();
         self.want_misses();
+        self.want_addresses();
     }
 
     /// No notification waits: the table of interfaces is true. Judges devices until one needed work, whose own
@@ -145,6 +157,7 @@ impl Worker {
         }
         if std::mem::take(&mut self.retune) {
             self.tune();
+            self.tell_found();
         }
     }
 
@@ -241,7 +254,8 @@ impl Worker {
     fn why_gone(&self, ready: &ReadyDevice) -> Option<String> {
         match self.links.link(ready.ifindex) {
             None => Some(format!("the VXLAN device {} was removed", ready.device)),
-            Some(link) if link.master != Some(ready.bridge_ifindex) => {
+            // Of one without a bridge its verdict tells.
+            Some(link) if !ready.is_bare() && link.master != Some(ready.bridge_ifindex) => {
                 Some(format!("{} is in bridge {} no more", link.name, ready.bridge))
             }
             Some(_) => None,
@@ -254,7 +268,8 @@ impl Worker {
         let now = now();
         // At once as well: an earlier version, or somebody since, may have left them open.
         if !was_ready || managed.close_at.is_some_and(|at| at <= now) {
-            let made = [(ready.made_device, &ready.device), (ready.made_bridge, &ready.bridge)];
+            // One without a bridge is the host's own.
+            let made = [(ready.made_device && !ready.is_bare(), &ready.device), (ready.made_bridge, &ready.bridge)];
             for (_, name) in made.iter().filter(|(made, _)| *made) {
                 if let Err(said) = setup::close_to_tenants(name) {
                     tracing::warn!(%name, error = said.text, "guests may reach this host through a device that evpnd made");
@@ -303,6 +318,7 @@ impl Worker {
             managed.told = None;
             managed.stations = Stations::default();
             managed.addresses = Addresses::default();
+            managed.own_addresses.clear();
             managed.known = Circumstances { isolated: std::mem::take(&mut managed.known.isolated), ..Circumstances::default() };
         }
         self.out.push(KernelEvent::DeviceGone { vni, reason });
@@ -330,6 +346,7 @@ impl Worker {
     /// Removes what we made for these VNIs, where nothing else uses it; they are wanted no more.
     pub(super) fn remove(&mut self, vnis: Vec<Vni>) {
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
+        let addresses = setup::addresses(&mut self.requests, 0).unwrap_or_default();
         for vni in vnis {
             self.lose(vni, "evpnd leaves the fabric".to_owned());
             let spec = self.forget(vni).map(|managed| managed.spec);
@@ -342,6 +359,8 @@ impl Worker {
             for link in &found {
                 if !link.made {
                     kept.push((vni, format!("{} was not made by evpnd", link.name)));
+                } else if let Some((_, ip)) = in_use(&addresses, link).filter(|_| link.master.is_none()) {
+                    kept.push((vni, format!("{} stays: it has the address {ip}", link.name)));
                 } else if let Err(said) = setup::delete_index(&mut self.requests, link.ifindex)
                     && said.errno != libc::ENODEV
                 {
@@ -380,4 +399,10 @@ impl Worker {
             _ => None,
         }
     }
+}
+
+/// An address that somebody gave an interface; not one that it gave itself.
+fn in_use<'a>(addresses: &'a [(u32, IpAddr)], link: &Link) -> Option<&'a (u32, IpAddr)> {
+    let by_itself = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    addresses.iter().find(|(index, ip)| *index == link.ifindex && !by_itself(ip))
 }

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -33,18 +34,33 @@ pub(super) struct Misses {
     socket: Option<Socket>,
     left: u32,
     until: Option<Instant>,
-    told: BTreeSet<(u32, MacAddr)>,
+    told: BTreeSet<(u32, Miss)>,
     dropped: u64,
 }
 
-/// The device and the MAC that a message tells of.
-pub(super) fn parse(message: &codec::Message<'_>) -> Option<(u32, MacAddr)> {
+/// What a device has nothing for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Miss {
+    /// A frame to this MAC found no row (`l2miss`).
+    Frame(MacAddr),
+    /// A question for this address found no neighbour (`l3miss`, with `proxy`).
+    Question(IpAddr),
+}
+
+/// The device that a message tells of, and what it has nothing for.
+pub(super) fn parse(message: &codec::Message<'_>) -> Option<(u32, Miss)> {
     if message.kind != libc::RTM_GETNEIGH {
         return None;
     }
-    let rest = message.body.get(codec::NDMSG..)?;
-    let mac = codec::attributes(rest).find(|(kind, _)| *kind == libc::NDA_LLADDR).and_then(|(_, value)| codec::mac_of(value))?;
-    Some((codec::u32_at(message.body, 4)?, mac)).filter(|(_, mac)| mac.is_station())
+    let (mut mac, mut ip) = (None, None);
+    for (kind, value) in codec::attributes(message.body.get(codec::NDMSG..)?) {
+        match kind {
+            libc::NDA_LLADDR => mac = codec::mac_of(value).filter(|mac| mac.is_station()),
+            libc::NDA_DST => ip = codec::ip_of(value),
+            _ => {}
+        }
+    }
+    Some((codec::u32_at(message.body, 4)?, mac.map(Miss::Frame).or(ip.map(Miss::Question))?))
 }
 
 impl Misses {
@@ -76,7 +92,7 @@ impl Misses {
     }
 
     /// Reads what waits while the share lasts; each new one is handed to `each`. Whether the kernel dropped some.
-    fn read(&mut self, now: Instant, burst: &mut Burst, mut each: impl FnMut(u32, MacAddr)) -> bool {
+    fn read(&mut self, now: Instant, burst: &mut Burst, mut each: impl FnMut(u32, Miss)) -> bool {
         let Some(socket) = &self.socket else { return false };
         if self.until.is_none_or(|until| until <= now) {
             self.left = PER_SECOND / (1000 / SHARE.as_millis() as u32);
@@ -114,7 +130,7 @@ impl Misses {
 impl Worker {
     /// The list of devices was given: misses are heard of where one is on demand.
     pub(super) fn want_misses(&mut self) {
-        let wanted = self.managed.values().any(|managed| managed.spec.on_demand);
+        let wanted = self.managed.values().any(|managed| managed.spec.on_demand || managed.spec.bare);
         if let Err(error) = self.misses.listen(wanted) {
             tracing::error!(%error, "frames without a row cannot be heard of: rows on demand are not written");
         }
@@ -124,10 +140,13 @@ impl Worker {
     pub(super) fn hear_misses(&mut self) {
         let mut burst = std::mem::take(&mut self.burst);
         let Self { misses, devices, managed, out, .. } = self;
-        let lost = misses.read(now(), &mut burst, |ifindex, mac| {
-            let vni = devices.get(&ifindex).copied();
-            if let Some(vni) = vni.filter(|vni| managed.get(vni).is_some_and(|managed| managed.spec.on_demand)) {
-                out.push(KernelEvent::Missed { vni, mac });
+        let lost = misses.read(now(), &mut burst, |ifindex, miss| {
+            let Some(&vni) = devices.get(&ifindex) else { return };
+            let Some(spec) = managed.get(&vni).map(|managed| &managed.spec) else { return };
+            match miss {
+                Miss::Frame(mac) if spec.on_demand => out.push(KernelEvent::Missed { vni, mac }),
+                Miss::Question(ip) if spec.bare && spec.questions => out.push(KernelEvent::Asked { vni, ip }),
+                _ => {}
             }
         });
         if lost {
@@ -151,11 +170,12 @@ mod tests {
         let l2 = hex(2, "0a000200020000000003000008000700000000001400030000000000f4999d66f4999d6600000000");
         let l3 = hex(10, "14000100fe80000000000000a0437bfffeb92f2108000700000000011400030000000000ec979d66ec979d6600000000");
         let message = |kind, body: &[u8]| parse(&codec::Message { kind, flags: 0, sequence: 0, body });
-        assert_eq!(message(libc::RTM_GETNEIGH, &l2), Some((3, MacAddr([2, 0, 0, 0, 0, 3]))));
+        assert_eq!(message(libc::RTM_GETNEIGH, &l2), Some((3, Miss::Frame(MacAddr([2, 0, 0, 0, 0, 3])))));
         assert_eq!(message(libc::RTM_NEWNEIGH, &l2), None, "a neighbour");
-        assert_eq!(message(libc::RTM_GETNEIGH, &l3), None, "it names no MAC");
-        for len in 0..l2.len() {
-            let _ = message(libc::RTM_GETNEIGH, &l2[..len]);
+        let asked = "fe80::a043:7bff:feb9:2f21".parse().unwrap();
+        assert_eq!(message(libc::RTM_GETNEIGH, &l3), Some((3, Miss::Question(asked))));
+        for len in 0..l3.len() {
+            let _ = message(libc::RTM_GETNEIGH, &l3[..len]);
         }
     }
 }

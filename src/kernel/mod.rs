@@ -17,12 +17,15 @@
 //! | `environment`, `preflight` | what must be so before anything is made |
 //! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
+//! | `found` | devices that nobody declared |
+//! | `bare` | devices without a bridge |
 //! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
 //! | `closed` | the filter that keeps IPv6 of our bridges from this host |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
+mod bare;
 mod bpf;
 mod claim;
 mod closed;
@@ -36,6 +39,7 @@ mod fdb;
 mod filter;
 mod follow;
 mod forms;
+mod found;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod heard;

@@ -98,6 +98,13 @@ pub(super) fn emit_dump(out: &mut Vec<u8>, ifindex: u32, sequence: u32) {
     codec::finish(out, at);
 }
 
+/// Whether the host asked for it in vain. What we delete says so, too.
+fn has_failed(body: &[u8]) -> bool {
+    let attributes = body.get(NDMSG..).unwrap_or_default();
+    let ours = codec::attributes(attributes).any(|(kind, value)| kind == NDA_PROTOCOL && codec::u8_of(value) == Some(PROTOCOL));
+    codec::u16_at(body, 8) == Some(libc::NUD_FAILED) && !ours
+}
+
 impl Worker {
     /// A neighbour came, changed or went.
     pub(super) fn handle_neighbor(&mut self, new: bool, body: &[u8]) {
@@ -107,6 +114,8 @@ impl Worker {
             self.out.push(KernelEvent::NeighborGone { vni, ip: neighbor.ip });
         } else if neighbor.binding.is_some() {
             self.out.push(KernelEvent::NeighborChanged { vni, neighbor });
+        } else if has_failed(body) {
+            self.handle_failed(vni, neighbor.ip);
         }
     }
 
@@ -139,7 +148,8 @@ impl Worker {
     /// of IPv6 dropped that would go from the bridge up to this host, so that its tenants reach no more of it than before. Where
     /// that cannot be, IPv6 stays off, and ND is flooded as if nothing were known. Whether it was turned on; told and tried once.
     fn open_to_nd(&mut self, bridge: u32) -> bool {
-        let Some(link) = self.links.link(bridge).filter(|link| link.made) else { return false };
+        let bare = |index: &u32| self.devices.contains_key(index);
+        let Some(link) = self.links.link(bridge).filter(|link| link.made && !bare(&link.ifindex)) else { return false };
         if !self.nd_tried.insert(bridge) {
             return false;
         }

@@ -170,6 +170,10 @@ fn dhcp(packet: &[u8]) -> Option<Heard> {
 /// Asks a host whether it still has an address, from a MAC of ours that answers come back to. Changes nobody's tables: an ARP
 /// probe has no sender address (RFC 5227 §2.1.1), and a solicitation from nowhere is one of duplicate address detection
 /// (RFC 4862 §5.4.2), which is answered to all nodes. Sent to the host alone (RFC 6085 for the group).
+///
+/// The link-local address that IPv6 makes of a MAC may be guessed, and its host may be about to find out whether it is free: it would
+/// take a solicitation from nowhere for somebody else's claim and give the address up. So that one is asked for from a link-local
+/// address of ours, which such a host takes no notice of (RFC 4862 §5.4.3).
 pub(super) fn probe(own: MacAddr, mac: MacAddr, ip: IpAddr) -> Vec<u8> {
     let mut frame = [mac.0, own.0].concat();
     match ip {
@@ -188,18 +192,30 @@ pub(super) fn probe(own: MacAddr, mac: MacAddr, ip: IpAddr) -> Vec<u8> {
             group[13..].copy_from_slice(&target[13..]);
             let mut message = vec![NS, 0, 0, 0, 0, 0, 0, 0];
             message.extend(target);
-            let sum = checksum(&[0; 16], &group, &message);
+            let mut from = [0; 16];
+            if ip == link_local(mac) {
+                from = link_local(own).octets();
+                message.extend([SOURCE_ADDRESS, 1]);
+                message.extend(own.0);
+            }
+            let sum = checksum(&from, &group, &message);
             message[2..4].copy_from_slice(&sum.to_be_bytes());
             frame.extend(IPV6.to_be_bytes());
             frame.extend([0x60, 0, 0, 0]);
             frame.extend((message.len() as u16).to_be_bytes());
             frame.extend([ICMPV6, 255]);
-            frame.extend([0; 16]);
+            frame.extend(from);
             frame.extend(group);
             frame.extend(message);
         }
     }
     frame
+}
+
+/// The address that a host makes of its MAC (RFC 4291 appendix A, RFC 2464 §5).
+pub(super) fn link_local(mac: MacAddr) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
 
 /// The checksum of an ICMPv6 message of even length (RFC 4443 §2.3, RFC 8200 §8.1).
@@ -350,6 +366,17 @@ mod tests {
         let frame = probe(OTHER, HOST, "2001:db8::12:3456".parse().unwrap());
         assert_eq!(&frame[38..54], "ff02::1:ff12:3456".parse::<Ipv6Addr>().unwrap().octets());
         // A sum over what is right, the sum itself included, has all bits set.
+        let octets = |range: std::ops::Range<usize>| <[u8; 16]>::try_from(&frame[range]).unwrap();
+        assert_eq!(checksum(&octets(22..38), &octets(38..54), &frame[54..]), 0);
+    }
+
+    /// A host that is about to find out whether the address is free gives it up where somebody asks from nowhere.
+    #[test]
+    fn an_address_that_is_guessed_is_not_asked_for_from_nowhere() {
+        let frame = probe(OTHER, HOST, link_local(HOST).into());
+        assert_eq!(frame[22..38], "fe80::ff:fe00:2".parse::<Ipv6Addr>().unwrap().octets());
+        assert_eq!(frame[78..], [1, 1, 2, 0, 0, 0, 0, 2]);
+        assert_eq!(asked(&frame), Some("fe80::ff:fe00:1".parse().unwrap()));
         let octets = |range: std::ops::Range<usize>| <[u8; 16]>::try_from(&frame[range]).unwrap();
         assert_eq!(checksum(&octets(22..38), &octets(38..54), &frame[54..]), 0);
     }

@@ -23,6 +23,8 @@ pub(super) struct Halves {
     pub own: Option<Entry>,
     /// The bridge's, at whatever port.
     pub bridge: Option<Entry>,
+    /// The device is in no bridge: there is no other half.
+    pub bare: bool,
     /// The kernel refused to say (and not because there is none).
     pub unknown: bool,
 }
@@ -30,7 +32,7 @@ pub(super) struct Halves {
 impl Halves {
     /// Whether the bridge has the MAC behind the VXLAN device, by a control plane's word.
     pub(super) fn is_bridged(&self, ifindex: u32) -> bool {
-        self.bridge.as_ref().is_some_and(|entry| entry.ifindex == ifindex && entry.is_ext_learned())
+        self.bare || self.bridge.as_ref().is_some_and(|entry| entry.ifindex == ifindex && entry.is_ext_learned())
     }
 
     /// Whether the write `op` would change nothing. A row that a device set down would lose does not stand (`NUD_NOARP`,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::codec;
 use super::devices::{Refusal, Soft, Step};
@@ -77,6 +77,10 @@ fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), Kerne
                 local(out, spec.local);
                 codec::attribute(out, links::IFLA_VXLAN_PORT, &spec.port.to_be_bytes());
                 codec::attribute(out, links::IFLA_VXLAN_LEARNING, &[u8::from(spec.learning)]);
+                if spec.bare {
+                    codec::attribute(out, links::IFLA_VXLAN_PROXY, &[1]);
+                    codec::attribute(out, links::IFLA_VXLAN_L3MISS, &[1]);
+                }
                 if spec.on_demand {
                     codec::attribute(out, links::IFLA_VXLAN_L2MISS, &[1]);
                 }
@@ -109,6 +113,23 @@ fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), Kerne
             change_vxlan(requests, name, |out| codec::attribute(out, links::IFLA_VXLAN_LEARNING, &[u8::from(*on)]))
         }
         Step::SetLocal { name, local: ip } => change_vxlan(requests, name, |out| local(out, *ip)),
+        Step::ClearGroup { name, group } => {
+            // Down first: it would not leave the group, and kernels such as 5.10 lock up for good when it is set down afterwards.
+            let flags = |requests: &mut Requests, flags: u32| {
+                requests.change(libc::RTM_SETLINK, 0, |out| {
+                    codec::ifinfo(out, 0, 0, flags, libc::IFF_UP as u32);
+                    codec::text(out, libc::IFLA_IFNAME, name);
+                })
+            };
+            flags(requests, 0)?;
+            let (kind, nowhere): (u16, IpAddr) = match group {
+                IpAddr::V4(_) => (links::IFLA_VXLAN_GROUP, Ipv4Addr::UNSPECIFIED.into()),
+                IpAddr::V6(_) => (links::IFLA_VXLAN_GROUP6, Ipv6Addr::UNSPECIFIED.into()),
+            };
+            let cleared = change_vxlan(requests, name, |out| codec::address(out, kind, nowhere));
+            flags(requests, libc::IFF_UP as u32)?;
+            cleared
+        }
         Step::SetMtu { name, mtu } => set(requests, name, |out| codec::attribute(out, libc::IFLA_MTU, &mtu.to_ne_bytes())),
         Step::Up { name } => {
             let up = libc::IFF_UP as u32;
@@ -399,7 +420,9 @@ fn words(step: &Step, said: &KernelSaid) -> Refusal {
         Step::Quiet { name } | Step::SetPort { name, .. } | Step::SetLearning { name, .. } | Step::Isolate { name, .. } => {
             format!("{name} could not be changed")
         }
-        Step::SetLocal { name, .. } | Step::SetMtu { name, .. } => format!("{name} could not be changed"),
+        Step::SetLocal { name, .. } | Step::SetMtu { name, .. } | Step::ClearGroup { name, .. } => {
+            format!("{name} could not be changed")
+        }
     };
     let refusal = |why: &str, remedy: String| Refusal { reason: format!("{what}: {why}"), remedy };
     match (said.errno, step) {

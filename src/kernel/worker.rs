@@ -26,7 +26,7 @@ use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
 use super::{EVENTS, KernelOptions, Shared, closed, filter};
 use crate::base::{MacAddr, Vni};
-use crate::fib::{DeviceState, KernelCommand, KernelEvent, ReadyDevice};
+use crate::fib::{DeviceState, FoundDevice, KernelCommand, KernelEvent, ReadyDevice};
 
 /// Commands taken in one turn: between them notifications are read, so that a burst of writes delays no local MAC.
 const COMMANDS_PER_TURN: usize = 4;
@@ -44,6 +44,8 @@ pub(super) struct Worker {
     pub(super) nexthops: Nexthops,
     /// Their notifications are asked for.
     pub(super) nexthops_heard: bool,
+    /// Changes of addresses are asked for.
+    pub(super) addresses_heard: bool,
     pub(super) burst: Burst,
     pub(super) reader: Reader,
     pub(super) ears: Ears,
@@ -56,6 +58,8 @@ pub(super) struct Worker {
     /// When dropped frames are counted next.
     pub(super) counted: Option<Instant>,
     pub(super) links: Links,
+    /// The devices that were told last.
+    pub(super) found: Option<Vec<FoundDevice>>,
     /// The wanted devices.
     pub(super) managed: BTreeMap<Vni, Managed>,
     /// Names of devices and bridges in the wanted list.
@@ -146,6 +150,7 @@ impl Worker {
             dumper: Dumper::open()?,
             nexthops: Nexthops::default(),
             nexthops_heard: false,
+            addresses_heard: false,
             burst: Burst::default(),
             reader: Reader::open()?,
             ears: Ears::open()?,
@@ -155,6 +160,7 @@ impl Worker {
             ask_at: None,
             counted: None,
             links: Links::default(),
+            found: None,
             managed: BTreeMap::new(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),

@@ -67,16 +67,19 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
     Some(DeviceSpec {
         device: vni.device.clone(),
         bridge: vni.bridge.clone(),
+        bare: vni.is_bare(),
         port: config.vxlan.port,
         mtu: vni.mtu,
         // Hosts without EVPN are found by what they flood.
         learning: vni.learning != Learning::Off || group.is_some(),
         group,
         neighbor_suppression: vni.suppresses(),
-        neighbor_learning: vni.suppresses() && vni.neighbor_learning,
+        neighbor_learning: vni.suppresses() && vni.neighbor_learning && !vni.is_bare(),
         isolated_ports: vni.isolated_ports,
+        probe_silent: vni.suppresses() && vni.neighbor_learning && vni.probe_silent && !vni.is_bare(),
         on_demand: vni.install == Install::OnDemand,
         questions: vni.suppresses() && vni.flood == Flood::None,
+        fix: config.vxlan.adopt.fix,
         nexthop_groups: config.vxlan.nexthop_groups,
         ..DeviceSpec::new(vni.vni, config.router.vtep?)
     })
@@ -257,6 +260,7 @@ impl Speaker {
             KernelEvent::RowsOfOtherForm { vni } => self.fib.reassert_all(now, &[vni]),
             KernelEvent::Device(DeviceState::Ready(device)) => self.device_ready(now, device),
             KernelEvent::Device(DeviceState::Unusable { vni, reason, remedy }) => self.device_unusable(now, vni, reason, remedy),
+            KernelEvent::Found { devices } => self.devices_found(now, devices),
             KernelEvent::DeviceGone { vni, reason } => self.device_gone(now, vni, &reason),
             KernelEvent::Rows { token, vni, rows } => self.rows_read(now, token, vni, rows),
             KernelEvent::TooManyRows { token, vni } => self.too_many_rows(now, token, vni),

@@ -6,6 +6,7 @@
 //! Read `turn.rs` for the walk of a route, `peers.rs` for sessions, `graceful.rs` and `restart.rs` for what
 //! outlives them, `kernel.rs` for devices and rows, then `show.rs`.
 
+mod adopt;
 mod audit;
 mod drain;
 mod events;
@@ -123,6 +124,8 @@ pub struct Speaker {
     events: events::Events,
     requests: show_kernel::Waiting,
     stations: on_demand::Stations,
+    /// Devices of the host that somebody else made.
+    found: adopt::Found,
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     sequences: sequences::SequenceTimers,
@@ -212,6 +215,7 @@ impl Speaker {
             events: events::Events::default(),
             requests: show_kernel::Waiting::default(),
             stations: on_demand::Stations::default(),
+            found: adopt::Found::default(),
             sweep_at,
             sequences,
             sweep_waits: false,

@@ -122,6 +122,7 @@ impl Speaker {
             self.add_vnis(now, vnis_added);
         }
         self.limits_changed(now);
+        self.adopt_found(now);
         self.wish_devices();
         if form_changes {
             // Behind the wish, so that the kernel room writes them in the new form.
