@@ -6,8 +6,8 @@
 //!
 //! Off the group: the copies to each VTEP stand before the group goes from the device, and the host stays in it until the others
 //! have heard that they must send it copies. A host joins, stays in and leaves by a second device with the same group, whose socket
-//! is the same: while a tunnel is up, a change of its group changes what the host has joined at once (Linux 6.15 and later), which
-//! loses frames, or never (earlier), which has them come twice; and setting it down would lose frames and learned MACs
+//! is the same: while a tunnel is up, a change of its group changes what the host has joined at once (Linux 6.15, and 6.1.0-56 and
+//! 6.12.117 of Debian), which loses frames, or never (5.10), which has them come twice; and setting it down would lose frames and learned MACs
 //! (`vxlan_changelink`, `vxlan_multicast_leave`, `vxlan_group_used`).
 
 use std::collections::{BTreeMap, BTreeSet};
