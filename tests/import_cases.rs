@@ -231,9 +231,13 @@ fn vector(name: &str) -> String {
 
 #[test]
 fn a_hypervisor_on_its_own_host() {
-    let config = parse("x", &accepted(&vector("hypervisor"), &host()).toml).unwrap();
+    let import = accepted(&vector("hypervisor"), &host());
+    let config = parse("x", &import.toml).unwrap();
     assert_eq!((config.router.asn.0, config.router.vtep), (65000, Some("10.0.0.1".parse().unwrap())));
-    assert_eq!(config.vnis.keys().map(|vni| vni.get()).collect::<Vec<_>>(), [100, 200, 201], "the host's devices");
+    assert!(
+        config.vnis.is_empty() && import.toml.contains("[vxlan]\nadopt = \"all\""),
+        "the host's devices, as they come and go"
+    );
     assert_eq!(config.neighbors.len(), 2);
     for neighbor in &config.neighbors {
         assert_eq!((neighbor.hold_time_secs, neighbor.password.is_some()), (9, true));
@@ -241,11 +245,10 @@ fn a_hypervisor_on_its_own_host() {
 }
 
 #[test]
-fn elsewhere_the_vnis_are_not_known_and_that_is_said() {
+fn elsewhere_nothing_is_taken_from_the_host_that_it_runs_on() {
     let import = accepted(&vector("hypervisor"), &Host::default());
     let lost: Vec<&str> = import.of(NotCarried).map(|finding| &*finding.text).collect();
-    assert_eq!(lost, ["ip address 10.0.0.1/32", "advertise-all-vni"]);
-    assert!(parse("x", &import.toml).unwrap().vnis.is_empty());
+    assert_eq!(lost, ["ip address 10.0.0.1/32"]);
     // Another host's devices are nobody's business.
     let mut other = host();
     other.addresses = vec![("lo".to_owned(), "10.0.0.2".parse().unwrap())];
@@ -278,6 +281,8 @@ fn a_leaf_keeps_its_spines_and_loses_its_links() {
     }
     assert!(import.of(NotCarried).any(|finding| finding.text.starts_with("neighbor eth1 interface")));
     assert!(import.toml.contains("export = [\"59915:268435756\"]"), "FRR takes the low 16 bits of the AS");
+    assert!(import.toml.contains("adopt-vnis = \"1-4000,4002-16777215\""), "the device of an L3 VNI is left alone");
+    assert!(import.of(NotCarried).any(|finding| finding.text == "autort rfc8365-compatible"), "of VNIs that are not known here");
 }
 
 #[test]

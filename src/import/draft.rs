@@ -34,8 +34,8 @@ pub(super) struct Draft {
     pub duplicates: Duplicates,
     /// `advertise-all-vni`, and the finding of its line.
     pub all_vnis: Option<usize>,
-    /// Route targets in the form of RFC 8365 §5.1.2.1.
-    pub rfc8365_targets: bool,
+    /// Route targets in the form of RFC 8365 §5.1.2.1: the finding of the line.
+    pub rfc8365_targets: Option<usize>,
     pub flooding_disabled: bool,
     pub vnis: Vec<Segment>,
     /// Where in `vnis` a VNI is.

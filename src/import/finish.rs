@@ -75,6 +75,15 @@ pub(super) fn finish(mut draft: Draft, host: &Host) -> (Vec<Section>, Vec<Findin
     cluster_id(&mut draft, address);
 
     let mut sections = vec![router];
+    if draft.all_vnis.is_some() {
+        let mut vxlan = Section::new("[vxlan]");
+        vxlan.key("adopt", Value::Text("all".to_owned()));
+        if !draft.l3_vnis.is_empty() {
+            let all = all_but(draft.l3_vnis.keys().copied());
+            vxlan.keys.push(("adopt-vnis", Value::Text(all), "not the L3 VNIs of VRFs".to_owned()));
+        }
+        sections.push(vxlan);
+    }
     neighbors(&mut draft, host, address, &mut sections);
     let vnis = segments(&mut draft, host, here, &mut sections);
     timers_and_limits(&mut draft, vnis, &mut sections);
@@ -338,53 +347,46 @@ fn segments(draft: &mut Draft, host: &Host, here: bool, sections: &mut Vec<Secti
         }
         if !vni.export.is_empty() {
             section.key("export", Value::List(vni.export.clone()));
-        } else if draft.rfc8365_targets {
+        } else if draft.rfc8365_targets.is_some() {
             section.key("export", Value::List(automatic(vni.vni)));
         }
         seen.insert(vni.vni);
         count += 1;
         sections.push(section);
     }
+    // The others are adopted as they are found, and have nothing of their own but this.
     let on_host: BTreeSet<Vni> = host.devices.iter().filter(|_| here).map(|device| device.vni).collect();
     let more: Vec<Vni> = on_host.into_iter().filter(|vni| !seen.contains(vni) && !draft.l3_vnis.contains_key(vni)).collect();
     count += more.len();
-    if draft.rfc8365_targets {
+    if let Some(finding) = draft.rfc8365_targets {
+        if !here {
+            let why =
+                "VNIs that are not named in the new file export the plain form, and which ones the host has is not in this file";
+            draft.change(finding, not_carried(why, "run this on the host itself, or write a [[vni]] with export for each"));
+        }
         for vni in &more {
             let mut section = Section::new("[[vni]]");
             section.number("id", Some(vni.get()));
             section.key("export", Value::List(automatic(*vni)));
             sections.push(section);
         }
-    } else if !more.is_empty() {
-        let mut section = Section::new("[[vni]]");
-        section.keys.push(("ids", Value::Text(ranges(&more)), "the VXLAN devices of this host".to_owned()));
-        sections.push(section);
     }
-    if here && count > 0 {
-        draft.change(all, carried("[[vni]] (the VXLAN devices that this host has now; for another later, evpnctl vni add)"));
-    } else {
-        draft.change(
-            all,
-            not_carried(
-                "which VNIs the host has is not in this file, and this is not the host, or it has no VXLAN device",
-                "run this on the host itself, or write a [[vni]] for each",
-            ),
-        );
-    }
+    draft.change(all, carried("[vxlan] adopt"));
     count
 }
 
-/// `100-102,300` of VNIs in order.
-fn ranges(vnis: &[Vni]) -> String {
-    let mut found: Vec<(u32, u32)> = Vec::new();
-    for vni in vnis.iter().map(|vni| vni.get()) {
-        match found.last_mut() {
-            Some((_, last)) if *last + 1 == vni => *last = vni,
-            _ => found.push((vni, vni)),
+/// Every VNI but those of VRFs, as ranges.
+fn all_but(vnis: impl Iterator<Item = Vni>) -> String {
+    let (mut pieces, mut next) = (Vec::new(), 1);
+    for vni in vnis.map(Vni::get).chain([Vni::MAX + 1]) {
+        match vni.checked_sub(next) {
+            Some(0) | None => {}
+            Some(1) => pieces.push(next.to_string()),
+            Some(_) => pieces.push(format!("{next}-{}", vni - 1)),
         }
+        next = vni + 1;
     }
-    let pieces = found.iter().map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
-    pieces.collect::<Vec<_>>().join(",")
+    pieces.join(",")
 }
 
 fn timers_and_limits(draft: &mut Draft, vnis: usize, sections: &mut Vec<Section>) {
@@ -420,9 +422,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_of_vnis() {
-        let vnis: Vec<Vni> = [1, 2, 3, 7, 9, 10].into_iter().filter_map(Vni::new).collect();
-        assert_eq!(ranges(&vnis), "1-3,7,9-10");
-        assert_eq!(ranges(&[]), "");
+    fn every_vni_but_some() {
+        let all_but = |vnis: &[u32]| super::all_but(vnis.iter().filter_map(|vni| Vni::new(*vni)));
+        assert_eq!(all_but(&[]), "1-16777215");
+        assert_eq!(all_but(&[1, 2, 4, 4001, 16_777_215]), "3,5-4000,4002-16777214");
     }
 }

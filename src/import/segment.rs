@@ -95,7 +95,7 @@ fn read(draft: &mut Draft, words: &[&str]) -> Result<Option<Verdict>, Verdict> {
     Ok(Some(match words {
         ["no", "advertise-all-vni"] => not_needed("evpnd announces the VNIs that it is told of"),
         ["autort", "rfc8365-compatible"] => {
-            draft.rfc8365_targets = true;
+            draft.rfc8365_targets = Some(draft.findings.len());
             carried("[[vni]] export")
         }
         ["flooding", "disable"] => {

@@ -256,7 +256,7 @@ impl Walk {
             return Some(Said::Noted);
         }
         if words == ["advertise-all-vni"] {
-            let finding = self.draft.note(line, carried("[[vni]]"));
+            let finding = self.draft.note(line, carried("[vxlan] adopt"));
             self.draft.all_vnis = Some(finding);
             return Some(Said::Noted);
         }
