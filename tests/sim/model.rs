@@ -77,6 +77,10 @@ impl World {
     pub fn is_steady(&self, vm: &Vm, host: usize) -> bool {
         let Some(owner) = vm.host else { return false };
         let thawed = |since: Time| self.has_been_calm(since + self.model.frozen_for);
+        // A row that was written late, where notifications waited, may have taken the operator's mark along: it may move then.
+        if vm.fixed == Fixed::AtPort && !self.nodes[owner].kernel.statics.contains(&(vm.vni, vm.mac)) {
+            return false;
+        }
         let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !thawed(when));
         thawed(vm.since) && self.has_spoken(vm) && !self.may_be_old_news(vm) && self.is_steady_host(owner, host, vm.vni, !spoofed)
     }
