@@ -93,6 +93,19 @@ fn who_hears_a_mac_after_its_last_route_goes_on_from_its_number() {
 }
 
 #[test]
+fn a_vni_that_comes_back_goes_on_from_the_numbers_of_its_macs() {
+    let mut host = Host::new();
+    host.announce(&type2(2, mac(1)).mobility(false, 4));
+    host.hear(mac(1));
+    host.withdraw(&type2(2, mac(1)));
+    host.evpn.remove_instance(host.now, &mut host.rib, &mut host.fib, vni(100));
+    host.add(auto(100));
+    host.settle();
+    host.hear(mac(1));
+    assert_eq!(host.announced(mac(1)), Some((false, 5)));
+}
+
+#[test]
 fn a_route_that_is_kept_for_a_lost_host_does_not_win_by_its_address() {
     let long_lived = |route: Announcement| route.attributes(|a| a.communities.push(0xffff_0006));
     let mut host = Host::new();

@@ -13,7 +13,7 @@ use super::facts::FactTable;
 use super::flood::ImetUse;
 use super::import::{Targets, export_targets};
 use super::imports::Imports;
-use super::kept::Kept;
+use super::kept::{Kept, Last};
 use super::local::Local;
 use super::macs::{Macs, NONE};
 use super::own_addresses::{Departed, Own, Parked};
@@ -197,8 +197,12 @@ impl Evpn {
     fn take_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni) {
         let Some(number) = self.by_vni.get(&vni).copied() else { return };
         self.device_down(now, rib, vni);
-        for (_, local) in self.take_locals(number) {
+        for (mac, local) in self.take_locals(number) {
             self.port_names.release(local.port_name);
+            // The VNI may be back in a moment, and its MACs with it.
+            if local.owned {
+                self.note_last_sequence(now, (vni, mac), Last::Own(local.sequence));
+            }
         }
         self.forget_addresses(now, fib, number, vni);
         let ids: Vec<u32> = self.macs.iter().filter(|(_, entry)| entry.instance == number).map(|(id, _)| id).collect();
@@ -230,7 +234,6 @@ impl Evpn {
         self.by_vni.remove(&vni);
         self.duplicates.forget_instance(number);
         self.pace.forget_instance(number);
-        self.forget_last_sequences(number);
         self.imports.forget(number);
         self.targets.remove(number);
         self.facts.clear();

@@ -14,7 +14,6 @@ use std::time::Duration;
 use super::instance::Evpn;
 use super::local::Local;
 use super::mobility::{Claim, compare};
-use super::pace::Key;
 use super::remote::Candidate;
 use crate::base::{MacAddr, Time, Vni, compare_sequences, next_sequence};
 use crate::fib::{Fib, LocalMac};
@@ -37,7 +36,7 @@ pub(super) struct Kept {
     restored: BTreeMap<(Vni, MacAddr), u32>,
     pub changed: bool,
     /// With which number a MAC is announced by whom hears it next, and when its last route went.
-    gone: BTreeMap<(u16, MacAddr), (Time, u32)>,
+    gone: BTreeMap<(Vni, MacAddr), (Time, u32)>,
     purged: Time,
 }
 
@@ -100,7 +99,7 @@ impl Evpn {
     }
 
     /// The last route of a MAC went. Who never moved costs nothing here, however many go.
-    pub(super) fn note_last_sequence(&mut self, now: Time, key: Key, last: Last) {
+    pub(super) fn note_last_sequence(&mut self, now: Time, key: (Vni, MacAddr), last: Last) {
         let next = match last {
             Last::Own(0) | Last::Remote(0) => return,
             Last::Own(sequence) => sequence,
@@ -123,14 +122,9 @@ impl Evpn {
     }
 
     /// The number of a MAC without a route that a port hears, where it had one lately.
-    pub(super) fn take_last_sequence(&mut self, now: Time, key: Key) -> Option<u32> {
+    pub(super) fn take_last_sequence(&mut self, now: Time, key: (Vni, MacAddr)) -> Option<u32> {
         let (at, number) = self.kept.gone.remove(&key)?;
         (now.since(at) < GONE_FOR).then_some(number)
-    }
-
-    /// An instance goes: its number may be another's next.
-    pub(super) fn forget_last_sequences(&mut self, number: u16) {
-        self.kept.gone.retain(|(other, _), _| *other != number);
     }
 
     /// Whether a MAC of ours that was announced with this number is still ours for everybody who knows a remote route.

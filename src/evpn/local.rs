@@ -118,7 +118,7 @@ impl Evpn {
             self.put_back(now, fib, key, vni);
             return;
         }
-        let last = self.take_last_sequence(now, key);
+        let last = self.take_last_sequence(now, (vni, mac));
         // One that a remote host had won must beat what beat it, also when that is gone.
         let sequence = refresh.unwrap_or_else(|| {
             let highest = entry.and_then(|id| self.highest_sequence(rib, vni, id));
@@ -227,7 +227,7 @@ impl Evpn {
             self.thaw(now, (number, mac), "its port forgot it");
         }
         self.note_sequence(vni, mac, local.sequence);
-        self.note_last_sequence(now, (number, mac), Last::Own(local.sequence));
+        self.note_last_sequence(now, (vni, mac), Last::Own(local.sequence));
         self.withdraw(now, rib, fib, number, mac);
         match self.macs.find(number, mac) {
             Some(id) => self.decide(now, rib, fib, id, None, Some(place)),

@@ -166,10 +166,10 @@ impl Evpn {
         let gone = self.uninstall(now, fib, id, false);
         let sequence = self.macs.entry(id).sequence;
         self.macs.remove(id);
-        self.note_last_sequence(now, (number, mac), Last::Remote(sequence));
         let Some(instance) = self.slot_mut(number) else { return };
         instance.remote_macs -= 1;
         let vni = instance.config.vni;
+        self.note_last_sequence(now, (vni, mac), Last::Remote(sequence));
         self.made_room(now, number, false);
         if self.duplicates.is_frozen(&(number, mac)) {
             self.thaw(now, (number, mac), "no other host announces it any more");
