@@ -1,6 +1,6 @@
 //! [`Evpn`]: the instances of this host, how they come and go, and what they announce of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use smallvec::SmallVec;
@@ -47,6 +47,8 @@ pub struct Evpn {
     pub(super) departed: Departed,
     /// Stations to be asked whether they have addresses.
     pub(super) to_ask: Vec<(Vni, MacAddr, IpAddr)>,
+    /// The same, and when: not at once.
+    pub(super) to_ask_later: VecDeque<(Time, (Vni, MacAddr, IpAddr))>,
     pub(super) locals: BTreeMap<(u16, MacAddr), Local>,
     /// How many MACs stand at each port of each instance.
     pub(super) port_macs: BTreeMap<(u16, u32), u32>,
@@ -99,6 +101,7 @@ impl Evpn {
             parked: Parked::new(),
             departed: Departed::default(),
             to_ask: Vec::new(),
+            to_ask_later: VecDeque::new(),
             locals: BTreeMap::new(),
             port_macs: BTreeMap::new(),
             port_names: Interner::new(config.seed),

@@ -34,6 +34,9 @@ const PARKED_FOR: Duration = Duration::from_secs(10);
 const DEPARTED: usize = 4096;
 /// For so long.
 const DEPARTED_FOR: Duration = Duration::from_secs(60);
+/// A machine that was stopped there may be starting here, and about to find out whether its addresses are free: an ARP probe of ours at
+/// that moment would be somebody else's claim to it (RFC 5227 §2.1.1), and it would give the address up. That is over by then.
+const ASK_AFTER: Duration = Duration::from_secs(10);
 /// Questions that may wait to be asked.
 const TO_ASK: usize = 1 << 14;
 
@@ -297,9 +300,12 @@ impl Evpn {
                 self.claim_address(now, rib, fib, number, vni, (mac, ip), router);
             }
         }
-        let mut ips = self.departed.take(now, (number, mac));
+        let room = TO_ASK.saturating_sub(self.to_ask_later.len());
+        let departed = self.departed.take(now, (number, mac)).into_iter().take(room);
+        self.to_ask_later.extend(departed.map(|ip| (now + ASK_AFTER, (vni, mac, ip))));
+        // One that is announced elsewhere yet came as it runs.
         let routes = self.macs.find(number, mac).into_iter().flat_map(|id| self.macs.routes(id));
-        ips.extend(routes.filter_map(|dest| rib.mac_ip(dest)?.3));
+        let ips: Few = routes.filter_map(|dest| rib.mac_ip(dest)?.3).collect();
         let room = TO_ASK.saturating_sub(self.to_ask.len());
         self.to_ask.extend(ips.into_iter().take(room).map(|ip| (vni, mac, ip)));
     }

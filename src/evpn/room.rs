@@ -153,13 +153,19 @@ impl Evpn {
 
     /// When [`Evpn::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let times = [self.looks.locals.at, self.looks.routes.at, self.pace.poll_timeout(), self.duplicates.poll_timeout()];
+        let questions = self.to_ask_later.front().map(|&(at, _)| at);
+        let times =
+            [self.looks.locals.at, self.looks.routes.at, self.pace.poll_timeout(), self.duplicates.poll_timeout(), questions];
         times.into_iter().flatten().min()
     }
 
-    /// Serves what is due: recoveries of duplicates, rows to put back, looks for room.
+    /// Serves what is due: recoveries of duplicates, rows to put back, questions, looks for room.
     pub fn handle_timeout(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib) {
         self.recover_duplicates(now, rib, fib);
+        while let Some(&(_, question)) = self.to_ask_later.front().filter(|(at, _)| *at <= now) {
+            self.to_ask_later.pop_front();
+            self.to_ask.push(question);
+        }
         while let Some((number, mac)) = self.pace.next_due(now) {
             if let Some(vni) = self.slot(number).map(|instance| instance.config.vni) {
                 fib.reassert(now, vni, mac);

@@ -167,13 +167,12 @@ fn dhcp(packet: &[u8]) -> Option<Heard> {
     }
 }
 
-/// Asks a host whether it still has an address, from a MAC of ours that answers come back to. Changes nobody's tables: an ARP
-/// probe has no sender address (RFC 5227 §2.1.1), and a solicitation from nowhere is one of duplicate address detection
-/// (RFC 4862 §5.4.2), which is answered to all nodes. Sent to the host alone (RFC 6085 for the group).
+/// Asks a host whether it has an address, from a MAC of ours that answers come back to. Sent to the host alone (RFC 6085 for the
+/// group). An ARP probe has no sender address and changes nobody's tables (RFC 5227 §2.1.1).
 ///
-/// The link-local address that IPv6 makes of a MAC may be guessed, and its host may be about to find out whether it is free: it would
-/// take a solicitation from nowhere for somebody else's claim and give the address up. So that one is asked for from a link-local
-/// address of ours, which such a host takes no notice of (RFC 4862 §5.4.3).
+/// A host may be about to find out whether its address is free. It would take a solicitation from nowhere for somebody else's claim
+/// and give the address up; so it is asked from the link-local address that IPv6 makes of our MAC, of which such a host takes no notice
+/// (RFC 4862 §5.4.3). With ARP there is no such way: a host that has just come is not asked at once (`evpn/own_addresses`).
 pub(super) fn probe(own: MacAddr, mac: MacAddr, ip: IpAddr) -> Vec<u8> {
     let mut frame = [mac.0, own.0].concat();
     match ip {
@@ -192,12 +191,9 @@ pub(super) fn probe(own: MacAddr, mac: MacAddr, ip: IpAddr) -> Vec<u8> {
             group[13..].copy_from_slice(&target[13..]);
             let mut message = vec![NS, 0, 0, 0, 0, 0, 0, 0];
             message.extend(target);
-            let mut from = [0; 16];
-            if ip == link_local(mac) {
-                from = link_local(own).octets();
-                message.extend([SOURCE_ADDRESS, 1]);
-                message.extend(own.0);
-            }
+            let from = link_local(own).octets();
+            message.extend([SOURCE_ADDRESS, 1]);
+            message.extend(own.0);
             let sum = checksum(&from, &group, &message);
             message[2..4].copy_from_slice(&sum.to_be_bytes());
             frame.extend(IPV6.to_be_bytes());
@@ -357,11 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn a_question_claims_nothing_and_is_whole() {
-        for ip in ["192.0.2.1", "2001:db8::12:3456"] {
+    fn a_question_claims_nothing_of_the_segment_and_is_whole() {
+        let ours = Heard { mac: OTHER, ip: link_local(OTHER).into(), router: None };
+        for (ip, claimed) in [("192.0.2.1", None), ("2001:db8::12:3456", Some(ours))] {
             let frame = probe(OTHER, HOST, ip.parse().unwrap());
             assert_eq!((&frame[..6], &frame[6..12]), (&HOST.0[..], &OTHER.0[..]));
-            assert_eq!(parse(&frame, false), None);
+            assert_eq!(parse(&frame, false), claimed);
         }
         let frame = probe(OTHER, HOST, "2001:db8::12:3456".parse().unwrap());
         assert_eq!(&frame[38..54], "ff02::1:ff12:3456".parse::<Ipv6Addr>().unwrap().octets());
@@ -372,7 +369,7 @@ mod tests {
 
     /// A host that is about to find out whether the address is free gives it up where somebody asks from nowhere.
     #[test]
-    fn an_address_that_is_guessed_is_not_asked_for_from_nowhere() {
+    fn nobody_is_asked_from_nowhere() {
         let frame = probe(OTHER, HOST, link_local(HOST).into());
         assert_eq!(frame[22..38], "fe80::ff:fe00:2".parse::<Ipv6Addr>().unwrap().octets());
         assert_eq!(frame[78..], [1, 1, 2, 0, 0, 0, 0, 2]);
