@@ -78,7 +78,13 @@ impl World {
         let Some(owner) = vm.host else { return false };
         let thawed = |since: Time| self.has_been_calm(since + self.model.frozen_for);
         // A row that was written late, where notifications waited, may have taken the operator's mark along: it may move then.
-        if vm.fixed == Fixed::AtPort && !self.nodes[owner].kernel.statics.contains(&(vm.vni, vm.mac)) {
+        // And a VNI that left the file and came back by request knows nothing of the file's MACs.
+        let is_held = match vm.fixed {
+            Fixed::No => true,
+            Fixed::AtPort => self.nodes[owner].kernel.statics.contains(&(vm.vni, vm.mac)),
+            Fixed::InFile | Fixed::Mute => self.nodes[owner].vnis.contains(&vm.vni),
+        };
+        if !is_held {
             return false;
         }
         let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !thawed(when));
