@@ -92,7 +92,7 @@ impl Evpn {
         }
         self.own_ips.retain(|(other, _), _| *other != number);
         self.parked.retain(|(other, _), _| *other != number);
-        self.departed.forget_instance(number);
+        self.departed.forget(|(other, _)| *other == number);
     }
 
     pub(super) fn addresses_of(&self, number: u16) -> impl Iterator<Item = (IpAddr, &Address)> {

@@ -93,12 +93,8 @@ impl Evpn {
         let stays_at = if frozen { self.remote_vtep(vni, mac) } else { None };
         let fit: Vec<_> = claims.iter().copied().filter(|claim| stays_at.is_none_or(|vtep| claim.1.vtep == vtep)).collect();
         let best = mobility::winner(&fit, |claim| &claim.1, |a, b| (b.2, b.0).cmp(&(a.2, a.0))).copied();
-        let own = local.filter(|local| local.owned).zip(self.config.vtep).map(|(local, vtep)| Claim {
-            sticky: local.is_static(),
-            sequence: local.sequence,
-            stale: false,
-            vtep,
-        });
+        let own = local.filter(|local| local.owned).zip(self.config.vtep);
+        let own = own.map(|(local, vtep)| Claim::of_ours(local.is_static(), local.sequence, vtep));
         let dests = rib.dests().filter(|dest| rib.mac_ip(*dest).is_some_and(|(_, _, other, _)| other == mac));
         let mut candidates: Vec<(RouteKey, CandidateView)> = dests
             .filter_map(|dest| {

@@ -9,9 +9,9 @@
 //! and says so to everybody once they meet again. So who hears the MAC next goes on from the last number that was seen.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::instance::Evpn;
+use super::lately::Lately;
 use super::local::Local;
 use super::mobility::{Claim, compare};
 use super::remote::Candidate;
@@ -28,7 +28,7 @@ const KEPT_AT_MOST: usize = 1 << 18;
 /// MACs without a route whose numbers are remembered. Those that never moved have none above 0, and are not among them.
 const GONE_AT_MOST: usize = 1 << 16;
 /// For so long: somebody may keep a route for the whole restart time and stale time (RFC 4724 §4.2) of a session.
-const GONE_FOR: Duration = Duration::from_secs(600);
+const GONE_SECS: u64 = 600;
 
 /// What is known of an earlier run, and of MACs that are gone.
 #[derive(Debug, Default)]
@@ -36,8 +36,7 @@ pub(super) struct Kept {
     restored: BTreeMap<(Vni, MacAddr), u32>,
     pub changed: bool,
     /// With which number a MAC is announced by whom hears it next, and when its last route went.
-    gone: BTreeMap<(Vni, MacAddr), (Time, u32)>,
-    purged: Time,
+    gone: Lately<(Vni, MacAddr), Option<u32>, GONE_AT_MOST, GONE_SECS>,
 }
 
 /// Whose the last route of a MAC was, with its number.
@@ -105,31 +104,21 @@ impl Evpn {
             Last::Own(sequence) => sequence,
             Last::Remote(sequence) => next_sequence(sequence),
         };
-        let gone = &mut self.kept.gone;
-        if gone.len() >= GONE_AT_MOST && !gone.contains_key(&key) {
-            // Not more often than once in a second: when a host goes with all it has, the walk would be the work.
-            if now.since(self.kept.purged) >= Duration::from_secs(1) {
-                self.kept.purged = now;
-                gone.retain(|_, (at, _)| now.since(*at) < GONE_FOR);
-            }
-            if gone.len() >= GONE_AT_MOST {
-                self.stats.sequences_not_kept += 1;
-                return;
-            }
-        }
-        let (at, number) = gone.entry(key).or_insert((now, next));
-        (*at, *number) = (now, if now.since(*at) < GONE_FOR { later(*number, next) } else { next });
+        let Some(number) = self.kept.gone.renew(now, key) else {
+            self.stats.sequences_not_kept += 1;
+            return;
+        };
+        *number = Some(number.map_or(next, |number| later(number, next)));
     }
 
     /// The number of a MAC without a route that a port hears, where it had one lately.
     pub(super) fn take_last_sequence(&mut self, now: Time, key: (Vni, MacAddr)) -> Option<u32> {
-        let (at, number) = self.kept.gone.remove(&key)?;
-        (now.since(at) < GONE_FOR).then_some(number)
+        self.kept.gone.take(now, &key)?
     }
 
     /// Whether a MAC of ours that was announced with this number is still ours for everybody who knows a remote route.
     pub(super) fn still_beats(&self, sequence: u32, best: &Candidate) -> bool {
-        let claim = |vtep| Claim { sticky: best.claim.sticky, sequence, stale: false, vtep };
+        let claim = |vtep| Claim::of_ours(best.claim.sticky, sequence, vtep);
         self.config.vtep.is_some_and(|vtep| compare(&claim(vtep), &best.claim).0.is_gt())
     }
 

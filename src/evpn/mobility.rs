@@ -21,6 +21,13 @@ pub struct Claim {
     pub vtep: IpAddr,
 }
 
+impl Claim {
+    /// A MAC or an address of this host.
+    pub fn of_ours(sticky: bool, sequence: u32, vtep: IpAddr) -> Self {
+        Self { sticky, sequence, stale: false, vtep }
+    }
+}
+
 /// At which step one claim beat another. The numbers are those that `explain` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
@@ -97,7 +104,7 @@ mod tests {
     use super::*;
 
     fn claim(sticky: bool, sequence: u32, last: u8) -> Claim {
-        Claim { sticky, sequence, stale: false, vtep: IpAddr::from([10, 0, 0, last]) }
+        Claim::of_ours(sticky, sequence, IpAddr::from([10, 0, 0, last]))
     }
 
     fn stale(claim: Claim) -> Claim {

@@ -13,6 +13,8 @@
 //! | `addresses` | MAC/IP routes: what each address is answered with |
 //! | `own_addresses` | addresses of MACs of our bridge: MAC/IP routes of ours |
 //! | `local` | MACs of our bridge: type 2 routes of ours |
+//! | `kept` | sequence numbers that outlive the process, or their routes |
+//! | `lately` | a table of what was lately, with a bound |
 //! | `duplicates` | MACs that move too often: RFC 7432 §15.1 |
 //! | `pace` | rows of MACs that may not move, put back no faster than is of use |
 //! | `room` | limits, and what they refused when there is room again |
@@ -32,6 +34,7 @@ mod import;
 mod imports;
 mod instance;
 mod kept;
+mod lately;
 mod local;
 mod macs;
 mod mobility;

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::addresses::is_host;
 use super::event::Event;
 use super::instance::Evpn;
+use super::lately::Lately;
 use super::mobility::Claim;
 use crate::base::{MacAddr, Time, Vni, compare_sequences, next_sequence};
 use crate::control::Level;
@@ -33,7 +34,7 @@ const PARKED_FOR: Duration = Duration::from_secs(10);
 /// stopped there and started here says at first only that it is here.
 const DEPARTED: usize = 4096;
 /// For so long.
-const DEPARTED_FOR: Duration = Duration::from_secs(60);
+const DEPARTED_SECS: u64 = 60;
 /// A machine that was stopped there may be starting here, and about to find out whether its addresses are free: an ARP probe of ours at
 /// that moment would be somebody else's claim to it (RFC 5227 §2.1.1), and it would give the address up. That is over by then.
 const ASK_AFTER: Duration = Duration::from_secs(10);
@@ -55,49 +56,17 @@ pub(super) type Parked = BTreeMap<(u16, MacAddr), (Time, SmallVec<[(IpAddr, Opti
 type Few = SmallVec<[IpAddr; PARKED_OF_MAC]>;
 
 /// Addresses of MACs whose routes went lately.
-#[derive(Debug, Default)]
-pub(super) struct Departed {
-    macs: BTreeMap<(u16, MacAddr), (Time, Few)>,
-    /// When those that are over were last taken out of a full table.
-    purged: Time,
-}
-
-impl Departed {
-    fn note(&mut self, now: Time, key: (u16, MacAddr), ip: IpAddr) {
-        if self.macs.len() >= DEPARTED && !self.macs.contains_key(&key) {
-            // Not more often than once in a second: when a host goes with all it has, the walk would be the work.
-            if now.since(self.purged) < Duration::from_secs(1) {
-                return;
-            }
-            self.purged = now;
-            self.macs.retain(|_, (at, _)| now.since(*at) < DEPARTED_FOR);
-            if self.macs.len() >= DEPARTED {
-                return;
-            }
-        }
-        let (at, ips) = self.macs.entry(key).or_insert_with(|| (now, Few::new()));
-        *at = now;
-        if ips.len() < PARKED_OF_MAC && !ips.contains(&ip) {
-            ips.push(ip);
-        }
-    }
-
-    fn take(&mut self, now: Time, key: (u16, MacAddr)) -> Few {
-        let found = self.macs.remove(&key).filter(|(at, _)| now.since(*at) < DEPARTED_FOR);
-        found.map(|(_, ips)| ips).unwrap_or_default()
-    }
-
-    /// An instance goes: its number may be another's next.
-    pub(super) fn forget_instance(&mut self, number: u16) {
-        self.macs.retain(|(other, _), _| *other != number);
-    }
-}
+pub(super) type Departed = Lately<(u16, MacAddr), Few, DEPARTED, DEPARTED_SECS>;
 
 impl Evpn {
     /// A MAC/IP route of another host went.
     pub(super) fn address_departed(&mut self, now: Time, rib: &Rib, number: u16, ip: IpAddr, dest: DestId) {
-        if let Some((_, _, mac, _)) = rib.mac_ip(dest) {
-            self.departed.note(now, (number, mac), ip);
+        if let Some((_, _, mac, _)) = rib.mac_ip(dest)
+            && let Some(ips) = self.departed.renew(now, (number, mac))
+            && ips.len() < PARKED_OF_MAC
+            && !ips.contains(&ip)
+        {
+            ips.push(ip);
         }
     }
 
@@ -221,7 +190,7 @@ impl Evpn {
     /// Our claim to an address, where its MAC is ours.
     pub(super) fn own_claim(&self, number: u16, own: &Own) -> Option<Claim> {
         let local = self.locals.get(&(number, own.mac)).filter(|local| local.owned)?;
-        Some(Claim { sticky: local.is_static(), sequence: own.sequence, stale: false, vtep: self.config.vtep? })
+        Some(Claim::of_ours(local.is_static(), own.sequence, self.config.vtep?))
     }
 
     /// Announces an address of ours, or changes its route.
@@ -301,7 +270,7 @@ impl Evpn {
             }
         }
         let room = TO_ASK.saturating_sub(self.to_ask_later.len());
-        let departed = self.departed.take(now, (number, mac)).into_iter().take(room);
+        let departed = self.departed.take(now, &(number, mac)).into_iter().flatten().take(room);
         self.to_ask_later.extend(departed.map(|ip| (now + ASK_AFTER, (vni, mac, ip))));
         // One that is announced elsewhere yet came as it runs.
         let routes = self.macs.find(number, mac).into_iter().flat_map(|id| self.macs.routes(id));

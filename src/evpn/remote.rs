@@ -284,7 +284,7 @@ impl Evpn {
             self.install(now, fib, vni, id, &best, from);
             return;
         };
-        let claim = Claim { sticky: local.is_static(), sequence: local.sequence, stale: false, vtep };
+        let claim = Claim::of_ours(local.is_static(), local.sequence, vtep);
         let place = self.place_of(&local);
         let (stays, _) = local_stays(&claim, &best.claim);
         if stays {

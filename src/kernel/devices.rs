@@ -395,21 +395,7 @@ fn adopt(
     if !steps.is_empty() {
         return Ok(Verdict::Work(steps));
     }
-    Ok(Verdict::Ready(ReadyDevice {
-        vni: spec.vni,
-        ifindex: link.ifindex,
-        device: name,
-        bridge_ifindex: bridge.ifindex,
-        bridge: bridge.name.clone(),
-        local: info.local,
-        port: info.port,
-        mtu: link.mtu,
-        made_device: link.made,
-        made_bridge: bridge.made,
-        tells_misses: tells_misses(info),
-        up: is_up(link, bridge),
-        warnings: warnings(spec, link, info, bridge, known),
-    }))
+    Ok(Verdict::Ready(ready(spec, link, info, bridge, known)))
 }
 
 /// A device that is to be in no bridge, with the steps found necessary so far.
@@ -436,21 +422,27 @@ fn adopt_bare(
     if !steps.is_empty() {
         return Ok(Verdict::Work(steps));
     }
-    Ok(Verdict::Ready(ReadyDevice {
+    let ready = ready(spec, link, info, link, known);
+    Ok(Verdict::Ready(ReadyDevice { bridge: spec.bridge.clone(), made_bridge: false, ..ready }))
+}
+
+/// A device that works, in its bridge.
+fn ready(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known: &Circumstances) -> ReadyDevice {
+    ReadyDevice {
         vni: spec.vni,
         ifindex: link.ifindex,
-        device: name.clone(),
-        bridge_ifindex: link.ifindex,
-        bridge: spec.bridge.clone(),
+        device: link.name.clone(),
+        bridge_ifindex: bridge.ifindex,
+        bridge: bridge.name.clone(),
         local: info.local,
         port: info.port,
         mtu: link.mtu,
         made_device: link.made,
-        made_bridge: false,
+        made_bridge: bridge.made,
         tells_misses: tells_misses(info),
-        up: is_up(link, link),
-        warnings: warnings(spec, link, info, link, known),
-    }))
+        up: is_up(link, bridge),
+        warnings: warnings(spec, link, info, bridge, known),
+    }
 }
 
 /// Whether frames can come in by `link` and go on by `bridge`.
