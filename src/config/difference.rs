@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Config, Cost, Difference, Limits, Metrics, Neighbor, NeighborChange, VniChange, VniConfig};
+use super::model::{Config, Cost, Difference, Limits, Metrics, Neighbor, NeighborChange, VniChange, VniConfig, VniSettings};
 
 /// What has to be done to come from `old` to `new`.
 pub fn difference(old: &Config, new: &Config) -> Difference {
@@ -77,11 +77,10 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
             None => found.vnis_added.push(after.clone()),
             Some(before) if before == after => {}
             Some(before) => {
-                let VniConfig {
-                    vni: _,
+                let VniConfig { vni: _, rd, settings } = before;
+                let VniSettings {
                     device,
                     bridge,
-                    rd,
                     import,
                     export,
                     neighbor_suppression,
@@ -94,24 +93,25 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     install_lifetime_secs,
                     mtu,
                     static_macs,
-                } = before;
+                } = settings;
+                let now = &after.settings;
                 // The third: the device spec changes; otherwise the routes do.
                 let table = [
-                    ("device", *device != after.device, true),
-                    ("bridge", *bridge != after.bridge, true),
+                    ("device", *device != now.device, true),
+                    ("bridge", *bridge != now.bridge, true),
                     ("rd", *rd != after.rd, false),
-                    ("import", *import != after.import, false),
-                    ("export", *export != after.export, false),
-                    ("neighbor-suppression", *neighbor_suppression != after.neighbor_suppression, true),
-                    ("flood", *flood != after.flood, false),
-                    ("learning", *learning != after.learning, true),
-                    ("install", *install != after.install, true),
-                    ("install-lifetime", *install_lifetime_secs != after.install_lifetime_secs, true),
-                    ("neighbor-learning", *neighbor_learning != after.neighbor_learning, true),
-                    ("isolated-ports", *isolated_ports != after.isolated_ports, true),
-                    ("probe-silent", *probe_silent != after.probe_silent, true),
-                    ("mtu", *mtu != after.mtu, true),
-                    ("static", *static_macs != after.static_macs, false),
+                    ("import", *import != now.import, false),
+                    ("export", *export != now.export, false),
+                    ("neighbor-suppression", *neighbor_suppression != now.neighbor_suppression, true),
+                    ("flood", *flood != now.flood, false),
+                    ("learning", *learning != now.learning, true),
+                    ("install", *install != now.install, true),
+                    ("install-lifetime", *install_lifetime_secs != now.install_lifetime_secs, true),
+                    ("neighbor-learning", *neighbor_learning != now.neighbor_learning, true),
+                    ("isolated-ports", *isolated_ports != now.isolated_ports, true),
+                    ("probe-silent", *probe_silent != now.probe_silent, true),
+                    ("mtu", *mtu != now.mtu, true),
+                    ("static", *static_macs != now.static_macs, false),
                 ];
                 let changed = || table.iter().filter(|(_, changed, _)| *changed);
                 found.vnis_changed.push(VniChange {
@@ -120,7 +120,7 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
                     // What ARP and ND are answered for is the instance's to know.
                     instance: changed().any(|(_, _, device)| !*device)
                         || before.suppresses() != after.suppresses()
-                        || *learning != after.learning,
+                        || *learning != now.learning,
                     keys: changed().map(|(key, _, _)| *key).collect(),
                 });
             }

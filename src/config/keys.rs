@@ -79,58 +79,37 @@ pub const NEIGHBOR: SectionKeys = SectionKeys {
     later: &[],
 };
 
+/// The keys that `[vni-defaults]` and `[[vni]]` share, after those of one of them alone.
+macro_rules! vni_keys {
+    ($($own:literal),*) => {
+        &[
+            $($own,)*
+            "device",
+            "bridge",
+            "import",
+            "export",
+            "flood",
+            "group",
+            "learning",
+            "install",
+            "install-lifetime",
+            "neighbor-suppression",
+            "neighbor-learning",
+            "isolated-ports",
+            "probe-silent",
+            "mtu",
+            "static",
+        ]
+    };
+}
+
 /// `[vni-defaults]`.
-pub const VNI_DEFAULTS: SectionKeys = SectionKeys {
-    name: "vni-defaults",
-    repeated: false,
-    keys: &[
-        "device",
-        "bridge",
-        "import",
-        "export",
-        "flood",
-        "group",
-        "learning",
-        "install",
-        "install-lifetime",
-        "neighbor-suppression",
-        "neighbor-learning",
-        "isolated-ports",
-        "probe-silent",
-        "mtu",
-        "static",
-    ],
-    fixed: &[],
-    later: &[],
-};
+pub const VNI_DEFAULTS: SectionKeys =
+    SectionKeys { name: "vni-defaults", repeated: false, keys: vni_keys!(), fixed: &[], later: &[] };
 
 /// `[[vni]]`.
-pub const VNI: SectionKeys = SectionKeys {
-    name: "vni",
-    repeated: true,
-    keys: &[
-        "id",
-        "ids",
-        "device",
-        "bridge",
-        "rd",
-        "import",
-        "export",
-        "flood",
-        "group",
-        "learning",
-        "install",
-        "install-lifetime",
-        "neighbor-suppression",
-        "neighbor-learning",
-        "isolated-ports",
-        "probe-silent",
-        "mtu",
-        "static",
-    ],
-    fixed: &[],
-    later: &[],
-};
+pub const VNI: SectionKeys =
+    SectionKeys { name: "vni", repeated: true, keys: vni_keys!("id", "ids", "rd"), fixed: &[], later: &[] };
 
 /// `[graceful-restart]`.
 pub const GRACEFUL_RESTART: SectionKeys = SectionKeys {

@@ -32,7 +32,7 @@ pub use difference::difference;
 pub use graceful::GracefulRestart;
 pub use model::{
     Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, Metrics,
-    NO_BRIDGE, Neighbor, NeighborAddress, NeighborChange, Password, Router, VniChange, VniConfig, VniDefaults, Vxlan,
+    NO_BRIDGE, Neighbor, NeighborAddress, NeighborChange, Password, Router, VniChange, VniConfig, VniSettings, Vxlan,
 };
 pub use parse::parse;
 pub use report::ConfigError;

@@ -33,7 +33,7 @@ pub struct Config {
     /// `[[vni]]`, with `ids` spelt out and the defaults filled in.
     pub vnis: BTreeMap<Vni, VniConfig>,
     /// `[vni-defaults]`: what a VNI that is added at run time gets.
-    pub vni_defaults: VniDefaults,
+    pub vni_defaults: VniSettings,
     /// `[graceful-restart]`.
     pub graceful_restart: GracefulRestart,
     /// `[duplicate-detection]`.
@@ -204,50 +204,13 @@ pub enum Learning {
     Beside,
 }
 
-/// `[vni-defaults]`, with the templates of `[vxlan]` where it names none.
+/// What `[vni-defaults]` and `[[vni]]` both hold. Of the defaults the names are templates, those of `[vxlan]` where it has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VniDefaults {
-    /// Template of the device name.
-    pub device: String,
-    /// Template of the bridge name.
-    pub bridge: String,
-    /// What to import.
-    pub import: Vec<ImportTarget>,
-    /// What to export.
-    pub export: Vec<ExportTarget>,
-    /// How broadcast and unknown unicast leave.
-    pub flood: Flood,
-    /// Whether the kernel learns MACs from tunnelled frames.
-    pub learning: Learning,
-    /// When rows are written.
-    pub install: Install,
-    /// How long a row on demand stays that nobody uses, in seconds.
-    pub install_lifetime_secs: u32,
-    /// Answer ARP and ND on this host.
-    pub neighbor_suppression: bool,
-    /// Listen at the bridge's ports for the addresses of hosts, where ARP and ND are answered.
-    pub neighbor_learning: bool,
-    /// Guests' ports of the bridge are isolated from one another.
-    pub isolated_ports: bool,
-    /// Ask hosts that say no address for one.
-    pub probe_silent: bool,
-    /// MTU in octets of what is made; none: from the route to the underlay.
-    pub mtu: Option<u32>,
-    /// MACs to announce as static.
-    pub static_macs: Vec<MacAddr>,
-}
-
-/// `[[vni]]`: one VNI.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VniConfig {
-    /// The VNI.
-    pub vni: Vni,
-    /// Name of the VXLAN device to make where none exists for this VNI.
+pub struct VniSettings {
+    /// Name of the VXLAN device to make where none exists for the VNI.
     pub device: String,
     /// Name of the bridge to make where none exists.
     pub bridge: String,
-    /// Route distinguisher; none: router-id and a number that is kept.
-    pub rd: Option<Rd>,
     /// What to import.
     pub import: Vec<ImportTarget>,
     /// What to export.
@@ -272,6 +235,17 @@ pub struct VniConfig {
     pub mtu: Option<u32>,
     /// MACs to announce as static (sticky) besides those the bridge holds.
     pub static_macs: Vec<MacAddr>,
+}
+
+/// `[[vni]]`: one VNI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VniConfig {
+    /// The VNI.
+    pub vni: Vni,
+    /// Route distinguisher; none: router-id and a number that is kept.
+    pub rd: Option<Rd>,
+    /// The rest, with its names, not templates.
+    pub settings: VniSettings,
 }
 
 /// `[duplicate-detection]`: when a MAC counts as a duplicate, and what follows (RFC 7432 §15.1).
@@ -380,18 +354,20 @@ pub const NO_BRIDGE: &str = "none";
 impl VniConfig {
     /// Whether its device is in no bridge: what is behind it is this host alone.
     pub fn is_bare(&self) -> bool {
-        self.bridge == NO_BRIDGE
+        self.settings.bridge == NO_BRIDGE
     }
 
     /// How long its rows stand that nobody uses, where they are written on demand.
     pub fn on_demand(&self) -> Option<Duration> {
-        (self.install == Install::OnDemand).then(|| Duration::from_secs(self.install_lifetime_secs.into()))
+        (self.settings.install == Install::OnDemand).then(|| Duration::from_secs(self.settings.install_lifetime_secs.into()))
     }
 
     /// Whether ARP and ND are answered on this host: with `learning` nobody tells of addresses, and hosts without EVPN must hear what
     /// guests say of theirs.
     pub fn suppresses(&self) -> bool {
-        self.neighbor_suppression && self.learning == Learning::Off && !matches!(self.flood, Flood::Multicast(_))
+        self.settings.neighbor_suppression
+            && self.settings.learning == Learning::Off
+            && !matches!(self.settings.flood, Flood::Multicast(_))
     }
 }
 

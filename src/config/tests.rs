@@ -145,12 +145,12 @@ fn the_shortest_file_has_the_documented_defaults() {
     assert_eq!((neighbor.asn, neighbor.port, neighbor.hold_time_secs, neighbor.connect_retry_secs), (Asn(65000), 179, 90, 5));
     assert!(neighbor.enabled && !neighbor.passive && !neighbor.route_reflector_client);
     let config = &config.vnis[&vni(100)];
-    assert_eq!((config.device.as_str(), config.bridge.as_str()), ("vxlan100", "br100"));
+    assert_eq!((config.settings.device.as_str(), config.settings.bridge.as_str()), ("vxlan100", "br100"));
     assert_eq!(
-        (config.import.as_slice(), config.export.as_slice()),
+        (config.settings.import.as_slice(), config.settings.export.as_slice()),
         ([ImportTarget::Auto].as_slice(), [ExportTarget::Auto].as_slice())
     );
-    assert!(config.neighbor_suppression && config.mtu.is_none());
+    assert!(config.settings.neighbor_suppression && config.settings.mtu.is_none());
 }
 
 #[test]
@@ -164,12 +164,12 @@ fn every_key_is_read() {
     assert!(config.neighbors[1].passive);
     assert!(!format!("{config:?}").contains("geheim"));
     let last = &config.vnis[&vni(16_777_215)];
-    assert_eq!((last.device.as_str(), last.bridge.as_str()), ("vmax", "bmax"));
-    assert_eq!(last.import[3], ImportTarget::AnyAs { number: u32::MAX });
-    assert!(!last.neighbor_suppression && config.vnis[&vni(100)].neighbor_suppression);
-    assert!(last.isolated_ports && !config.vnis[&vni(100)].isolated_ports);
-    assert_eq!(config.vnis[&vni(100)].import, [ImportTarget::Auto, ImportTarget::AnyAs { number: 7 }]);
-    assert_eq!((last.mtu, config.vnis[&vni(100)].mtu), (Some(9000), Some(1400)));
+    assert_eq!((last.settings.device.as_str(), last.settings.bridge.as_str()), ("vmax", "bmax"));
+    assert_eq!(last.settings.import[3], ImportTarget::AnyAs { number: u32::MAX });
+    assert!(!last.settings.neighbor_suppression && config.vnis[&vni(100)].settings.neighbor_suppression);
+    assert!(last.settings.isolated_ports && !config.vnis[&vni(100)].settings.isolated_ports);
+    assert_eq!(config.vnis[&vni(100)].settings.import, [ImportTarget::Auto, ImportTarget::AnyAs { number: 7 }]);
+    assert_eq!((last.settings.mtu, config.vnis[&vni(100)].settings.mtu), (Some(9000), Some(1400)));
     assert_eq!(config.limits.control_connections, 50);
     let limits = &config.limits;
     let macs = (limits.local_macs_per_vni, limits.local_macs_per_port, limits.remote_macs_per_vni);
@@ -213,7 +213,7 @@ fn the_examples_are_right() {
     let hypervisor = read(include_str!("../../config/hypervisor.toml"));
     assert_eq!((hypervisor.neighbors.len(), hypervisor.vnis.len()), (2, 102));
     let gateway = read(include_str!("../../config/gateway.toml"));
-    assert_eq!(gateway.vnis[&vni(100)].static_macs.len(), 1);
+    assert_eq!(gateway.vnis[&vni(100)].settings.static_macs.len(), 1);
     let reflector = read(include_str!("../../config/reflector.toml"));
     assert!(reflector.vnis.is_empty() && reflector.router.vtep.is_none());
     assert_eq!(reflector.router.listen.len(), 2, "both families are needed");
@@ -420,8 +420,11 @@ fn the_difference_adds_and_removes_neighbors() {
 fn a_vni_has_its_way_to_flood_and_to_learn() {
     let config = read(&format!("{SHORTEST}flood = \"none\"\n[[vni]]\nid = 200\nlearning = true\n"));
     let [first, second] = [100, 200].map(|id| &config.vnis[&vni(id)]);
-    assert_eq!((first.flood, first.learning, first.suppresses()), (Flood::None, Learning::Off, true));
-    assert_eq!((second.flood, second.learning, second.suppresses()), (Flood::IngressReplication, Learning::Alone, false));
+    assert_eq!((first.settings.flood, first.settings.learning, first.suppresses()), (Flood::None, Learning::Off, true));
+    assert_eq!(
+        (second.settings.flood, second.settings.learning, second.suppresses()),
+        (Flood::IngressReplication, Learning::Alone, false)
+    );
     let config = read(&format!("{SHORTEST}flood = \"none\"\ninstall = \"on-demand\"\n"));
     assert_eq!(config.vnis[&vni(100)].on_demand(), Some(std::time::Duration::from_secs(300)));
     assert_eq!(first.on_demand(), None, "never the default");
@@ -443,9 +446,9 @@ fn a_vni_at_run_time_passes_the_same_checks() {
         vni_at_run_time(&config, &config.vnis, &add)
     };
     let made = add(&|_| {}).unwrap();
-    assert_eq!((made.device.as_str(), made.bridge.as_str(), made.mtu), ("d500", "e500", Some(1400)));
-    assert!(!made.neighbor_suppression);
-    assert_eq!(add(&|add| add.export = Some(vec!["65000:1".to_owned()])).unwrap().export.len(), 1);
+    assert_eq!((made.settings.device.as_str(), made.settings.bridge.as_str(), made.settings.mtu), ("d500", "e500", Some(1400)));
+    assert!(!made.settings.neighbor_suppression);
+    assert_eq!(add(&|add| add.export = Some(vec!["65000:1".to_owned()])).unwrap().settings.export.len(), 1);
     for (change, complaint) in [
         ((&|add: &mut VniAdd| add.vni = vni(100)) as &dyn Fn(&mut VniAdd), "exists already"),
         (&|add| add.bridge = Some("e100".to_owned()), "belongs to VNI 100"),

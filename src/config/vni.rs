@@ -11,7 +11,7 @@ use crate::control::VniAdd;
 use crate::wire::rd::Rd;
 
 use super::model::{
-    Config, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, NO_BRIDGE, VniConfig, VniDefaults, Vxlan,
+    Config, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, NO_BRIDGE, VniConfig, VniSettings, Vxlan,
 };
 use super::names::{NAME_HELP, expand, template};
 use super::reader::{Section, parsed};
@@ -70,8 +70,8 @@ impl Settings {
     }
 
     /// `defaults` with what is given here instead.
-    fn over(self, defaults: &VniDefaults) -> VniDefaults {
-        VniDefaults {
+    fn over(self, defaults: &VniSettings) -> VniSettings {
+        VniSettings {
             device: self.device.unwrap_or_else(|| defaults.device.clone()),
             bridge: self.bridge.unwrap_or_else(|| defaults.bridge.clone()),
             import: self.import.unwrap_or_else(|| defaults.import.clone()),
@@ -239,8 +239,8 @@ fn learning(section: &Section<'_>, mistakes: &mut Mistakes) -> Option<Learning> 
 }
 
 /// Settings that exclude one another: the fault, what was expected, what to do.
-fn exclusion(settings: &VniDefaults, suppression: bool, bare: bool) -> Option<[&'static str; 3]> {
-    let VniDefaults { flood, learning, install, .. } = *settings;
+fn exclusion(settings: &VniSettings, suppression: bool, bare: bool) -> Option<[&'static str; 3]> {
+    let VniSettings { flood, learning, install, .. } = *settings;
     if bare && (flood != Flood::None || install != Install::Always) {
         return Some([
             "a device without a bridge serves known hosts only",
@@ -276,8 +276,8 @@ pub(super) fn defaults(
     vxlan: &Vxlan,
     vtep: Option<IpAddr>,
     mistakes: &mut Mistakes,
-) -> VniDefaults {
-    let built_in = VniDefaults {
+) -> VniSettings {
+    let built_in = VniSettings {
         device: vxlan.device.clone(),
         bridge: vxlan.bridge.clone(),
         import: vec![ImportTarget::Auto],
@@ -321,7 +321,7 @@ impl Vnis {
     }
 
     /// Reads one `[[vni]]`, which may stand for many VNIs.
-    pub fn read(&mut self, section: &Section<'_>, defaults: &VniDefaults, limits: &Limits, mistakes: &mut Mistakes) {
+    pub fn read(&mut self, section: &Section<'_>, defaults: &VniSettings, limits: &Limits, mistakes: &mut Mistakes) {
         let ids = self.ids(section, limits, mistakes);
         let settings = Settings::read(section, self.vtep, mistakes).over(defaults);
         if let Some([fault, expected, help]) = exclusion(&settings, settings.neighbor_suppression, settings.bridge == NO_BRIDGE) {
@@ -354,7 +354,7 @@ impl Vnis {
         &mut self,
         section: &Section<'_>,
         vni: Vni,
-        settings: &VniDefaults,
+        settings: &VniSettings,
         rd: Option<&Spanned<Rd>>,
         place: &Range<usize>,
         mistakes: &mut Mistakes,
@@ -407,24 +407,8 @@ impl Vnis {
         }
         let bridge = names.pop()?;
         let device = names.pop()?;
-        Some(VniConfig {
-            vni,
-            device,
-            bridge,
-            rd: rd.map(|rd| *rd.get_ref()),
-            import: settings.import.clone(),
-            export: settings.export.clone(),
-            flood: settings.flood,
-            learning: settings.learning,
-            install: settings.install,
-            install_lifetime_secs: settings.install_lifetime_secs,
-            neighbor_suppression: settings.neighbor_suppression,
-            neighbor_learning: settings.neighbor_learning,
-            isolated_ports: settings.isolated_ports,
-            probe_silent: settings.probe_silent,
-            mtu: settings.mtu,
-            static_macs: settings.static_macs.clone(),
-        })
+        let settings = VniSettings { device, bridge, ..settings.clone() };
+        Some(VniConfig { vni, rd: rd.map(|rd| *rd.get_ref()), settings })
     }
 
     /// What `id` or `ids` names, in order.
@@ -523,7 +507,7 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
     let name = |key: &str, given: &Option<String>, default: &str| {
         let name =
             expand(given.as_deref().unwrap_or(default), vni).map_err(|fault| format!("{key}: {fault}; expected {NAME_HELP}"))?;
-        let taken = |other: &&VniConfig| other.device == name || other.bridge == name;
+        let taken = |other: &&VniConfig| other.settings.device == name || other.settings.bridge == name;
         match existing.values().filter(|_| key != "bridge" || name != NO_BRIDGE).find(taken) {
             Some(other) => Err(format!("{key} {name:?} belongs to VNI {} already", other.vni)),
             None => Ok(name),
@@ -566,22 +550,14 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
             super::router::MTU.end()
         ));
     }
-    Ok(VniConfig {
-        vni,
+    let settings = VniSettings {
         device,
         bridge,
-        rd,
         import,
         export,
-        neighbor_suppression: add.neighbor_suppression.unwrap_or(defaults.neighbor_suppression),
-        flood: defaults.flood,
-        learning: defaults.learning,
-        install: defaults.install,
-        install_lifetime_secs: defaults.install_lifetime_secs,
-        neighbor_learning: defaults.neighbor_learning,
-        isolated_ports: defaults.isolated_ports,
-        probe_silent: defaults.probe_silent,
+        neighbor_suppression: suppression,
         mtu: add.mtu.or(defaults.mtu),
-        static_macs: defaults.static_macs.clone(),
-    })
+        ..defaults.clone()
+    };
+    Ok(VniConfig { vni, rd, settings })
 }

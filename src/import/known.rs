@@ -10,6 +10,8 @@ type Known = (&'static str, Fate, &'static str, &'static str);
 
 const POLICY: &str = "evpnd filters no routes";
 const POLICY_HELP: &str = "choose what a VNI takes and gives by its route targets (import, export), or filter at the reflector";
+const NO_DELAY: &str = "evpnd does not hold routes back after a start";
+const NO_DELAY_HELP: &str = "its rows and its End-of-RIB wait for restart-time, see [graceful-restart]";
 const OF_FRR: &str = "it is about FRR itself";
 const LOGS: &str = "evpnd logs to the journal: journalctl -u evpnd; EVPND_LOG=debug tells more";
 const HOST: &str = "a setting of the host, not of evpnd";
@@ -111,18 +113,8 @@ const ROUTER: &[Known] = &[
     ("bgp output-queue-limit", Fine, OF_FRR, ""),
     ("bgp route-map", Lost, POLICY, POLICY_HELP),
     ("bgp suppress-fib-pending", Fine, "routes are passed on as they come; rows follow within milliseconds", ""),
-    (
-        "bgp update-delay",
-        Lost,
-        "evpnd does not hold routes back after a start",
-        "its rows and its End-of-RIB wait for restart-time, see [graceful-restart]",
-    ),
-    (
-        "update-delay",
-        Lost,
-        "evpnd does not hold routes back after a start",
-        "its rows and its End-of-RIB wait for restart-time, see [graceful-restart]",
-    ),
+    ("bgp update-delay", Lost, NO_DELAY, NO_DELAY_HELP),
+    ("update-delay", Lost, NO_DELAY, NO_DELAY_HELP),
     ("bgp graceful-shutdown", Lost, "evpnd does not announce a shutdown to come", "when the host is to leave: evpnctl drain"),
     ("bgp confederation", Lost, "evpnd knows no confederations", "make the sub-AS the AS of this host"),
     ("bgp default local-preference", Lost, "evpnd announces a local preference of 100", "nothing, where all hosts are alike"),

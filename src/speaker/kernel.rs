@@ -60,25 +60,25 @@ pub fn device_specs(config: &Config) -> Vec<DeviceSpec> {
 }
 
 fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
-    let group = match vni.flood {
+    let group = match vni.settings.flood {
         Flood::Multicast(group) => Some(group),
         Flood::IngressReplication | Flood::None => None,
     };
     Some(DeviceSpec {
-        device: vni.device.clone(),
-        bridge: vni.bridge.clone(),
+        device: vni.settings.device.clone(),
+        bridge: vni.settings.bridge.clone(),
         bare: vni.is_bare(),
         port: config.vxlan.port,
-        mtu: vni.mtu,
+        mtu: vni.settings.mtu,
         // Hosts without EVPN are found by what they flood.
-        learning: vni.learning != Learning::Off || group.is_some(),
+        learning: vni.settings.learning != Learning::Off || group.is_some(),
         group,
         neighbor_suppression: vni.suppresses(),
-        neighbor_learning: vni.suppresses() && vni.neighbor_learning && !vni.is_bare(),
-        isolated_ports: vni.isolated_ports,
-        probe_silent: vni.suppresses() && vni.neighbor_learning && vni.probe_silent && !vni.is_bare(),
-        on_demand: vni.install == Install::OnDemand,
-        questions: vni.suppresses() && vni.flood == Flood::None,
+        neighbor_learning: vni.suppresses() && vni.settings.neighbor_learning && !vni.is_bare(),
+        isolated_ports: vni.settings.isolated_ports,
+        probe_silent: vni.suppresses() && vni.settings.neighbor_learning && vni.settings.probe_silent && !vni.is_bare(),
+        on_demand: vni.settings.install == Install::OnDemand,
+        questions: vni.suppresses() && vni.settings.flood == Flood::None,
         fix: config.vxlan.adopt.fix,
         nexthop_groups: config.vxlan.nexthop_groups,
         ..DeviceSpec::new(vni.vni, config.router.vtep?)
@@ -532,12 +532,12 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
     InstanceConfig {
         vni: config.vni,
         rd,
-        import: config.import.clone(),
-        export: config.export.clone(),
-        static_macs: config.static_macs.clone(),
+        import: config.settings.import.clone(),
+        export: config.settings.export.clone(),
+        static_macs: config.settings.static_macs.clone(),
         neighbors: config.suppresses(),
-        macs: config.learning != Learning::Alone,
-        beside: config.learning == Learning::Beside,
-        flood: config.flood,
+        macs: config.settings.learning != Learning::Alone,
+        beside: config.settings.learning == Learning::Beside,
+        flood: config.settings.flood,
     }
 }

@@ -244,10 +244,10 @@ impl Speaker {
         }
         VniView {
             vni,
-            device: ready.map_or_else(|| state.config.device.clone(), |device| device.device.clone()),
-            bridge: ready.map_or_else(|| state.config.bridge.clone(), |device| device.bridge.clone()),
+            device: ready.map_or_else(|| state.config.settings.device.clone(), |device| device.device.clone()),
+            bridge: ready.map_or_else(|| state.config.settings.bridge.clone(), |device| device.bridge.clone()),
             rd: state.rd.to_string(),
-            import: state.config.import.iter().map(ToString::to_string).collect(),
+            import: state.config.settings.import.iter().map(ToString::to_string).collect(),
             export: self.evpn.export_targets(vni).iter().map(ToString::to_string).collect(),
             state: vni_state(state).to_owned(),
             reason,

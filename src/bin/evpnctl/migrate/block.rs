@@ -112,7 +112,7 @@ pub(super) fn lines(config: &Config, vni: Vni, way: Way, device: &str, bridge: &
 
 /// How a VNI of the file runs; none where it is in no way that this command knows.
 pub(super) fn way_of(vni: &VniConfig) -> Option<Way> {
-    match (vni.flood, vni.learning) {
+    match (vni.settings.flood, vni.settings.learning) {
         (Flood::Multicast(group), Learning::Off | Learning::Beside) => Some(Way::BesideGroup(group)),
         (Flood::IngressReplication, Learning::Beside) => Some(Way::BesideList),
         (Flood::IngressReplication, Learning::Off) => Some(Way::Proper),
@@ -147,7 +147,7 @@ mod tests {
         assert!(text.starts_with(FILE), "{text}");
         assert_eq!(Block::read(&text), block);
         let read = config(&text);
-        assert_eq!(read.vnis[&vni(100)].bridge, "onebr.7");
+        assert_eq!(read.vnis[&vni(100)].settings.bridge, "onebr.7");
         for (number, way) in (100..).zip(ways) {
             assert_eq!(way_of(&read.vnis[&vni(number)]), Some(way));
         }
