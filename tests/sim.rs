@@ -19,6 +19,8 @@ mod kernel;
 mod machines;
 #[path = "sim/model.rs"]
 mod model;
+#[path = "sim/modes.rs"]
+mod modes;
 #[path = "sim/net.rs"]
 mod net;
 #[path = "sim/node.rs"]

@@ -257,6 +257,7 @@ impl World {
             Fault::RunTimeDelete(node, vni) => {
                 self.disturb_vni(node, vni);
                 self.nodes[node].run_time_vnis.remove(&vni);
+                self.nodes[node].kept_modes.remove(&vni);
                 tell!(self, "{}: vni del {vni}", self.nodes[node].name);
                 self.request(node, Request::VniDel { vni, caller: None });
             }
@@ -392,7 +393,11 @@ impl World {
                 let Some(node) = self.any_node(false) else { return };
                 let Some(vni) = self.any_vni(node) else { return };
                 tell!(self, "{}: VNI {vni} leaves the file for {lasting:?}", self.nodes[node].name);
+                let mode = self.mode(node, vni);
                 self.nodes[node].vnis.remove(&vni);
+                if self.nodes[node].run_time_vnis.contains(&vni) {
+                    self.nodes[node].kept_modes.insert(vni, mode);
+                }
                 self.disturb_vni(node, vni);
                 self.reload(node, None);
                 let short = self.random.below(2) == 0;

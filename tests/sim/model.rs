@@ -84,7 +84,7 @@ impl World {
             Fixed::AtPort => self.nodes[owner].kernel.statics.contains(&(vm.vni, vm.mac)),
             Fixed::InFile | Fixed::Mute => self.nodes[owner].vnis.contains(&vm.vni),
         };
-        if !is_held {
+        if !is_held || !self.tells_macs(owner, host, vm.vni) {
             return false;
         }
         let spoofed = vm.spoofed.is_some_and(|(at, when)| at == host && !thawed(when));
@@ -146,6 +146,16 @@ impl World {
         family(a) == family(b)
     }
 
+    /// Whether the MACs of one host are for the other to have.
+    pub fn tells_macs(&self, owner: usize, host: usize, vni: Vni) -> bool {
+        self.mode(owner, vni).has_macs() && self.mode(host, vni).has_macs()
+    }
+
+    /// Whether the addresses of one host are for the other to answer for.
+    pub fn tells_addresses(&self, owner: usize, host: usize, vni: Vni) -> bool {
+        self.mode(owner, vni).has_addresses() && self.mode(host, vni).has_addresses()
+    }
+
     /// A daemon wrote or deleted a row.
     pub fn check_write(&mut self, host: usize, written: Written) {
         let Written { vni, mac, was, to } = written;
@@ -180,7 +190,9 @@ impl World {
         if right && vm.host == Some(host) {
             self.model.vms[number].unsaid = self.now;
         }
-        let can_reach = vm.host.is_some_and(|owner| self.can_tunnel(host, owner) && self.has_said(&vm, owner));
+        let can_reach = vm.host.is_some_and(|owner| {
+            self.can_tunnel(host, owner) && self.tells_addresses(owner, host, vm.vni) && self.has_said(&vm, owner)
+        });
         // A slow kernel may carry out only now what was right a minute ago.
         let late = self.nodes[host].slow_kernel_us > 0;
         if right && can_reach && !late && (self.is_steady(&vm, host) || self.is_owed(host, number)) {
@@ -221,7 +233,8 @@ impl World {
     fn check_flood_delete(&self, host: usize, vni: Vni, was: Remote) {
         tell!(self, "{} floods VNI {vni} no more to {was:?}", self.nodes[host].name);
         let Some(owner) = self.nodes.iter().position(|node| node.vtep == Some(was.ip)) else { return };
-        if self.is_steady_host(owner, host, vni, true) {
+        let wanted = self.mode(host, vni).floods_to(self.mode(owner, vni));
+        if wanted && self.is_steady_host(owner, host, vni, true) {
             panic!("{} floods VNI {vni} no more to {}, which never left", self.nodes[host].name, self.nodes[owner].name);
         }
     }
@@ -302,7 +315,7 @@ impl World {
             let mut answers = BTreeMap::new();
             for vm in self.model.vms.iter().filter(|vm| vm.vni == vni) {
                 let Some(owner) = vm.host.filter(|owner| has(*owner, vni)) else { continue };
-                if owner == host || self.can_tunnel(host, owner) {
+                if self.tells_addresses(owner, host, vni) && (owner == host || self.can_tunnel(host, owner)) {
                     answers.extend(vm.ip.map(|ip| (ip, vm.mac)));
                 }
                 if owner == host {
@@ -318,6 +331,7 @@ impl World {
                         ));
                     }
                 } else if self.can_tunnel(host, owner)
+                    && self.tells_macs(owner, host, vni)
                     && let Some(vtep) = self.nodes[owner].vtep
                 {
                     rows.insert(vm.mac, vtep);
@@ -352,8 +366,8 @@ impl World {
                 }
             }
             let flood: BTreeSet<_> = vxlan.flood.keys().map(|remote| remote.ip).collect();
-            let others =
-                (0..self.nodes.len()).filter(|other| *other != host && has(*other, vni) && self.can_tunnel(host, *other));
+            let floods = |other: usize| self.mode(host, vni).floods_to(self.mode(other, vni)) && self.can_tunnel(host, other);
+            let others = (0..self.nodes.len()).filter(|other| *other != host && has(*other, vni) && floods(*other));
             let want: BTreeSet<_> = others.filter_map(|other| self.nodes[other].vtep).collect();
             if flood != want {
                 wrong.push(format!("{name}: VNI {vni} must flood to {want:?}, the kernel has {flood:?}"));

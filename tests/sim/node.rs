@@ -11,6 +11,7 @@ use evpnd::speaker::{ConnId, KeptState, RequestId, Speaker};
 use super::faults::Fault;
 use super::kernel::Kernel;
 use super::machines::Fixed;
+use super::modes::Mode;
 use super::room::Room;
 use super::world::{Happening, World};
 use crate::tell;
@@ -41,8 +42,12 @@ pub struct Node {
     pub vnis: BTreeSet<Vni>,
     /// MACs that its file names as static.
     pub statics: BTreeMap<Vni, BTreeSet<MacAddr>>,
+    /// How it runs the VNIs of its file; EVPN proper where nothing is said.
+    pub modes: BTreeMap<Vni, Mode>,
     /// VNIs added by request.
     pub run_time_vnis: BTreeSet<Vni>,
+    /// How it runs those of them that its file had named before: they stay as they were.
+    pub kept_modes: BTreeMap<Vni, Mode>,
     pub speaker: Option<Speaker>,
     /// Which process it is.
     pub life: u64,
@@ -86,10 +91,16 @@ impl Node {
         self.vnis.contains(&vni) || self.run_time_vnis.contains(&vni)
     }
 
+    /// How it runs a VNI.
+    pub fn mode(&self, vni: Vni) -> Mode {
+        let modes = if self.vnis.contains(&vni) { &self.modes } else { &self.kept_modes };
+        modes.get(&vni).copied().unwrap_or_default()
+    }
+
     pub fn config_text(&self) -> String {
         let mut text = self.head.clone();
         for vni in &self.vnis {
-            text += &format!("[[vni]]\nid = {vni}\n");
+            text += &format!("[[vni]]\nid = {vni}\n{}", self.mode(*vni).keys());
             let statics: Vec<String> = self.statics.get(vni).into_iter().flatten().map(|mac| format!("\"{mac}\"")).collect();
             if !statics.is_empty() {
                 text += &format!("static = [{}]\n", statics.join(", "));
@@ -113,7 +124,9 @@ impl World {
             head,
             vnis,
             statics: BTreeMap::new(),
+            modes: BTreeMap::new(),
             run_time_vnis: BTreeSet::new(),
+            kept_modes: BTreeMap::new(),
             speaker: None,
             life: 0,
             started: Time::ZERO,
@@ -171,6 +184,7 @@ impl World {
         node.off = false;
         node.armed = None;
         node.run_time_vnis.clear();
+        node.kept_modes.clear();
         let mut speaker = Speaker::new(config, node.kept.clone(), Some(node.name.clone()), seed, now);
         if !node.reflector {
             node.room = Some(Room::open(&mut node.kernel, node.vtep));

@@ -41,6 +41,7 @@ impl fmt::Display for Outcome {
 pub fn run(seed: u64, trace: bool) -> Outcome {
     let mut world = World::new(seed, trace);
     super::fabric::build(&mut world);
+    world.draw_modes(seed);
     for node in 0..world.nodes.len() {
         let after = world.millis(10_000);
         world.schedule(after, Happening::Fault(Fault::Start(node)));

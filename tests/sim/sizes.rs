@@ -4,6 +4,7 @@ use evpnd::base::Vni;
 use evpnd::control::Status;
 use evpnd::speaker::Speaker;
 
+use super::node::Node;
 use super::world::World;
 
 /// One node's sizes are looked at in so many steps.
@@ -49,12 +50,16 @@ impl World {
         let node = &self.nodes[index];
         let Some(sizes) = node.speaker.as_ref().map(Speaker::sizes) else { return };
         let has = |host: usize, vni: Vni| self.nodes[host].has(vni);
-        let placed = || self.model.vms.iter().filter_map(|vm| vm.host.filter(|host| has(*host, vm.vni)).map(|host| (vm, host)));
+        let announces = |host: usize, vni: Vni| has(host, vni) && self.mode(host, vni).has_macs();
+        let placed = || {
+            self.model.vms.iter().filter_map(|vm| vm.host.filter(|host| announces(*host, vm.vni)).map(|host| (vm, host)))
+        };
+        let floods = |node: &Node, vni: Vni| node.has(vni) && node.mode(vni).wants_floods();
         let instances = self.nodes.iter().filter(|node| !node.reflector);
-        let instances: usize = instances.map(|node| self.model.vnis.iter().filter(|vni| node.has(**vni)).count()).sum();
-        let addresses = placed().filter(|(vm, _)| vm.ip.is_some()).count();
+        let instances: usize = instances.map(|node| self.model.vnis.iter().filter(|vni| floods(node, **vni)).count()).sum();
+        let addresses = placed().filter(|(vm, host)| vm.ip.is_some() && self.mode(*host, vm.vni).has_addresses()).count();
         let routes = (placed().count() + addresses + instances) as u64;
-        let is_remote = |vni: Vni, host: usize| host != index && has(index, vni) && self.can_tunnel(index, host);
+        let is_remote = |vni: Vni, host: usize| host != index && announces(index, vni) && self.can_tunnel(index, host);
         let remote = placed().filter(|(vm, host)| is_remote(vm.vni, *host)).count() as u64;
         let exactly = [
             ("routes", status.routes, routes),
