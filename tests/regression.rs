@@ -5,13 +5,17 @@
 mod daemon_support;
 mod device_support;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use daemon_support::{Daemon, MAC, NEIGHBOR, NOW, connect, exchange, heard, to, vni};
 use evpnd::base::{MacAddr, Time};
-use evpnd::control::{Request, VniAdd};
+use evpnd::control::{Reply, Request, VniAdd};
 use evpnd::evpn::Sequences;
-use evpnd::fib::{BatchDone, Fib, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind};
+use evpnd::fib::{
+    BatchDone, Binding, CheckedRow, DeviceState, Fib, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LocalMac,
+    NeighborOwner, Op, OpKind, ReadyDevice,
+};
 use evpnd::speaker::{Action, ConnId, KeptState, RequestId};
 
 /// Cuts one batch and acknowledges it.
@@ -362,4 +366,74 @@ fn a_fight_is_told_of_in_the_words_of_the_row() {
         "{fights:?}"
     );
     assert!(fights[1].starts_with(&format!("VNI 100: VTEP 10.0.0.2 is taken from the flood list {by}")), "{fights:?}");
+}
+
+/// On demand a MAC that had moved away from a port here was still remembered as that port's when its row had been taken back, unused:
+/// when the other host withdrew it, it was announced as this host's, and nothing ever said that it was not here.
+#[test]
+fn a_mac_whose_row_sleeps_is_not_taken_for_the_ports_that_it_left() {
+    let more = "[vni-defaults]\nflood = \"none\"\ninstall = \"on-demand\"\ninstall-lifetime = 10\n";
+    let (mut here, mut there, [ours, theirs]) = Daemon::with_route_rows_and(Vec::new(), more);
+    here.kernel(KernelEvent::Device(DeviceState::Ready(ReadyDevice { tells_misses: true, ..Daemon::device() })));
+    while acknowledge(&mut here, 0) > 0 {}
+    let mac = LocalMac { port: 4, port_name: "tap4".to_owned(), ..heard() };
+    here.kernel(KernelEvent::LocalMac(mac.clone()));
+    while acknowledge(&mut here, 0) > 0 {}
+    exchange(&mut here, ours, &mut there, theirs);
+    there.kernel(KernelEvent::LocalMac(LocalMac { port: 5, ..mac }));
+    exchange(&mut here, ours, &mut there, theirs);
+    assert!(acknowledge(&mut here, 0) > 0, "the bridge gives its port up");
+    // Nobody uses the row: it is taken back.
+    let mut slept = 0;
+    let end = here.now + Duration::from_secs(15);
+    while let Some((at, _)) = here.speaker.poll_timeout().filter(|(at, _)| *at <= end) {
+        here.now = at.max(here.now);
+        here.speaker.handle_timeout(here.now);
+        for command in here.commands() {
+            if let KernelCommand::Check { token, .. } = command {
+                let row = Some(KernelRow::new(MAC, to("10.0.0.2")));
+                let checked = CheckedRow { vni: vni(), mac: MAC, row, idle: Some(Duration::from_secs(10)) };
+                here.kernel(KernelEvent::Checked { token, rows: vec![checked] });
+                slept += acknowledge(&mut here, 0);
+            }
+        }
+    }
+    there.kernel(KernelEvent::LocalMacGone { vni: vni(), mac: MAC });
+    exchange(&mut here, ours, &mut there, theirs);
+    assert_eq!(slept, 1);
+    assert_eq!(routes_of_macs(&mut here), [] as [String; 0]);
+}
+
+/// The type 2 routes that it has.
+fn routes_of_macs(daemon: &mut Daemon) -> Vec<String> {
+    let request = Request::ShowRoutes { route_type: Some(2), vni: None, rd: None, neighbor: None, after: None, limit: None };
+    let Reply::Routes(routes) = daemon.ask(request) else { panic!("no routes") };
+    routes.items.into_iter().map(|route| route.key).collect()
+}
+
+/// An address that this host lost, on a device without a bridge, while the daemon was away was announced for ever: it stood among the
+/// neighbours that the earlier run had written.
+#[test]
+fn an_address_of_this_host_that_went_while_the_daemon_was_away_is_not_announced() {
+    let mut daemon =
+        Daemon::new("[[vni]]\nid = 100\nbridge = \"none\"\nflood = \"none\"\n[[neighbor]]\naddress = \"10.0.0.2\"\n");
+    let device = ReadyDevice { bridge_ifindex: 7, bridge: "none".to_owned(), made_bridge: false, ..Daemon::device() };
+    daemon.kernel(KernelEvent::Device(DeviceState::Ready(device)));
+    let [old, new] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
+    daemon.kernel(KernelEvent::LocalMacs { vni: vni(), macs: vec![LocalMac { is_static: true, ..heard() }] });
+    daemon.kernel(KernelEvent::LocalAddress { vni: vni(), mac: MAC, ip: new, router: None });
+    for command in daemon.commands() {
+        match command {
+            KernelCommand::DumpNeighbors { token, vni } => {
+                let binding = Some(Binding { mac: MAC, router: false });
+                let neighbors = Ok(vec![KernelNeighbor { ip: old, binding, owner: NeighborOwner::Ours }]);
+                daemon.kernel(KernelEvent::Neighbors { token, vni, neighbors });
+            }
+            KernelCommand::Dump { token, vni, .. } => daemon.kernel(KernelEvent::Rows { token, vni, rows: Ok(Vec::new()) }),
+            _ => {}
+        }
+    }
+    let routes = routes_of_macs(&mut daemon);
+    let announced = |ip: IpAddr| routes.iter().any(|key| key.contains(&ip.to_string()));
+    assert_eq!([announced(old), announced(new)], [false, true], "{routes:?}");
 }

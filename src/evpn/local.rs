@@ -285,6 +285,18 @@ impl Evpn {
         true
     }
 
+    /// The row of a MAC, which stood, is taken back because nobody uses it: the bridge gave the port's entry up when it was written,
+    /// and one that a remote host won is not remembered any longer. A port that hears it tells of it.
+    pub fn handle_row_asleep(&mut self, now: Time, vni: Vni, mac: MacAddr) {
+        let Some(&number) = self.by_vni.get(&vni) else { return };
+        if self.locals.get(&(number, mac)).is_some_and(|local| !local.owned && !local.configured)
+            && let Some(local) = self.take_local(number, mac)
+        {
+            self.port_names.release(local.port_name);
+            self.made_room(now, number, true);
+        }
+    }
+
     /// A static MAC of the configuration: ours though nobody spoke.
     pub(super) fn add_configured_mac(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr) {
         let Some(vni) = self.slot(number).map(|instance| instance.config.vni) else { return };

@@ -294,22 +294,22 @@ impl Fib {
         read
     }
 
-    /// For so long no frame used the row of a MAC.
-    pub fn handle_idle(&mut self, now: Time, vni: Vni, mac: MacAddr, idle: Duration) {
+    /// For so long no frame used the row of a MAC. Whether it is put to sleep.
+    pub fn handle_idle(&mut self, now: Time, vni: Vni, mac: MacAddr, idle: Duration) -> bool {
         self.now = now;
-        let Some(lifetime) = self.demand.lifetime(vni) else { return };
-        let Some(id) = self.by_vni.get(&vni).and_then(|&slot| self.rows.find_unicast(slot, mac)) else { return };
+        let Some(lifetime) = self.demand.lifetime(vni) else { return false };
+        let Some(id) = self.by_vni.get(&vni).and_then(|&slot| self.rows.find_unicast(slot, mac)) else { return false };
         let row = *self.rows.row(id);
         if row.goal() == NONE || row.has(flag::FOREIGN) || !self.demand.lives.contains_key(&id) {
-            return;
+            return false;
         }
-        match lifetime.checked_sub(idle).filter(|left| !left.is_zero()) {
-            Some(left) => self.demand.live_until(id, now + left),
-            None => {
-                self.stats.put_to_sleep += 1;
-                self.put_to_sleep(id);
-            }
+        if let Some(left) = lifetime.checked_sub(idle).filter(|left| !left.is_zero()) {
+            self.demand.live_until(id, now + left);
+            return false;
         }
+        self.stats.put_to_sleep += 1;
+        self.put_to_sleep(id);
+        true
     }
 
     /// Takes a row that is wanted back from the kernel, and keeps the wish.

@@ -91,9 +91,9 @@ impl Speaker {
 
     /// The neighbours of one VNI's bridge, for whoever asked.
     pub(super) fn neighbors_read(&mut self, now: Time, token: u64, vni: Vni, neighbors: Result<Vec<KernelNeighbor>, String>) {
-        let bridge = match self.vnis.get(&vni).and_then(|state| state.device.as_ref()) {
-            Some(DeviceState::Ready(device)) => Some(device.bridge_ifindex),
-            _ => None,
+        let (bridge, is_bare) = match self.vnis.get(&vni).and_then(|state| state.device.as_ref()) {
+            Some(DeviceState::Ready(device)) => (Some(device.bridge_ifindex), device.is_bare()),
+            _ => (None, false),
         };
         let what = self.requests.tokens.remove(&token);
         if what == Some(Token::Neighbors)
@@ -104,8 +104,9 @@ impl Speaker {
         match (what, neighbors) {
             (Some(Token::Neighbors), Ok(found)) => {
                 if let Some(bridge) = bridge {
-                    // Those of an earlier run of us count once, when they are adopted: later they are our own word.
-                    let adopts = !self.fib.has_bridge(vni);
+                    // Those of an earlier run of us count once, when they are adopted: later they are our own word. Without a bridge
+                    // the addresses are this host's: the kernel room tells them all, and who had none is not asked whether it has.
+                    let adopts = !self.fib.has_bridge(vni) && !is_bare;
                     for neighbor in found.iter().filter(|neighbor| adopts || neighbor.owner != NeighborOwner::Ours) {
                         self.found_by_host(now, vni, neighbor);
                     }
@@ -143,8 +144,10 @@ impl Speaker {
             if self.fib.handle_checked(now, checked.vni, checked.mac, checked.row.as_ref()) {
                 self.note_healed(now, checked.vni, 1);
             }
-            if let Some(idle) = checked.idle {
-                self.fib.handle_idle(now, checked.vni, checked.mac, idle);
+            if let Some(idle) = checked.idle
+                && self.fib.handle_idle(now, checked.vni, checked.mac, idle)
+            {
+                self.evpn.handle_row_asleep(now, checked.vni, checked.mac);
             }
         }
         self.audit_goes_on(now, token);
