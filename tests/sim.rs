@@ -33,6 +33,8 @@ mod room;
 mod scenario;
 #[path = "sim/sizes.rs"]
 mod sizes;
+#[path = "sim/talks.rs"]
+mod talks;
 #[path = "sim/world.rs"]
 mod world;
 

@@ -130,6 +130,8 @@ pub enum Fault {
     Hear(usize, Vni, MacAddr, u32),
     /// A host hears somebody who says to be this machine, at a port.
     Spoof(usize, usize, u32),
+    /// The host of a device without a bridge gets another address there.
+    Renumber(usize),
 }
 
 impl World {
@@ -254,6 +256,11 @@ impl World {
                     self.wake_room(node);
                 }
             }
+            Fault::Renumber(vm) => {
+                if !self.model.quiet {
+                    self.renumber(vm);
+                }
+            }
             Fault::RunTimeDelete(node, vni) => {
                 self.disturb_vni(node, vni);
                 self.nodes[node].run_time_vnis.remove(&vni);
@@ -327,6 +334,7 @@ impl World {
                     Kind::KernelSick => host.kernel.sick = true,
                     _ => host.kernel.lagging = true,
                 }
+                self.trouble(node, self.now + lasting);
                 if kind == Kind::KernelEchoesLate {
                     // Devices are not looked at meanwhile, and what is not ready is not announced.
                     for vni in self.model.vnis.clone() {
@@ -346,6 +354,7 @@ impl World {
                 if !bridge_half {
                     self.model.halved.insert((node, vni, mac));
                 }
+                self.trouble(node, self.now);
                 self.nodes[node].kernel.delete(vni, mac, vxlan_half, bridge_half);
                 self.wake_room(node);
             }
@@ -353,6 +362,7 @@ impl World {
                 let Some(node) = self.any_node(false) else { return };
                 let Some((vni, mac)) = self.any_row(node) else { return };
                 tell!(self, "{}: VNI {vni} {mac}", self.nodes[node].name);
+                self.trouble(node, self.now);
                 let notes = self.nodes[node].kernel.notes.take();
                 self.nodes[node].kernel.delete(vni, mac, true, true);
                 self.nodes[node].kernel.notes = notes;
@@ -372,12 +382,14 @@ impl World {
                 let Some((vni, mac)) = self.any_row(node) else { return };
                 tell!(self, "{}: VNI {vni} {mac}", self.nodes[node].name);
                 self.model.halved.insert((node, vni, mac));
+                self.trouble(node, self.now);
                 self.nodes[node].kernel.operator_writes(vni, mac, Remote { ip: [192, 0, 2, 1].into(), vni: None });
                 self.wake_room(node);
             }
             Kind::Overflow => {
                 let Some(node) = self.any_node(false) else { return };
                 tell!(self, "at {} for {lasting:?}", self.nodes[node].name);
+                self.trouble(node, self.now + lasting);
                 self.nodes[node].kernel.deaf = true;
                 self.schedule(lasting, Happening::Fault(Fault::EndOfOverflow(node)));
             }
@@ -385,6 +397,7 @@ impl World {
                 let Some(node) = self.any_node(false) else { return };
                 let Some(vni) = self.any_vni(node) else { return };
                 tell!(self, "{}: VNI {vni}", self.nodes[node].name);
+                self.trouble(node, self.now);
                 self.nodes[node].kernel.remove(vni);
                 self.disturb_vni(node, vni);
                 self.wake_room(node);
@@ -407,6 +420,9 @@ impl World {
             Kind::RunTimeVni => {
                 let Some(node) = self.any_node(false) else { return };
                 let Some(vni) = self.model.vnis.iter().copied().find(|vni| !self.nodes[node].vnis.contains(vni)) else { return };
+                if self.is_bare(node, vni) {
+                    return;
+                }
                 let short = |world: &mut Self| if world.random.below(2) == 0 { world.millis(20) } else { world.millis(60_000) };
                 let mut after = Duration::ZERO;
                 let (rounds, stays) = (1 + self.random.below(3), self.random.below(2) == 0);
@@ -526,7 +542,7 @@ impl World {
                 }
             }
             Kind::StaticMoves => {
-                let Some(vm) = self.any_fixed_vm() else { return };
+                let Some(vm) = self.any_fixed_vm().filter(|vm| self.model.vms[*vm].fixed != Fixed::Device) else { return };
                 let Some(host) = self.host_for(vm) else { return };
                 self.detach(vm);
                 let after = self.millis(3000);
@@ -570,23 +586,5 @@ impl World {
 
     pub fn disturb_vni(&mut self, node: usize, vni: Vni) {
         self.disturb_vni_until(node, vni, self.now);
-    }
-
-    /// What an operator may ask at any time, even of a daemon that stops.
-    pub fn ask_everything(&mut self, node: usize) {
-        self.request(node, Request::ShowStatus {});
-        self.request(node, Request::ShowNeighbors { address: None, after: None, limit: None });
-        self.request(node, Request::ShowVnis { vni: None, after: None, limit: None });
-        self.request(node, Request::ShowVteps { after: None, limit: None });
-        self.request(node, Request::ShowMacs { vni: None, mac: None, duplicates: false, after: None, limit: None });
-        self.request(
-            node,
-            Request::ShowRoutes { route_type: None, vni: None, rd: None, neighbor: None, after: None, limit: None },
-        );
-        self.request(node, Request::Diff { after: None, limit: None });
-        if let Some(vm) = self.any_vm(true) {
-            let Vm { vni, mac, .. } = self.model.vms[vm];
-            self.request(node, Request::Explain { vni, mac });
-        }
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
-use evpnd::fib::{Binding, KernelNeighbor, KernelRow, NeighborOwner, Op, OpKind, Remote};
+use evpnd::fib::{Binding, DeviceSpec, KernelNeighbor, KernelRow, NeighborOwner, Op, OpKind, Remote};
 
 /// A bridge forgets a silent station after this (the default of Linux).
 pub const AGEING_SECS: u64 = 300;
@@ -37,6 +38,50 @@ pub enum Note {
     RowWritten(u32, KernelRow),
     /// A VXLAN device went, or came.
     Link(Vni),
+    /// A device without a bridge has another address.
+    Address(Vni),
+}
+
+/// What a device was made with and keeps as long as it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Made {
+    pub group: Option<IpAddr>,
+    /// `l2miss`.
+    pub tells_misses: bool,
+    /// `proxy`, in no bridge.
+    pub bare: bool,
+}
+
+impl Made {
+    /// As a device for this is made.
+    pub fn new(spec: &DeviceSpec) -> Self {
+        Self { group: spec.group, tells_misses: spec.on_demand, bare: spec.bare }
+    }
+
+    /// Whether it serves. One that tells of misses though nobody asks does.
+    pub fn serves(&self, spec: &DeviceSpec) -> bool {
+        let wanted = Self::new(spec);
+        (self.group, self.bare) == (wanted.group, wanted.bare) && (self.tells_misses || !wanted.tells_misses)
+    }
+}
+
+/// When a frame last used a row, or it was made; and for how long none had when somebody last asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Used {
+    pub last: Time,
+    pub told: Duration,
+}
+
+/// What became of a frame for a MAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// To this VTEP.
+    To(IpAddr),
+    /// It stayed on this host.
+    Here,
+    /// A copy to every VTEP of the list, or to the group.
+    Flooded,
+    Nowhere,
 }
 
 /// One VXLAN device.
@@ -45,6 +90,11 @@ pub struct Vxlan {
     pub ifindex: u32,
     pub rows: BTreeMap<MacAddr, KernelRow>,
     pub flood: BTreeMap<Remote, KernelRow>,
+    pub made: Made,
+    pub used: BTreeMap<MacAddr, Used>,
+    /// Of one without a bridge: those that the host has on it, and its own MAC.
+    pub addresses: BTreeSet<IpAddr>,
+    pub mac: MacAddr,
 }
 
 /// What a write changed, for the invariants.
@@ -56,6 +106,8 @@ pub struct Written {
     /// Where the row points now.
     pub to: Option<Remote>,
     pub was: Remote,
+    /// So long it had not been used when that was last asked.
+    pub idle: Duration,
 }
 
 /// The kernel of one host.
@@ -84,6 +136,12 @@ pub struct Kernel {
     pub sick: bool,
     /// ARP and ND frames that came in at local ports and nobody has read; none while nobody listens.
     pub frames: VecDeque<(Vni, MacAddr, IpAddr)>,
+    /// Addresses that were asked for at local ports, the same.
+    pub questions: VecDeque<(Vni, IpAddr)>,
+    /// Frames that found no row, on a socket of their own.
+    pub misses: VecDeque<(u32, MacAddr)>,
+    pub misses_lost: bool,
+    pub now: Time,
     /// What writes changed of neighbours, for the invariants.
     pub answers: Vec<Answer>,
 }
@@ -98,11 +156,16 @@ pub struct Answer {
 
 /// The bridge of a VNI.
 pub fn bridge_ifindex(vni: Vni) -> u32 {
-    5000 + vni.get()
+    BRIDGES + vni.get()
 }
+
+/// From here on numbers are those of bridges.
+const BRIDGES: u32 = 1_000_000;
 
 /// The buffer of frames: what is more is lost.
 const FRAMES: usize = 500;
+/// That of misses.
+const MISSES: usize = 64;
 
 impl Kernel {
     fn note(&mut self, note: Note) {
@@ -115,17 +178,76 @@ impl Kernel {
     }
 
     /// A new VXLAN device for a VNI.
-    pub fn create(&mut self, vni: Vni) {
+    pub fn create(&mut self, vni: Vni, made: Made, mac: MacAddr) {
         self.next_ifindex += 1;
         let ifindex = 100 + self.next_ifindex;
-        self.vxlans.insert(vni, Vxlan { ifindex, ..Vxlan::default() });
-        self.bridges.entry(vni).or_default();
+        self.vxlans.insert(vni, Vxlan { ifindex, made, mac, ..Vxlan::default() });
+        if !made.bare {
+            self.bridges.entry(vni).or_default();
+        }
         self.note(Note::Link(vni));
+    }
+
+    /// The host has these addresses on a device without a bridge.
+    pub fn set_addresses(&mut self, vni: Vni, addresses: BTreeSet<IpAddr>) {
+        let Some(vxlan) = self.vxlans.get_mut(&vni).filter(|vxlan| vxlan.made.bare) else { return };
+        if std::mem::replace(&mut vxlan.addresses, addresses.clone()) != addresses {
+            self.note(Note::Address(vni));
+        }
+    }
+
+    /// Where the neighbours of a VNI stand.
+    pub fn neighbors_at(&self, vni: Vni) -> u32 {
+        match self.vxlans.get(&vni) {
+            Some(vxlan) if vxlan.made.bare => vxlan.ifindex,
+            _ => bridge_ifindex(vni),
+        }
+    }
+
+    /// A guest sends a frame to a MAC of its segment; of a device without a bridge, the host does.
+    pub fn send(&mut self, now: Time, vni: Vni, mac: MacAddr) -> Sent {
+        if self.is_at_port(vni, mac) {
+            return Sent::Here;
+        }
+        let Some(vxlan) = self.vxlans.get_mut(&vni) else { return Sent::Nowhere };
+        if let Some(row) = vxlan.rows.get(&mac) {
+            if let Some(used) = vxlan.used.get_mut(&mac) {
+                used.last = now;
+            }
+            return Sent::To(row.remote.ip);
+        }
+        if !vxlan.flood.is_empty() || vxlan.made.group.is_some() {
+            return Sent::Flooded;
+        }
+        if vxlan.made.tells_misses && self.notes.is_some() {
+            if self.misses.len() < MISSES {
+                self.misses.push_back((vxlan.ifindex, mac));
+            } else {
+                self.misses_lost = true;
+            }
+        }
+        Sent::Nowhere
+    }
+
+    /// A guest asks for an address. What answers.
+    pub fn ask(&mut self, vni: Vni, ip: IpAddr) -> Option<Binding> {
+        if self.notes.is_some() && self.questions.len() < FRAMES {
+            self.questions.push_back((vni, ip));
+        }
+        let binding = self.neighbors.get(&self.neighbors_at(vni))?.get(&ip).copied()?;
+        // The bridge answers for what it has behind the tunnel.
+        let behind = self.bridges.get(&vni).and_then(|bridge| bridge.get(&binding.mac)) == Some(&Place::Tunnel);
+        let bare = self.vxlans.get(&vni).is_some_and(|vxlan| vxlan.made.bare);
+        Some(binding).filter(|_| behind || bare)
     }
 
     /// `ip link del`: its rows go with it, each with a notification.
     pub fn remove(&mut self, vni: Vni) {
         let Some(vxlan) = self.vxlans.remove(&vni) else { return };
+        if vxlan.made.bare {
+            let gone = self.neighbors.remove(&vxlan.ifindex).unwrap_or_default();
+            self.answers.extend(gone.into_iter().map(|(ip, was)| Answer { ip, was, to: None }));
+        }
         if let Some(bridge) = self.bridges.get_mut(&vni) {
             let halves: Vec<MacAddr> = bridge.iter().filter(|(_, place)| **place == Place::Tunnel).map(|(mac, _)| *mac).collect();
             bridge.retain(|_, place| *place != Place::Tunnel);
@@ -207,7 +329,11 @@ impl Kernel {
             self.statics.remove(&(vni, mac));
             self.note(Note::HalfGone(ifindex, mac));
         }
-        let row = if vxlan_half { self.vxlans.get_mut(&vni)?.rows.remove(&mac) } else { None };
+        let vxlan = self.vxlans.get_mut(&vni).filter(|_| vxlan_half);
+        let row = vxlan.and_then(|vxlan| {
+            vxlan.used.remove(&mac);
+            vxlan.rows.remove(&mac)
+        });
         if let Some(row) = row {
             self.note(Note::RowGone(ifindex, row));
         }
@@ -228,6 +354,7 @@ impl Kernel {
         let Some(vxlan) = self.vxlans.get_mut(&vni) else { return };
         let row = KernelRow { ext_learned: false, permanent: true, ..KernelRow::new(mac, remote) };
         vxlan.rows.insert(mac, row);
+        vxlan.used.entry(mac).or_insert(Used { last: self.now, told: Duration::ZERO });
         let ifindex = vxlan.ifindex;
         self.note(Note::RowWritten(ifindex, row));
     }
@@ -235,10 +362,21 @@ impl Kernel {
     /// The bridge took a write and the VXLAN device refused it: without a row there, the writer takes the bridge's half back.
     pub fn write_half(&mut self, op: &Op) {
         let Some(vni) = self.vni_of(op.ifindex) else { return };
-        self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
+        if !self.take_over(vni, op.mac) {
+            return;
+        }
         if self.vxlans.get(&vni).is_some_and(|vxlan| !vxlan.rows.contains_key(&op.mac)) {
             self.delete(vni, op.mac, false, true);
         }
+    }
+
+    /// The bridge's half of a write. Whether there is a bridge.
+    fn take_over(&mut self, vni: Vni, mac: MacAddr) -> bool {
+        let bridged = self.vxlans.get(&vni).is_some_and(|vxlan| !vxlan.made.bare);
+        if bridged {
+            self.bridges.entry(vni).or_default().insert(mac, Place::Tunnel);
+        }
+        bridged
     }
 
     /// One write of a control plane. `Err`: the errno, and nothing changed.
@@ -247,6 +385,9 @@ impl Kernel {
         const ENOENT: i32 = 2;
         const EAFNOSUPPORT: i32 = 97;
         match op.kind {
+            OpKind::ReplaceNeighbor { .. } if op.ifindex < BRIDGES && self.vni_of(op.ifindex).is_none() => {
+                return (Err(ENODEV), None);
+            }
             OpKind::ReplaceNeighbor { router } => {
                 let to = Binding { mac: op.mac, router };
                 let was = self.neighbors.entry(op.ifindex).or_default().insert(op.remote.ip, to);
@@ -269,18 +410,24 @@ impl Kernel {
         }
         match op.kind {
             OpKind::ReplaceUnicast | OpKind::EnsureUnicast | OpKind::RestoreUnicast => {
-                self.bridges.entry(vni).or_default().insert(op.mac, Place::Tunnel);
+                self.take_over(vni, op.mac);
+                let now = self.now;
                 let Some(vxlan) = self.vxlans.get_mut(&vni) else { return (Err(ENODEV), None) };
+                vxlan.used.entry(op.mac).or_insert(Used { last: now, told: Duration::ZERO });
                 // Over an entry without EXT_LEARNED the flags stay as they were.
                 let new = KernelRow::new(op.mac, remote);
                 let row = vxlan.rows.entry(op.mac).or_insert(new);
                 let was = std::mem::replace(&mut row.remote, remote);
-                (Ok(()), Some(Written { vni, mac: op.mac, to: Some(remote), was }))
+                (Ok(()), Some(Written { vni, mac: op.mac, to: Some(remote), was, idle: Duration::ZERO }))
             }
-            OpKind::DeleteUnicast { self_only } => match self.delete(vni, op.mac, true, !self_only) {
-                Some(row) => (Ok(()), Some(Written { vni, mac: op.mac, to: None, was: row.remote })),
-                None => (Err(ENOENT), None),
-            },
+            OpKind::DeleteUnicast { self_only } => {
+                let used = self.vxlans.get(&vni).and_then(|vxlan| vxlan.used.get(&op.mac));
+                let idle = used.map_or(Duration::ZERO, |used| used.told);
+                match self.delete(vni, op.mac, true, !self_only) {
+                    Some(row) => (Ok(()), Some(Written { vni, mac: op.mac, to: None, was: row.remote, idle })),
+                    None => (Err(ENOENT), None),
+                }
+            }
             OpKind::AppendFlood => {
                 let row = KernelRow { permanent: true, ..KernelRow::new(MacAddr::ZERO, remote) };
                 if let Some(vxlan) = self.vxlans.get_mut(&vni) {
@@ -289,7 +436,7 @@ impl Kernel {
                 (Ok(()), None)
             }
             OpKind::DeleteFlood if self.delete_flood(vni, remote) => {
-                (Ok(()), Some(Written { vni, mac: MacAddr::ZERO, to: None, was: remote }))
+                (Ok(()), Some(Written { vni, mac: MacAddr::ZERO, to: None, was: remote, idle: Duration::ZERO }))
             }
             OpKind::DeleteFlood | OpKind::ReplaceNeighbor { .. } | OpKind::DeleteNeighbor => (Err(ENOENT), None),
         }
@@ -306,7 +453,8 @@ impl Kernel {
             .filter(|(_, place)| **place == Place::Tunnel)
             .map(|(mac, _)| *mac)
             .collect();
-        let rows = vxlan.rows.values().map(|row| KernelRow { bridged: !row.ext_learned || bridged.contains(&row.mac), ..*row });
+        let whole = |row: &KernelRow| vxlan.made.bare || !row.ext_learned || bridged.contains(&row.mac);
+        let rows = vxlan.rows.values().map(|row| KernelRow { bridged: whole(row), ..*row });
         Some(vxlan.flood.values().copied().chain(rows).collect())
     }
 
@@ -319,9 +467,10 @@ impl Kernel {
     /// What stands for the MAC of a write, as `dump` would show it.
     pub fn standing(&self, op: &Op) -> Option<KernelRow> {
         let vni = self.vni_of(op.ifindex)?;
-        let row = self.vxlans.get(&vni)?.rows.get(&op.mac)?;
+        let vxlan = self.vxlans.get(&vni)?;
+        let row = vxlan.rows.get(&op.mac)?;
         let bridged = self.bridges.get(&vni).and_then(|bridge| bridge.get(&op.mac)) == Some(&Place::Tunnel);
-        Some(KernelRow { bridged: !row.ext_learned || bridged, ..*row })
+        Some(KernelRow { bridged: vxlan.made.bare || !row.ext_learned || bridged, ..*row })
     }
 
     /// What stands for a MAC; `None` where a local port has it.
@@ -330,8 +479,17 @@ impl Kernel {
         if matches!(place, Some(Place::Port(..))) {
             return None;
         }
-        let row = self.vxlans.get(&vni).and_then(|vxlan| vxlan.rows.get(&mac));
-        Some(row.map(|row| KernelRow { bridged: !row.ext_learned || place.is_some(), ..*row }))
+        let Some(vxlan) = self.vxlans.get(&vni) else { return Some(None) };
+        let whole = |row: &KernelRow| vxlan.made.bare || !row.ext_learned || place.is_some();
+        Some(vxlan.rows.get(&mac).map(|row| KernelRow { bridged: whole(row), ..*row }))
+    }
+
+    /// For how long no frame used the row of a MAC, which is told to whoever asks.
+    pub fn tell_idle(&mut self, vni: Vni, mac: MacAddr) -> Option<Duration> {
+        let now = self.now;
+        let used = self.vxlans.get_mut(&vni)?.used.get_mut(&mac)?;
+        used.told = now.since(used.last);
+        Some(used.told)
     }
 
     /// Whether a bridge has a MAC at a local port.
@@ -341,6 +499,9 @@ impl Kernel {
 
     /// The stations at local ports, with whether they are static.
     pub fn stations(&self, vni: Vni) -> BTreeMap<MacAddr, (u32, bool)> {
+        if let Some(vxlan) = self.vxlans.get(&vni).filter(|vxlan| vxlan.made.bare) {
+            return [(vxlan.mac, (vxlan.ifindex, true))].into();
+        }
         let station = |mac: &MacAddr, place: &Place| match place {
             Place::Port(port, _) => Some((*mac, (*port, self.statics.contains(&(vni, *mac))))),
             Place::Tunnel => None,

@@ -20,6 +20,8 @@ pub enum Fixed {
     InFile,
     /// Its MAC is in the file of its host, and it never says a word.
     Mute,
+    /// It is a host itself, by a device without a bridge.
+    Device,
 }
 
 /// Machines behind one port: a switch of the tenant's, a nested hypervisor.
@@ -58,6 +60,9 @@ pub struct Vm {
 impl World {
     /// A machine is plugged in at a host, and speaks soon.
     pub fn attach(&mut self, vm: usize, host: usize) {
+        if self.is_bare(host, self.model.vms[vm].vni) {
+            return;
+        }
         self.model.next_port += 1;
         let port = 1000 + self.model.next_port;
         let now = self.now;
@@ -69,7 +74,7 @@ impl World {
         let Vm { vni, mac, turn, fixed, .. } = *machine;
         tell!(self, "{mac} comes to {} at port {port}, {fixed:?}", self.nodes[host].name);
         match fixed {
-            Fixed::No => {}
+            Fixed::No | Fixed::Device => {}
             Fixed::AtPort => {
                 self.nodes[host].kernel.set_static(now, vni, mac, port);
                 self.wake_room(host);
@@ -169,6 +174,9 @@ impl World {
 
     /// Many machines, behind one port, leave together and come to this host.
     pub fn crowd_moves(&mut self, crowd: usize, host: usize) {
+        if self.is_bare(host, self.model.vnis[0]) {
+            return;
+        }
         self.crowd_leaves(crowd);
         self.model.next_port += 1;
         let (port, now) = (1000 + self.model.next_port, self.now);
@@ -240,6 +248,7 @@ impl World {
         let hosts: Vec<usize> = (0..self.nodes.len())
             .filter(|node| !self.nodes[*node].reflector && Some(*node) != host)
             .filter(|node| anywhere || self.model.home[*node].contains(&vni))
+            .filter(|node| !self.is_bare(*node, vni))
             .collect();
         hosts.get(self.random.below(hosts.len() as u64) as usize).copied()
     }

@@ -9,10 +9,11 @@ use evpnd::base::{MacAddr, Time, Vni};
 use evpnd::control::{Reply, Request, RouteView};
 use evpnd::fib::{KernelNeighbor, Remote};
 
-use super::kernel::{Answer, Place, Written, bridge_ifindex};
+use super::kernel::{Answer, Place, Written};
 use super::machines::{Crowd, Fixed, Vm};
 use super::net::pair;
 use super::owed::Owed;
+use super::talks::Talk;
 use super::world::World;
 use crate::tell;
 
@@ -27,6 +28,9 @@ pub struct Model {
     /// The machines by VNI and MAC.
     pub numbers: BTreeMap<(Vni, MacAddr), usize>,
     pub crowds: Vec<Crowd>,
+    pub talks: Vec<Talk>,
+    /// Hosts whose kernels were meddled with, and until when that is an excuse.
+    pub troubled: BTreeMap<usize, Time>,
     /// The VNIs that each node has in the end.
     pub home: Vec<BTreeSet<Vni>>,
     /// When a VNI last came, went or lost its device at a node.
@@ -82,7 +86,7 @@ impl World {
         let is_held = match vm.fixed {
             Fixed::No => true,
             Fixed::AtPort => self.nodes[owner].kernel.statics.contains(&(vm.vni, vm.mac)),
-            Fixed::InFile | Fixed::Mute => self.nodes[owner].vnis.contains(&vm.vni),
+            Fixed::InFile | Fixed::Mute | Fixed::Device => self.nodes[owner].vnis.contains(&vm.vni),
         };
         if !is_held || !self.tells_macs(owner, host, vm.vni) {
             return false;
@@ -98,8 +102,8 @@ impl World {
 
     /// Whether its own host has long known its address, over restarts too: where the bridge went with what it had, it must be said
     /// again.
-    fn has_said(&self, vm: &Vm, owner: usize) -> bool {
-        let known = self.nodes[owner].kernel.neighbors(bridge_ifindex(vm.vni));
+    pub fn has_said(&self, vm: &Vm, owner: usize) -> bool {
+        let known = self.nodes[owner].kernel.neighbors(self.nodes[owner].kernel.neighbors_at(vm.vni));
         let mac = |neighbor: &KernelNeighbor| neighbor.binding.map(|binding| binding.mac);
         self.has_been_calm(vm.unsaid) && known.iter().any(|known| Some(known.ip) == vm.ip && mac(known) == Some(vm.mac))
     }
@@ -158,7 +162,7 @@ impl World {
 
     /// A daemon wrote or deleted a row.
     pub fn check_write(&mut self, host: usize, written: Written) {
-        let Written { vni, mac, was, to } = written;
+        let Written { vni, mac, was, to, idle } = written;
         if mac == MacAddr::ZERO {
             return self.check_flood_delete(host, vni, was);
         }
@@ -168,6 +172,10 @@ impl World {
         let Some(vtep) = self.nodes[owner].vtep else { return };
         let right = Remote { ip: vtep, vni: None };
         tell!(self, "{} wrote {mac} VNI {vni}: {was:?} → {to:?}", self.nodes[host].name);
+        // A row on demand goes when it was not used for long.
+        if to.is_none() && self.mode(host, vni).lifetime().is_some_and(|lifetime| idle >= lifetime) {
+            return;
+        }
         let here = &self.nodes[host];
         let stopped = here.stopping && here.left_standing.contains(&number);
         if was == right && to != Some(right) && (stopped || self.is_steady(&vm, host) || self.is_owed(host, number)) {
@@ -193,6 +201,15 @@ impl World {
         let can_reach = vm.host.is_some_and(|owner| {
             self.can_tunnel(host, owner) && self.tells_addresses(owner, host, vm.vni) && self.has_said(&vm, owner)
         });
+        // One on demand goes when the row of its MAC has gone, or is about to go.
+        let row = self.nodes[host].kernel.vxlans.get(&vm.vni).and_then(|vxlan| vxlan.used.get(&vm.mac));
+        // Of one that an earlier run left nobody knows whether it is used.
+        if let Some(lifetime) = self.mode(host, vm.vni).lifetime()
+            && to.is_none()
+            && (row.is_none_or(|used| used.told >= lifetime) || !self.is_grown_up(host))
+        {
+            return;
+        }
         // A slow kernel may carry out only now what was right a minute ago.
         let late = self.nodes[host].slow_kernel_us > 0;
         if right && can_reach && !late && (self.is_steady(&vm, host) || self.is_owed(host, number)) {
@@ -277,7 +294,7 @@ impl World {
         }
         self.check_sizes_at_end(index, &status, wrong);
         let rows = status.rows;
-        if rows.dirty + rows.in_flight + rows.failed > 0 || rows.wanted != rows.in_sync {
+        if rows.dirty + rows.in_flight + rows.failed > 0 || rows.wanted != rows.in_sync + rows.on_demand {
             wrong.push(format!("{name}: rows are not settled: {rows:?}"));
         }
         if status.vnis.up != status.vnis.configured {
@@ -320,7 +337,7 @@ impl World {
                 }
                 if owner == host {
                     // Of one that never spoke the bridge knows nothing.
-                    if vm.fixed == Fixed::Mute {
+                    if matches!(vm.fixed, Fixed::Mute | Fixed::Device) {
                         continue;
                     }
                     let place = node.kernel.bridges.get(&vni).and_then(|bridge| bridge.get(&vm.mac));
@@ -334,8 +351,17 @@ impl World {
                     && self.tells_macs(owner, host, vni)
                     && let Some(vtep) = self.nodes[owner].vtep
                 {
+                    // On demand a row may stand, or not.
+                    if !vxlan.rows.contains_key(&vm.mac) && !self.must_stand(host, vni, vm.mac) {
+                        continue;
+                    }
+                    if self.must_sleep(host, vni, vm.mac) {
+                        wrong.push(format!("{name}: VNI {vni} {} is not used any more, and its row stands", vm.mac));
+                    }
                     rows.insert(vm.mac, vtep);
-                    bridged.insert(vm.mac);
+                    if !vxlan.made.bare {
+                        bridged.insert(vm.mac);
+                    }
                 }
             }
             for mac in rows.keys().chain(vxlan.rows.keys()).collect::<BTreeSet<_>>() {
@@ -355,12 +381,22 @@ impl World {
             }
             let found: BTreeMap<_, _> = node
                 .kernel
-                .neighbors(bridge_ifindex(vni))
+                .neighbors(node.kernel.neighbors_at(vni))
                 .iter()
                 .filter_map(|neighbor| Some((neighbor.ip, neighbor.binding?.mac)))
                 .collect();
             for ip in answers.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
                 let (want, found) = (answers.get(ip), found.get(ip));
+                if let Some(mac) = want
+                    .filter(|mac| self.model.numbers.get(&(vni, **mac)).is_some_and(|vm| self.model.vms[*vm].host != Some(host)))
+                {
+                    if found.is_none() && !self.answer_must_stand(host, vni, *mac) {
+                        continue;
+                    }
+                    if found.is_some() && self.answer_must_sleep(host, vni, *mac) {
+                        wrong.push(format!("{name}: VNI {vni} {ip} is not asked for any more, and is answered for"));
+                    }
+                }
                 if want != found {
                     wrong.push(format!("{name}: VNI {vni} {ip} must be answered with {want:?}, the kernel has {found:?}"));
                 }

@@ -10,7 +10,7 @@ use evpnd::speaker::{ConnId, KeptState, RequestId, Speaker};
 
 use super::faults::Fault;
 use super::kernel::Kernel;
-use super::machines::Fixed;
+use super::machines::{Fixed, Vm};
 use super::modes::Mode;
 use super::room::Room;
 use super::world::{Happening, World};
@@ -100,7 +100,7 @@ impl Node {
     pub fn config_text(&self) -> String {
         let mut text = self.head.clone();
         for vni in &self.vnis {
-            text += &format!("[[vni]]\nid = {vni}\n{}", self.mode(*vni).keys());
+            text += &format!("[[vni]]\nid = {vni}\n{}", self.mode(*vni).keys(self.kernel.is_ipv6));
             let statics: Vec<String> = self.statics.get(vni).into_iter().flatten().map(|mac| format!("\"{mac}\"")).collect();
             if !statics.is_empty() {
                 text += &format!("static = [{}]\n", statics.join(", "));
@@ -215,7 +215,7 @@ impl World {
         self.forsake_connections(index);
         self.model.halved.retain(|(node, _, _)| *node != index);
         for machine in &mut self.model.vms {
-            if machine.host == Some(index) && !matches!(machine.fixed, Fixed::InFile | Fixed::Mute) {
+            if machine.host == Some(index) && !matches!(machine.fixed, Fixed::InFile | Fixed::Mute | Fixed::Device) {
                 machine.host = None;
                 machine.turn += 1;
                 machine.since = now;
@@ -236,6 +236,9 @@ impl World {
         node.orphans.extend(node.kernel.vxlans.keys().filter(|vni| !node.vnis.contains(vni)));
         node.kernel.notes = None;
         node.kernel.frames.clear();
+        node.kernel.questions.clear();
+        node.kernel.misses.clear();
+        node.kernel.misses_lost = false;
         node.kernel.lost = false;
         node.life += 1;
         node.sessions.clear();
@@ -254,6 +257,24 @@ impl World {
         let reply = self.nodes[index].replies.remove(&id);
         self.nodes[index].replies.clear();
         reply
+    }
+
+    /// What an operator may ask at any time, even of a daemon that stops.
+    pub fn ask_everything(&mut self, node: usize) {
+        self.request(node, Request::ShowStatus {});
+        self.request(node, Request::ShowNeighbors { address: None, after: None, limit: None });
+        self.request(node, Request::ShowVnis { vni: None, after: None, limit: None });
+        self.request(node, Request::ShowVteps { after: None, limit: None });
+        self.request(node, Request::ShowMacs { vni: None, mac: None, duplicates: false, after: None, limit: None });
+        self.request(
+            node,
+            Request::ShowRoutes { route_type: None, vni: None, rd: None, neighbor: None, after: None, limit: None },
+        );
+        self.request(node, Request::Diff { after: None, limit: None });
+        if let Some(vm) = self.any_vm(true) {
+            let Vm { vni, mac, .. } = self.model.vms[vm];
+            self.request(node, Request::Explain { vni, mac });
+        }
     }
 
     /// Tells a daemon to end (SIGTERM).

@@ -6,20 +6,26 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use evpnd::base::{MacAddr, Random, Time, Vni};
-use evpnd::fib::{BatchDone, CheckedRow, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind};
+use evpnd::fib::{
+    BatchDone, CheckedRow, DeviceSpec, DeviceState, KernelCommand, KernelEvent, KernelRow, LocalMac, Op, OpKind, ReadyDevice,
+};
 
-use super::kernel::{AGEING_SECS, Kernel, Note, Written, bridge_ifindex};
+use super::kernel::{AGEING_SECS, Kernel, Made, Note, Written, bridge_ifindex};
+use super::modes::device_mac;
 use crate::device_support::ready_device;
 
 /// One wanted device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Managed {
+    spec: DeviceSpec,
     /// ifindex told as ready.
     told: Option<u32>,
     /// Their ports, and whether they are static there.
     stations: BTreeMap<MacAddr, (u32, bool)>,
     /// MACs that changed while a dump of stations runs.
     touched: Option<BTreeSet<MacAddr>>,
+    /// The addresses of a device without a bridge, as they were told.
+    own_addresses: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +59,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 const ASK_AFTER: Duration = Duration::from_secs(AGEING_SECS / 3);
 const ASK_AGAIN: Duration = Duration::from_secs(AGEING_SECS / 6);
 const QUESTIONS: u8 = 3;
+/// After `src/kernel/listen.rs` and `misses.rs`, somewhat coarser: within so long, what is asked for and what is missed is told once.
+const NEWS: Duration = Duration::from_millis(500);
 
 /// The state of the thread.
 #[derive(Debug)]
@@ -72,6 +80,10 @@ pub struct Room {
     resync: bool,
     /// Addresses of stations, as the ears heard them.
     addresses: BTreeMap<(Vni, MacAddr, IpAddr), Known>,
+    /// What was asked for and missed since, until when.
+    told_asked: (Time, BTreeSet<(Vni, IpAddr)>),
+    told_missed: BTreeSet<(u32, MacAddr)>,
+    misses_lost: u64,
     /// Stations to be asked for an address.
     pub questions: Vec<(Vni, MacAddr, IpAddr)>,
     /// Removed devices: `true` for the model of what evpnd made.
@@ -101,6 +113,9 @@ impl Room {
             wrote: false,
             resync: true,
             addresses: BTreeMap::new(),
+            told_asked: (Time::ZERO, BTreeSet::new()),
+            told_missed: BTreeSet::new(),
+            misses_lost: 0,
             questions: Vec::new(),
             writes: Vec::new(),
             removed: Vec::new(),
@@ -113,13 +128,13 @@ impl Room {
         !self.commands.is_empty()
             || (!kernel.lagging && (has_notes(kernel) || self.resync || !self.dirty.is_empty()))
             || !self.jobs.is_empty()
-            || !kernel.frames.is_empty()
+            || hears(kernel)
             || self.running.is_some()
     }
 
     /// Does one thing. Writes are listed in `writes`.
     pub fn step(&mut self, now: Time, kernel: &mut Kernel, random: &mut Random) {
-        self.now = now;
+        (self.now, kernel.now) = (now, now);
         let waiting = has_notes(kernel);
         let reads = waiting && !kernel.lagging;
         let settles = !waiting && !kernel.lagging && (self.resync || !self.dirty.is_empty());
@@ -127,7 +142,7 @@ impl Room {
             0 if reads => self.read_notes(kernel, random),
             1 if self.running.is_some() || !self.jobs.is_empty() => self.dump(kernel),
             2 if settles => self.settle(kernel),
-            3 if !kernel.frames.is_empty() => self.listen(kernel),
+            3 if hears(kernel) => self.listen(kernel),
             _ => {
                 if let Some(command) = self.commands.pop_front() {
                     self.command(kernel, random, command);
@@ -135,7 +150,7 @@ impl Room {
                     self.read_notes(kernel, random);
                 } else if settles {
                     self.settle(kernel);
-                } else if !kernel.frames.is_empty() {
+                } else if hears(kernel) {
                     self.listen(kernel);
                 } else {
                     self.dump(kernel);
@@ -153,9 +168,10 @@ impl Room {
                     self.lose(vni, "it is not configured any more");
                     self.managed.remove(&vni);
                 }
-                for vni in wanted {
-                    self.managed.entry(vni).or_default();
-                    self.dirty.insert(vni);
+                for spec in specs {
+                    self.dirty.insert(spec.vni);
+                    let managed = self.managed.entry(spec.vni).or_insert_with(|| Managed::new(spec.clone()));
+                    managed.spec = spec;
                 }
             }
             KernelCommand::Write(batch) => {
@@ -229,28 +245,38 @@ impl Room {
                 self.events.push_back(KernelEvent::Row { token, row });
             }
             KernelCommand::Remove { vnis } => {
-                for &vni in &vnis {
+                let (mut gone, mut kept) = (Vec::new(), Vec::new());
+                for vni in vnis {
                     self.lose(vni, "evpnd leaves the fabric");
                     self.managed.remove(&vni);
+                    if kernel.vxlans.get(&vni).is_some_and(|vxlan| !vxlan.addresses.is_empty()) {
+                        kept.push((vni, "it stays: it has an address".to_owned()));
+                        continue;
+                    }
                     self.removed.push(vni);
                     kernel.remove(vni);
                     kernel.remove_bridge(vni);
+                    gone.push(vni);
                 }
-                self.events.push_back(KernelEvent::Removed { vnis, kept: Vec::new() });
+                self.events.push_back(KernelEvent::Removed { vnis: gone, kept });
             }
             // This kernel keeps nothing for remotes.
             KernelCommand::Remotes { .. } => {}
             KernelCommand::AskAddresses(asked) => {
                 for key in asked {
+                    if !self.listens(key.0) {
+                        continue;
+                    }
                     self.addresses.entry(key).or_insert(Known { told: None, ask: self.now, asked: 0 });
                 }
                 self.ask_silent(self.now);
             }
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
-                let checked = rows
-                    .into_iter()
-                    .filter_map(|(vni, mac)| Some(CheckedRow { vni, mac, row: kernel.read(vni, mac)?, idle: None }));
+                let checked = rows.into_iter().filter_map(|(vni, mac)| {
+                    let row = kernel.read(vni, mac)?;
+                    Some(CheckedRow { vni, mac, row, idle: kernel.tell_idle(vni, mac) })
+                });
                 let rows = checked.collect();
                 self.events.push_back(KernelEvent::Checked { token, rows });
             }
@@ -263,10 +289,37 @@ impl Room {
         }
     }
 
-    /// Reads what machines said.
+    /// Whether what hosts say of their addresses is listened to in a VNI.
+    fn listens(&self, vni: Vni) -> bool {
+        self.managed.get(&vni).is_some_and(|managed| managed.spec.neighbor_learning)
+    }
+
+    /// Reads what machines said, asked for and missed.
     fn listen(&mut self, kernel: &mut Kernel) {
+        if self.told_asked.0 <= self.now {
+            self.told_asked = (self.now + NEWS, BTreeSet::new());
+            self.told_missed.clear();
+        }
+        if std::mem::take(&mut kernel.misses_lost) {
+            self.misses_lost += 1;
+            self.events.push_back(KernelEvent::MissesDropped { times: self.misses_lost });
+        }
+        let ready = self.ready();
+        for missed in kernel.misses.drain(..).filter(|missed| self.told_missed.insert(*missed)) {
+            let Some(&vni) = ready.get(&missed.0) else { continue };
+            if self.managed.get(&vni).is_some_and(|managed| managed.spec.on_demand) {
+                self.events.push_back(KernelEvent::Missed { vni, mac: missed.1 });
+            }
+        }
+        for (vni, ip) in kernel.questions.drain(..) {
+            let asks = |managed: &Managed| managed.told.is_some() && managed.spec.questions;
+            if self.managed.get(&vni).is_some_and(asks) && self.told_asked.1.insert((vni, ip)) {
+                self.events.push_back(KernelEvent::Asked { vni, ip });
+            }
+        }
         for (vni, mac, ip) in kernel.frames.drain(..) {
-            if self.managed.get(&vni).is_none_or(|managed| managed.told.is_none()) {
+            let told = |managed: &Managed| managed.told.is_some() && managed.spec.neighbor_learning;
+            if !self.managed.get(&vni).is_some_and(told) {
                 continue;
             }
             let known = self.addresses.entry((vni, mac, ip)).or_insert(Known { told: None, ask: self.now, asked: 0 });
@@ -304,7 +357,7 @@ impl Room {
     fn lose(&mut self, vni: Vni, reason: &str) {
         let Some(managed) = self.managed.get_mut(&vni) else { return };
         if managed.told.is_some() {
-            *managed = Managed::default();
+            *managed = Managed::new(managed.spec.clone());
             self.addresses.retain(|(of, ..), _| *of != vni);
             self.events.push_back(KernelEvent::DeviceGone { vni, reason: reason.to_owned() });
         }
@@ -324,23 +377,43 @@ impl Room {
             self.lose(vni, "the VXLAN device was removed");
         }
         let Some(managed) = self.managed.get_mut(&vni) else { return };
-        match ifindex {
-            None => {
-                kernel.create(vni);
-                self.dirty.insert(vni);
-            }
-            Some(ifindex) if managed.told.is_none() => {
+        let made = kernel.vxlans.get(&vni).map(|vxlan| vxlan.made);
+        match (ifindex, made) {
+            (Some(ifindex), Some(made)) if made.serves(&managed.spec) => {
+                if managed.told.is_some() {
+                    return;
+                }
                 managed.told = Some(ifindex);
-                self.events.push_back(KernelEvent::Device(DeviceState::Ready(ready_device(
-                    vni,
-                    ifindex,
-                    bridge_ifindex(vni),
-                    self.vtep,
-                ))));
+                let device = ReadyDevice {
+                    tells_misses: made.tells_misses && made.group.is_none(),
+                    ..ready_device(vni, ifindex, if made.bare { ifindex } else { bridge_ifindex(vni) }, self.vtep)
+                };
+                self.events.push_back(KernelEvent::Device(DeviceState::Ready(device)));
                 self.jobs.push_back(Job::Stations(vni));
             }
-            Some(_) => {}
+            // None of what it was made with can be changed: it is made anew.
+            (Some(_), _) => {
+                kernel.remove(vni);
+                self.dirty.insert(vni);
+            }
+            (None, _) => {
+                kernel.create(vni, Made::new(&managed.spec), device_mac(self.vtep, vni));
+                self.dirty.insert(vni);
+            }
         }
+    }
+
+    /// Tells which addresses a device without a bridge has, after its MAC was told.
+    fn tell_own_addresses(&mut self, kernel: &Kernel, vni: Vni) {
+        let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.told.is_some() && managed.spec.bare) else {
+            return;
+        };
+        let Some(vxlan) = kernel.vxlans.get(&vni) else { return };
+        let (mac, found) = (vxlan.mac, vxlan.addresses.clone());
+        let before = std::mem::replace(&mut managed.own_addresses, found.clone());
+        let gone = before.difference(&found).map(|ip| KernelEvent::LocalAddressGone { vni, mac, ip: *ip });
+        let told = found.iter().map(|ip| KernelEvent::LocalAddress { vni, mac, ip: *ip, router: None });
+        self.events.extend(gone.chain(told));
     }
 
     fn dump(&mut self, kernel: &Kernel) {
@@ -356,7 +429,7 @@ impl Room {
                     }
                     (Job::Stations(_), None) => {}
                     (Job::Neighbors(token, _), _) => {
-                        let neighbors = Ok(kernel.neighbors(bridge_ifindex(vni)));
+                        let neighbors = Ok(kernel.neighbors(kernel.neighbors_at(vni)));
                         self.events.push_back(KernelEvent::Neighbors { token, vni, neighbors });
                     }
                     (Job::TooMany(token, _), Some(_)) => self.events.push_back(KernelEvent::TooManyRows { token, vni }),
@@ -395,6 +468,7 @@ impl Room {
                 managed.stations.extend(found.into_iter().filter(|(mac, _)| !touched.contains(mac)));
                 let macs = managed.stations.iter().map(|(mac, at)| local_mac(vni, *mac, *at)).collect();
                 self.events.push_back(KernelEvent::LocalMacs { vni, macs });
+                self.tell_own_addresses(kernel, vni);
             }
             Some(Running::Rows(token, vni, Some(rows))) => self.events.push_back(KernelEvent::Rows { token, vni, rows }),
         }
@@ -455,6 +529,7 @@ impl Room {
                         self.events.push_back(KernelEvent::RowChanged { vni, row });
                     }
                 }
+                Note::Address(vni) => self.tell_own_addresses(kernel, vni),
                 Note::Link(vni) => {
                     if self.managed.contains_key(&vni) {
                         self.dirty.insert(vni);
@@ -466,7 +541,9 @@ impl Room {
         self.events.extend(gone.into_iter().map(|(vni, row)| KernelEvent::RowGone { vni, row }));
         for (ifindex, mac) in halves.into_iter().chain(half) {
             let Some(&vni) = ready.get(&ifindex) else { continue };
-            let Some(vxlan) = kernel.vxlans.get(&vni).filter(|vxlan| vxlan.ifindex == ifindex) else { continue };
+            let Some(vxlan) = kernel.vxlans.get(&vni).filter(|vxlan| vxlan.ifindex == ifindex && !vxlan.made.bare) else {
+                continue;
+            };
             // It stands again, or a local port has it.
             let stands = kernel.bridges.get(&vni).is_some_and(|bridge| bridge.contains_key(&mac));
             if let (false, Some(row)) = (stands, vxlan.rows.get(&mac)) {
@@ -476,11 +553,19 @@ impl Room {
     }
 }
 
+fn hears(kernel: &Kernel) -> bool {
+    !kernel.frames.is_empty() || !kernel.questions.is_empty() || !kernel.misses.is_empty() || kernel.misses_lost
+}
+
 fn has_notes(kernel: &Kernel) -> bool {
     kernel.lost || kernel.notes.as_ref().is_some_and(|notes| !notes.is_empty())
 }
 
 impl Managed {
+    fn new(spec: DeviceSpec) -> Self {
+        Self { spec, told: None, stations: BTreeMap::new(), touched: None, own_addresses: BTreeSet::new() }
+    }
+
     fn heard(&mut self, mac: MacAddr, at: (u32, bool)) -> bool {
         self.touch(mac);
         self.stations.insert(mac, at) != Some(at)

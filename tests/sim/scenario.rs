@@ -41,7 +41,7 @@ impl fmt::Display for Outcome {
 pub fn run(seed: u64, trace: bool) -> Outcome {
     let mut world = World::new(seed, trace);
     super::fabric::build(&mut world);
-    world.draw_modes(seed);
+    let mut modes = world.draw_modes(seed);
     for node in 0..world.nodes.len() {
         let after = world.millis(10_000);
         world.schedule(after, Happening::Fault(Fault::Start(node)));
@@ -50,6 +50,10 @@ pub fn run(seed: u64, trace: bool) -> Outcome {
     let secs = 60 + world.random.below(1500);
     let count = world.random.below(60);
     world.draw_faults(count, secs);
+    if let Some(random) = &mut modes {
+        world.draw_talks(random);
+        world.draw_mode_faults(random, secs);
+    }
     world.run(Time::from_secs(secs + 20));
     world.mend();
     let end = world.now + QUIET;

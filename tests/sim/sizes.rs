@@ -51,9 +51,8 @@ impl World {
         let Some(sizes) = node.speaker.as_ref().map(Speaker::sizes) else { return };
         let has = |host: usize, vni: Vni| self.nodes[host].has(vni);
         let announces = |host: usize, vni: Vni| has(host, vni) && self.mode(host, vni).has_macs();
-        let placed = || {
-            self.model.vms.iter().filter_map(|vm| vm.host.filter(|host| announces(*host, vm.vni)).map(|host| (vm, host)))
-        };
+        let placed =
+            || self.model.vms.iter().filter_map(|vm| vm.host.filter(|host| announces(*host, vm.vni)).map(|host| (vm, host)));
         let floods = |node: &Node, vni: Vni| node.has(vni) && node.mode(vni).wants_floods();
         let instances = self.nodes.iter().filter(|node| !node.reflector);
         let instances: usize = instances.map(|node| self.model.vnis.iter().filter(|vni| floods(node, **vni)).count()).sum();
@@ -65,7 +64,7 @@ impl World {
             ("routes", status.routes, routes),
             ("destinations", sizes.destinations, routes),
             ("remote MACs", sizes.remote_macs, remote),
-            ("rows", sizes.rows, status.rows.wanted),
+            ("rows", sizes.rows, status.rows.wanted - status.rows.on_demand),
         ];
         for (what, is, must) in exactly.into_iter().filter(|(_, is, must)| is != must) {
             wrong.push(format!("{}: {is} {what}, {must} expected", node.name));

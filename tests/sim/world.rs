@@ -39,6 +39,8 @@ pub enum Happening {
     CrowdSpeaks(usize, u64),
     /// A virtual machine speaks.
     Speaks(usize, u64),
+    /// Somebody at a host with rows on demand talks to a machine.
+    Talks(usize),
     /// Bridges forget.
     Ageing,
     Fault(Fault),
@@ -199,11 +201,13 @@ impl World {
             Happening::KernelEvents(node) => self.take_kernel_events(node),
             Happening::CrowdSpeaks(crowd, turn) => self.crowd_speaks(crowd, turn),
             Happening::Speaks(vm, turn) => self.vm_speaks(vm, turn),
+            Happening::Talks(talk) => self.talks(talk),
             Happening::Ageing => {
                 let now = self.now;
                 for node in &mut self.nodes {
                     node.kernel.age(now);
                 }
+                self.give_addresses();
                 self.wake_rooms();
                 self.ask_silent();
                 self.schedule(Duration::from_secs(20), Happening::Ageing);
