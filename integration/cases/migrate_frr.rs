@@ -1,5 +1,8 @@
-//! From FRR to evpnd on the same host, host by host, with every frame counted: evpnd comes beside FRR on one of the two reflectors, has
-//! the VNI, and then FRR ends without a word (docs/platforms/migration.md).
+//! From FRR to evpnd on the same host and back, host by host, with every frame counted: evpnd comes beside FRR on one of the two
+//! reflectors, has the VNI, and then FRR ends without a word; with one reflector by a second address, or where the reflector keeps
+//! what it has lost (docs/platforms/migration.md). `integration/stop-frr` does it under systemd.
+
+use std::net::IpAddr;
 
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Fabric, Family, Guest, Host};
@@ -11,34 +14,108 @@ use crate::interop::frr::{Frr, Neighbor, Role};
 use super::migrate::{convert, expect_nothing_lost, migrate};
 use super::scenario::{ASN, VNI};
 
-/// Rows of others on a host stay as they are while one host is converted, and so do its own.
-#[test]
-fn hosts_of_frr_become_hosts_of_evpnd() {
-    let fabric = Fabric::new();
-    let hosts: Vec<Host> = (1..=4).map(|number| fabric.host(number)).collect();
-    let reflectors = [fabric.host(253), fabric.host(254)];
-    hosts.iter().for_each(|host| host.make_vxlan(VNI, host.v4()));
-    let clients: Vec<Neighbor<'_>> = hosts.iter().map(|host| Neighbor::new(host.v4(), ASN)).collect();
-    // FRR's reflectors drop the routes of a client that they lose at once: nothing hides a gap.
-    let _reflectors = reflectors.each_ref().map(|host| Frr::start(host, Role::Reflector, ASN, &clients));
-    let both = reflectors.each_ref().map(|host| Neighbor::new(host.v4(), ASN));
-    let frrs: Vec<Frr<'_>> = hosts.iter().map(|host| Frr::start(host, Role::Hypervisor, ASN, &both)).collect();
-    let guests: Vec<Guest> = hosts
-        .iter()
-        .map(|host| {
-            let mut guest = fabric.guest(host.number * 10 + 1);
+/// Hosts with FRR, a VXLAN device that somebody made, and a guest each.
+struct Hosts {
+    fabric: Fabric,
+    hosts: Vec<Host>,
+}
+
+impl Hosts {
+    fn new(count: u8) -> Self {
+        let fabric = Fabric::new();
+        let hosts: Vec<Host> = (1..=count).map(|number| fabric.host(number)).collect();
+        hosts.iter().for_each(|host| host.make_vxlan(VNI, host.v4()));
+        Self { fabric, hosts }
+    }
+
+    fn guests(&self) -> Vec<Guest> {
+        let plugged = self.hosts.iter().map(|host| {
+            let mut guest = self.fabric.guest(host.number * 10 + 1);
             guest.plug(host, VNI);
             guest
-        })
-        .collect();
-    for host in &hosts {
-        let others = guests.iter().zip(&hosts).filter(|(_, other)| other.number != host.number);
-        host.expect_remote_macs(VNI, &others.map(|(guest, other)| (guest, other.v4())).collect::<Vec<_>>());
+        });
+        plugged.collect()
     }
+
+    fn expect_rows(&self, guests: &[Guest]) {
+        for host in &self.hosts {
+            let others = guests.iter().zip(&self.hosts).filter(|(_, other)| other.number != host.number);
+            host.expect_remote_macs(VNI, &others.map(|(guest, other)| (guest, other.v4())).collect::<Vec<_>>());
+        }
+    }
+}
+
+/// FRR of a host is ended once it may be.
+#[track_caller]
+fn stop_frr(host: &Host) {
+    wait_until("FRR may go", 30, || {
+        let output = migrate(host, &["--stop-frr", "--apply"]);
+        ensure(output.status.success(), || format!("{output:?}"))
+    });
+}
+
+/// A neighbor, as `Config` writes it.
+fn neighbor(host: &Host) -> String {
+    format!("[[neighbor]]\naddress = \"{}\"\nconnect-retry = 1\n\n", host.v4())
+}
+
+/// Changes the configuration that stands, which `evpnctl migrate` has written into.
+#[track_caller]
+fn edit(host: &Host, daemon: &Evpnd<'_>, change: impl Fn(&str) -> String) {
+    let text = std::fs::read_to_string(host.path("evpnd.toml")).expect("the configuration");
+    let changed = change(&text);
+    assert_ne!(changed, text);
+    daemon.rewrite_text(&changed);
+    daemon.say(&["reload"]);
+}
+
+/// Waits until the FRR of a host knows the guests of the others, and its reflector the one of this host by it. It announces more than
+/// guests once it finds a bridge with ports: their own MACs.
+#[track_caller]
+fn expect_taken_over(frr: &Frr<'_>, reflector: Option<&Frr<'_>>, guests: &[Guest], host: &Host) {
+    let (own, others): (Vec<&Guest>, Vec<&Guest>) = guests.iter().partition(|guest| guest.number / 10 == host.number);
+    let routes_of = |host: &Host| format!("show bgp l2vpn evpn neighbors {} routes", host.v4());
+    let mut all = vec![(frr, format!("show evpn mac vni {VNI}"), &others)];
+    if let Some(reflector) = reflector {
+        all.extend([(frr, routes_of(reflector.host()), &others), (reflector, routes_of(host), &own)]);
+    }
+    for (asked, command, guests) in all {
+        wait_until("FRR has taken over", 30, || {
+            let known = asked.show(&command);
+            ensure(guests.iter().all(|guest| known.contains(&guest.mac())), || format!("{command}: {known}"))
+        });
+    }
+}
+
+/// The same once all are FRR's again.
+#[track_caller]
+fn expect_all_taken_over(frrs: &[Frr<'_>], guests: &[Guest], hosts: &[Host]) {
+    frrs.iter().zip(hosts).for_each(|(frr, host)| expect_taken_over(frr, None, guests, host));
+}
+
+/// Rows of others on a host stay as they are while one host is converted, and so do its own; and the same on the way back.
+#[test]
+fn hosts_of_frr_become_hosts_of_evpnd_and_of_frr_again() {
+    let all = Hosts::new(4);
+    let hosts = &all.hosts;
+    let reflectors = [all.fabric.host(253), all.fabric.host(254)];
+    let clients: Vec<Neighbor<'_>> = hosts.iter().map(|host| Neighbor::new(host.v4(), ASN)).collect();
+    // FRR's reflectors drop the routes of a client that they lose at once: nothing hides a gap.
+    let middles = reflectors.each_ref().map(|host| Frr::start(host, Role::Reflector, ASN, &clients));
+    let both = reflectors.each_ref().map(|host| Neighbor::new(host.v4(), ASN));
+    let frrs: Vec<Frr<'_>> = hosts.iter().map(|host| Frr::start(host, Role::Hypervisor, ASN, &both)).collect();
+    let guests = all.guests();
+    all.expect_rows(&guests);
     let mut mesh = Mesh::start(&guests.iter().collect::<Vec<_>>());
     let mut daemons = Vec::new();
+    let watch = || -> Vec<RowWatch> { hosts.iter().map(|host| RowWatch::new(host, VNI)).collect() };
+    let tell = |rows: &mut [RowWatch], of: &Host| {
+        for (watch, other) in rows.iter_mut().zip(hosts) {
+            println!("rows of host {} while host {} is converted: {:?}", other.number, of.number, watch.seen());
+        }
+    };
     for (host, frr) in hosts.iter().zip(&frrs) {
-        let mut rows: Vec<RowWatch> = hosts.iter().map(|host| RowWatch::new(host, VNI)).collect();
+        let mut rows = watch();
         let only = |config: Config| config.router("listen = []").neighbor(reflectors[0].v4(), "");
         let config = only(Config::hypervisor(host, ASN, Family::V4));
         mesh.step(format!("host {}: evpnd comes", host.number));
@@ -49,26 +126,123 @@ fn hosts_of_frr_become_hosts_of_evpnd() {
         assert!(String::from_utf8_lossy(&early.stderr).contains("is FRR's alone"), "{early:?}");
         convert(host, &[]);
         mesh.step(format!("host {}: FRR goes", host.number));
-        wait_until("FRR may go", 30, || {
-            let output = migrate(host, &["--stop-frr", "--apply"]);
-            ensure(output.status.success(), || format!("{output:?}"))
-        });
+        stop_frr(host);
         mesh.step(format!("host {}: both reflectors", host.number));
-        let text = std::fs::read_to_string(host.path("evpnd.toml")).expect("the configuration");
-        let more = format!("[[neighbor]]\naddress = \"{}\"\nconnect-retry = 1\n\n{text}", reflectors[1].v4());
-        daemon.rewrite_text(&more);
-        daemon.say(&["reload"]);
+        edit(host, &daemon, |text| neighbor(&reflectors[1]) + text);
         daemon.expect_established(reflectors[1].v4());
         daemons.push(daemon);
-        for (watch, other) in rows.iter_mut().zip(&hosts) {
-            println!("rows of host {} while host {} is converted: {:?}", other.number, host.number, watch.seen());
-        }
+        tell(&mut rows, host);
     }
     mesh.step("all are evpnd's");
-    for host in &hosts {
+    for host in hosts {
         let others: Vec<_> = hosts.iter().filter(|other| other.number != host.number).map(Host::v4).collect();
         host.expect_flood_list(VNI, &others);
     }
     daemons.iter().for_each(Evpnd::expect_no_difference);
+    drop(frrs);
+    let mut frrs = Vec::new();
+    for (host, daemon) in hosts.iter().zip(daemons) {
+        let mut rows = watch();
+        mesh.step(format!("host {}: FRR comes back", host.number));
+        edit(host, &daemon, |text| text.replacen(&neighbor(&reflectors[0]), "", 1));
+        let frr = Frr::start(host, Role::Hypervisor, ASN, &[both[0], Neighbor { more: &["shutdown"], ..both[1] }]);
+        expect_taken_over(&frr, Some(&middles[0]), &guests, host);
+        mesh.step(format!("host {}: evpnd goes", host.number));
+        assert!(daemon.stop().success());
+        mesh.step(format!("host {}: FRR on both", host.number));
+        frr.configure(&[&format!("router bgp {ASN}"), &format!("no neighbor {} shutdown", reflectors[1].v4())]);
+        // Else the next host is lost to this one as it leaves the first reflector.
+        expect_taken_over(&frr, Some(&middles[1]), &guests, host);
+        tell(&mut rows, host);
+        frrs.push(frr);
+    }
+    mesh.step("all are FRR's");
+    expect_all_taken_over(&frrs, &guests, hosts);
+    expect_nothing_lost(&mesh.end());
+}
+
+/// One reflector cannot have two sessions with one address: evpnd has a second one, until the host's own is free.
+#[test]
+fn with_one_reflector_evpnd_comes_by_a_second_address() {
+    let all = Hosts::new(3);
+    let hosts = &all.hosts;
+    let middle = all.fabric.host(254);
+    let second = |host: &Host| IpAddr::from([10, 0, 0, 100 + host.number]);
+    let clients: Vec<Neighbor<'_>> =
+        hosts.iter().flat_map(|host| [host.v4(), second(host)]).map(|address| Neighbor::new(address, ASN)).collect();
+    let reflector = Frr::start(&middle, Role::Reflector, ASN, &clients);
+    let one = [Neighbor::new(middle.v4(), ASN)];
+    let mut frrs: Vec<Frr<'_>> = hosts.iter().map(|host| Frr::start(host, Role::Hypervisor, ASN, &one)).collect();
+    let guests = all.guests();
+    all.expect_rows(&guests);
+    let mut mesh = Mesh::start(&guests.iter().collect::<Vec<_>>());
+    let mut daemons = Vec::new();
+    for host in hosts {
+        mesh.step(format!("host {}: evpnd comes", host.number));
+        host.namespace.ip(&format!("addr add {}/24 dev eth0", second(host)));
+        let from = format!("local-address = \"{}\"\n", second(host));
+        let config = Config::hypervisor(host, ASN, Family::V4).router("listen = []").neighbor(middle.v4(), &from);
+        let daemon = Evpnd::start(host, &config);
+        daemon.expect_established(middle.v4());
+        convert(host, &[]);
+        mesh.step(format!("host {}: FRR goes", host.number));
+        stop_frr(host);
+        daemons.push(daemon);
+    }
+    mesh.step("all are evpnd's");
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+    frrs.clear();
+    for (host, daemon) in hosts.iter().zip(daemons) {
+        mesh.step(format!("host {}: FRR comes back", host.number));
+        let frr = Frr::start(host, Role::Hypervisor, ASN, &one);
+        expect_taken_over(&frr, Some(&reflector), &guests, host);
+        mesh.step(format!("host {}: evpnd goes", host.number));
+        assert!(daemon.stop().success());
+        frrs.push(frr);
+    }
+    mesh.step("all are FRR's");
+    expect_all_taken_over(&frrs, &guests, hosts);
+    expect_nothing_lost(&mesh.end());
+}
+
+/// A reflector of ours keeps what it has lost for `loss-hold-time`: FRR may end before evpnd begins, and the other way round.
+#[test]
+fn a_reflector_that_keeps_what_it_lost_lets_one_come_after_the_other() {
+    let all = Hosts::new(3);
+    let hosts = &all.hosts;
+    let middle = all.fabric.host(254);
+    let reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
+    let one = [Neighbor::new(middle.v4(), ASN)];
+    let frrs: Vec<Frr<'_>> = hosts.iter().map(|host| Frr::start(host, Role::Hypervisor, ASN, &one)).collect();
+    let guests = all.guests();
+    all.expect_rows(&guests);
+    let mut mesh = Mesh::start(&guests.iter().collect::<Vec<_>>());
+    let mut daemons = Vec::new();
+    for (host, frr) in hosts.iter().zip(frrs) {
+        mesh.step(format!("host {}: FRR is killed", host.number));
+        // zebra first, then bgpd, with SIGKILL.
+        drop(frr);
+        reflector.expect_lost(host.v4());
+        mesh.step(format!("host {}: evpnd begins", host.number));
+        let config = Config::hypervisor(host, ASN, Family::V4).neighbor(middle.v4(), "").vni(VNI, "");
+        let daemon = Evpnd::start(host, &config);
+        daemon.expect_established(middle.v4());
+        daemon.expect_no_difference();
+        daemons.push(daemon);
+    }
+    mesh.step("all are evpnd's");
+    all.expect_rows(&guests);
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+    let mut frrs = Vec::new();
+    for (host, daemon) in hosts.iter().zip(daemons) {
+        mesh.step(format!("host {}: evpnd ends", host.number));
+        assert!(daemon.stop().success());
+        mesh.step(format!("host {}: FRR begins", host.number));
+        let frr = Frr::start(host, Role::Hypervisor, ASN, &one);
+        reflector.expect_established(host.v4());
+        frrs.push(frr);
+    }
+    mesh.step("all are FRR's");
+    expect_all_taken_over(&frrs, &guests, hosts);
     expect_nothing_lost(&mesh.end());
 }

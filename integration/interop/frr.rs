@@ -91,6 +91,11 @@ impl<'a> Frr<'a> {
         Self { host, _zebra: zebra, _bgpd: bgpd }
     }
 
+    /// Where it runs.
+    pub fn host(&self) -> &Host {
+        self.host
+    }
+
     /// Has vtysh change the configuration that runs.
     pub fn configure(&self, commands: &[&str]) {
         let directory = self.host.directory.display().to_string();

@@ -350,7 +350,7 @@ fn wait_until_let_go(daemon: &mut Daemon, plan: &Plan, end: std::time::Instant) 
 }
 
 #[allow(clippy::disallowed_methods, reason = "a client may sleep")]
-fn sleep(time: Duration) {
+pub(super) fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 

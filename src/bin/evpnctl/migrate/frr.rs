@@ -1,10 +1,11 @@
 //! `evpnctl migrate --stop-frr`: ends FRR once evpnd has taken over, so that the rows stay where they are. zebra removes its rows when
-//! it is told to stop, and bgpd's withdraws have it remove them as well: so both are killed, after their watchdog and before they
-//! can say a word.
+//! it is told to stop, and bgpd's withdraws have it remove them as well: so both are killed before they can say a word,
+//! and before their watchdog or systemd can react.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use evpnd::control::{MAX_PAGE, Reply, Request};
 use serde_json::json;
@@ -13,8 +14,11 @@ use super::facts::{Facts, Trouble};
 use crate::arguments::Migrate;
 use crate::daemon::{Daemon, Failure};
 
-/// FRR's programs in the order in which they end: who restarts the others, who holds the rows, who speaks to others.
-const PROGRAMS: [&str; 8] = ["watchfrr", "zebra", "bgpd", "mgmtd", "staticd", "bfdd", "pimd", "eigrpd"];
+/// Who starts FRR's programs again where one of them ended.
+const WATCHDOG: &str = "watchfrr";
+/// FRR's programs in the order in which they end: who holds the rows, who speaks to others, the rest; their watchdog is stopped before
+/// and ends last. Its end is what systemd notices, and then it tells all that is left of the unit to stop: nothing is left.
+const PROGRAMS: [&str; 8] = ["zebra", "bgpd", "mgmtd", "staticd", "bfdd", "pimd", "eigrpd", WATCHDOG];
 /// Those that route the underlay: without them this host may lose its way to the others.
 const UNDERLAY: [&str; 5] = ["ospfd", "ospf6d", "isisd", "ripd", "babeld"];
 
@@ -91,8 +95,10 @@ pub(super) fn stop(json: bool, what: &Migrate, daemon: &mut Daemon) -> Result<bo
     let unit = unit();
     let mut steps: Vec<String> = Vec::new();
     if unit {
-        steps.push("systemctl disable frr; systemctl mask --runtime frr".to_owned());
+        steps.push("systemctl mask --runtime frr; systemctl disable frr".to_owned());
     }
+    let watchdogs = running.iter().filter(|process| process.name == WATCHDOG);
+    steps.extend(watchdogs.map(|process| format!("kill -STOP {} ({})", process.id, process.name)));
     steps.extend(running.iter().map(|process| format!("kill -9 {} ({})", process.id, process.name)));
     let done = what.apply && refusals.is_empty();
     if json {
@@ -112,21 +118,83 @@ pub(super) fn stop(json: bool, what: &Migrate, daemon: &mut Daemon) -> Result<bo
     if !done {
         return Ok(refusals.is_empty());
     }
-    // Before anything is killed: else the unit, told to restart always, would bring it back.
-    for words in [["disable", "--quiet", "frr"], ["mask", "--runtime", "frr"]].iter().filter(|_| unit) {
-        let ended = Command::new("systemctl").args(words).stdin(Stdio::null()).stdout(Stdio::null()).status();
-        if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
-            return Err(Trouble::Words(format!("systemctl {} failed: nothing was killed", words.join(" "))));
-        }
+    if unit {
+        forbid()?;
     }
-    for process in &running {
-        // SAFETY: kill(2) with a process id and a signal.
-        if unsafe { libc::kill(process.id, libc::SIGKILL) } != 0 {
-            let error = io::Error::last_os_error();
-            return Err(Trouble::Words(format!("cannot kill {} ({}): {error}; be root", process.name, process.id)));
-        }
+    kill()?;
+    if unit {
+        // It would stand among the units that failed, and alarm who watches for them. Where systemd has not noticed yet there
+        // is nothing to reset.
+        let _ = systemctl(&["reset-failed", UNIT]);
     }
     Ok(true)
+}
+
+/// Before anything is killed: else the unit, told to restart, would bring it back.
+fn forbid() -> Result<(), Trouble> {
+    let words = |what: &str| Trouble::Words(format!("{what}: nothing was killed"));
+    if !systemctl(&["mask", "--quiet", "--runtime", UNIT]).is_some_and(|(done, _)| done) {
+        return Err(words("systemctl mask --runtime frr failed"));
+    }
+    // A unit's file below /etc goes before what stands below /run.
+    if systemctl(&["show", "--property=LoadState", "--value", UNIT]).is_none_or(|(_, state)| state != "masked") {
+        let _ = systemctl(&["unmask", "--quiet", "--runtime", UNIT]);
+        let (_, path) = systemctl(&["show", "--property=FragmentPath", "--value", UNIT]).unwrap_or_default();
+        return Err(words(&format!(
+            "the unit frr is not masked, so systemd would start it again ({path} is stronger): move that file to \
+             /usr/local/lib/systemd/system, systemctl daemon-reload, and ask again"
+        )));
+    }
+    if !systemctl(&["disable", "--quiet", UNIT]).is_some_and(|(done, _)| done) {
+        let _ = systemctl(&["unmask", "--quiet", "--runtime", UNIT]);
+        return Err(words("systemctl disable frr failed"));
+    }
+    Ok(())
+}
+
+/// Ends all of them without a word.
+fn kill() -> Result<(), Trouble> {
+    let send = |process: &Process, signal: i32| {
+        // SAFETY: kill(2) with a process id and a signal.
+        match unsafe { libc::kill(process.id, signal) } {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                // It ended by itself.
+                error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+                error => Err(Trouble::Words(format!("cannot kill {} ({}): {error}; be root", process.name, process.id))),
+            },
+        }
+    };
+    // The watchdog may just have been starting one: looked for until none is left.
+    for _ in 0..TRIES {
+        for watchdog in processes(&[WATCHDOG]) {
+            send(&watchdog, libc::SIGSTOP)?;
+        }
+        let running = processes(&PROGRAMS);
+        if running.is_empty() {
+            return Ok(());
+        }
+        for process in &running {
+            send(process, libc::SIGKILL)?;
+        }
+        super::apply::sleep(Duration::from_millis(20));
+    }
+    let left: Vec<String> = processes(&PROGRAMS).iter().map(|process| format!("{} ({})", process.name, process.id)).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble::Words(format!("{} runs again or still: something other than watchfrr and systemd starts FRR", left.join(", "))))
+}
+
+/// FRR's unit, by the name that all its packages give it.
+const UNIT: &str = "frr";
+/// How often is looked whether any of FRR still runs.
+const TRIES: u32 = 50;
+
+/// What systemctl said, and whether it did what it was asked; none where it cannot be run.
+fn systemctl(words: &[&str]) -> Option<(bool, String)> {
+    let output = Command::new("systemctl").args(words).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    Some((output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned()))
 }
 
 /// Whether FRR runs as a unit of systemd, in the machine's own network namespace.
@@ -135,5 +203,5 @@ fn unit() -> bool {
     Path::new("/run/systemd/system").exists()
         && first.is_some()
         && first == std::fs::read_link("/proc/self/ns/net").ok()
-        && Command::new("systemctl").args(["is-active", "--quiet", "frr"]).status().is_ok_and(|status| status.success())
+        && systemctl(&["is-active", "--quiet", UNIT]).is_some_and(|(active, _)| active)
 }
