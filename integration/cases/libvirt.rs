@@ -16,18 +16,20 @@ use crate::harness::{ensure, stays_true, wait_until};
 use super::migration::{Stage, migrate_with, tell};
 use super::scenario::{ASN, Site, VNI};
 
-/// One call of a hook: its words, and what stood on its standard input.
-struct Call<'a> {
-    words: Vec<&'a str>,
-    document: &'a str,
+/// One call of a hook: on which host, its words, and what stood on its standard input.
+pub(super) struct Call<'a> {
+    pub at: &'a str,
+    pub words: Vec<&'a str>,
+    pub document: &'a str,
 }
 
 /// The calls of a record, in order.
-fn calls(record: &str) -> Vec<Call<'_>> {
+pub(super) fn calls(record: &str) -> Vec<Call<'_>> {
     let calls = record.split("==> ").skip(1).map(|call| {
         let (line, document) = call.split_once('\n').expect("a line with the words");
-        // The first says where: h1 is the source of the migration, h2 its destination.
-        Call { words: line.split(' ').skip(1).collect(), document }
+        let mut words = line.split(' ');
+        // h1 is the source of the migration, h2 its destination.
+        Call { at: words.next().expect("a host"), words: words.collect(), document }
     });
     calls.collect()
 }

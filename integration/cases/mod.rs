@@ -25,6 +25,7 @@ mod modes;
 mod nexthops;
 mod numbers;
 mod on_demand;
+mod opennebula;
 mod privilege;
 mod quiet;
 mod refusals;

@@ -1,26 +1,26 @@
-//! VNIs and MACs on demand, and the hooks of hypervisors as these call them: the arguments and documents that libvirt, OpenNebula and
-//! CloudStack send, in the order of a start, a live migration, a crash and a stop.
+//! VNIs and MACs on demand, and the hooks of hypervisors as these call them: the arguments and documents that libvirt and CloudStack
+//! send, in the order of a start, a live migration, a crash and a stop. OpenNebula's are in `opennebula`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Host};
 use crate::harness::rows::remote_macs;
-use crate::harness::{ensure, stays_true, wait_until};
+use crate::harness::{ensure, patience, stays_true, wait_until};
 
 use super::scenario::{ASN, Site};
 
 const EVPNCTL: &str = env!("CARGO_BIN_EXE_evpnctl");
 const DOMAIN: &str = include_str!("documents/domain.xml");
 const PORT: &str = include_str!("documents/networkport.xml");
-const MACHINE: &str = include_str!("documents/opennebula.xml");
 const MAC: &str = "52:54:00:6b:3c:58";
 
 /// Two hypervisors without a VNI, behind our reflector.
-fn with_pair(act: impl FnOnce(&Site, Evpnd<'_>, Evpnd<'_>)) {
+pub(super) fn with_pair(act: impl FnOnce(&Site, Evpnd<'_>, Evpnd<'_>)) {
     let site = Site::new();
     let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
     let config = |host| Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "");
@@ -33,13 +33,13 @@ fn with_pair(act: impl FnOnce(&Site, Evpnd<'_>, Evpnd<'_>)) {
 
 /// What a program said, and its exit code.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(super) struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
-fn run(mut command: Command, document: &str) -> Said {
+pub(super) fn run(mut command: Command, document: &str) -> Said {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     // A hook that needs no document may not read it.
     let _ = child.stdin.take().unwrap().write_all(document.as_bytes());
@@ -49,7 +49,7 @@ fn run(mut command: Command, document: &str) -> Said {
 }
 
 /// A hook on `host`, with what follows `evpnctl`.
-fn hook(host: &Host, words: &str, document: &str) -> Said {
+pub(super) fn hook(host: &Host, words: &str, document: &str) -> Said {
     let mut command = host.namespace.command(EVPNCTL, ["--socket".as_ref(), host.path("evpnd.sock").as_os_str()]);
     command.args(words.split(' '));
     run(command, document)
@@ -57,7 +57,7 @@ fn hook(host: &Host, words: &str, document: &str) -> Said {
 
 /// The same, where nothing may be complained of or printed.
 #[track_caller]
-fn quietly(host: &Host, words: &str, document: &str) {
+pub(super) fn quietly(host: &Host, words: &str, document: &str) {
     let said = hook(host, words, document);
     assert!(said.code == Some(0) && said.out.is_empty() && said.err.is_empty(), "{words}: {said:?}");
 }
@@ -68,14 +68,14 @@ fn domain(tap: Option<&str>) -> String {
 }
 
 /// As QEMU or libvirt make a tap: a port of the bridge.
-fn plug_tap(host: &Host, tap: &str, bridge: &str) {
+pub(super) fn plug_tap(host: &Host, tap: &str, bridge: &str) {
     host.namespace.ip_batch(&format!(
         "link add {tap} type veth peer name {tap}q\nlink set {tap} master {bridge}\nlink set {tap} up\nlink set {tap}q up\n"
     ));
 }
 
 #[track_caller]
-fn expect_macs(host: &Host, vni: u32, wanted: &[(&str, &Host)]) {
+pub(super) fn expect_macs(host: &Host, vni: u32, wanted: &[(&str, &Host)]) {
     let wanted: BTreeMap<String, _> = wanted.iter().map(|(mac, at)| ((*mac).to_owned(), at.v4())).collect();
     host.expect_rows(vni, &wanted);
 }
@@ -229,6 +229,17 @@ fn a_hook_that_cannot_help_harms_no_guest() {
         let said = hook(a, &format!("{qemu} prepare begin -"), &domain(None).replace("br300", "br99999999"));
         assert!(said.code == Some(0) && said.err.contains("99999999 is not a VNI"), "{said:?}");
 
+        // A daemon that does not answer is waited for once, whatever is to be asked of it.
+        // SAFETY: a child that was not waited for yet, so the id is still its own.
+        let signal = |signal| unsafe { libc::kill(first.id() as i32, signal) };
+        signal(libc::SIGSTOP);
+        let begin = Instant::now();
+        let said = hook(a, &format!("{qemu} prepare begin -"), &domain(None));
+        let took = begin.elapsed();
+        signal(libc::SIGCONT);
+        assert!(said.code == Some(1) && said.err.contains("does not answer within 5 s"), "{said:?}");
+        assert!(took < patience(9), "{took:?}");
+
         // Without the daemon and without the bridge it could not work at all; with the bridge it can.
         assert!(first.stop().success());
         let said = hook(a, &format!("{qemu} prepare begin -"), &domain(None));
@@ -241,58 +252,8 @@ fn a_hook_that_cannot_help_harms_no_guest() {
     });
 }
 
-/// Base64 with a line break every 60 characters, as Ruby packs it.
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for (number, three) in text.as_bytes().chunks(3).enumerate() {
-        let bits = three.iter().fold(0_u32, |bits, octet| bits << 8 | u32::from(*octet)) << (8 * (3 - three.len()));
-        let digits = (0..4).map(|place| char::from(DIGITS[(bits >> (18 - 6 * place)) as usize & 63]));
-        out.extend(digits.take(three.len() + 1));
-        out.push_str(["", "==", "=", ""][three.len()]);
-        if number % 15 == 14 {
-            out.push('\n');
-        }
-    }
-    out
-}
-
-/// `pre` at the destination, `clean` at the source, `post` at the destination (OpenNebula's live migration).
-#[test]
-fn opennebula_starts_migrates_and_stops_a_machine() {
-    const GUEST: &str = "02:00:c0:a8:96:64";
-    with_pair(|site, first, second| {
-        let [a, b, _] = &site.hosts;
-        let machine = base64(MACHINE);
-        quietly(a, "opennebula-hook pre one-17", &machine);
-        assert!(a.has_interface("eth0.500") && a.has_interface("onebr.500"), "as the driver would have called them");
-        plug_tap(a, "one-17-0", "onebr.500");
-        quietly(a, "opennebula-hook post one-17", &machine);
-        quietly(b, "opennebula-hook pre one-17", &machine);
-        let row = |device: &str, host: &Host| {
-            wait_until("the row of the guest", 10, || {
-                let rows = remote_macs(&b.namespace, device)?;
-                ensure(rows.get(GUEST) == Some(&host.v4()), || format!("{rows:?}"))
-            });
-        };
-        row("eth0.500", a);
-        a.namespace.ip("link del one-17-0");
-        quietly(a, "opennebula-hook clean", &machine);
-        plug_tap(b, "one-17-0", "onebr.500");
-        quietly(b, "opennebula-hook post one-17", &machine);
-        wait_until("the source has no device any more", 10, || {
-            ensure(!a.has_interface("onebr.500"), || "it is there".to_owned())
-        });
-        assert_eq!(second.json(&["show", "macs", "--vni", "500"])[0]["port"], "one-17-0");
-        b.namespace.ip("link del one-17-0");
-        quietly(b, "opennebula-hook clean", &machine);
-        wait_until("and nothing is left", 10, || ensure(!b.has_interface("onebr.500"), || "it is there".to_owned()));
-        let said = hook(a, "opennebula-hook pre one-17", "not base64!");
-        assert!(said.code == Some(0) && said.err.contains("not base64"), "{said:?}");
-        [&first, &second].into_iter().for_each(|daemon| daemon.expect_no_difference());
-    });
-}
-
+/// The agent's calls (`BridgeVifDriver`, as of 2026): `-v -p -b -o add` before each guest, and when the bridge has no port of
+/// a guest any more `-o delete -v -p -b`, with the `vx` of the bridge's name for the interface.
 #[test]
 fn cloudstack_adds_and_deletes_a_network() {
     with_pair(|site, first, second| {
@@ -304,20 +265,55 @@ fn cloudstack_adds_and_deletes_a_network() {
             command.env("EVPNCTL", format!("{EVPNCTL} --socket {}", host.path("evpnd.sock").display()));
             run(command, "")
         };
+        let (add, delete) = ("-v 600 -p cloudbr1 -b brvx-600 -o add", "-o delete -v 600 -p vx -b brvx-600");
+        let gone = |host: &Host| {
+            wait_until("it is gone", 10, || {
+                ensure(!host.has_interface("brvx-600") && !host.has_interface("vxlan600"), || "it is there".to_owned())
+            });
+        };
         for host in [a, b] {
-            assert_eq!(call(host, "-o add -v 600 -p cloudbr1 -b brvx-600").code, Some(0));
+            let said = call(host, add);
+            assert!(said.code == Some(0) && said.out.is_empty() && said.err.is_empty(), "{said:?}");
             assert!(host.has_interface("vxlan600") && host.has_interface("brvx-600"));
         }
         // The agent calls again for each guest.
-        assert_eq!(call(a, "-o add -v 600 -p cloudbr1 -b brvx-600").code, Some(0));
+        assert_eq!(call(a, add).code, Some(0));
         b.expect_flood_list(600, &[a.v4()]);
-        assert_eq!(call(a, "-o delete -v 600 -p cloudbr1 -b brvx-600").code, Some(0));
-        wait_until("it is gone", 10, || ensure(!a.has_interface("brvx-600"), || "it is there".to_owned()));
+        let said = call(a, delete);
+        assert!(said.code == Some(0) && said.out.is_empty() && said.err.is_empty(), "{said:?}");
+        gone(a);
         b.expect_flood_list(600, &[]);
-        assert_eq!(call(a, "-o delete -v 600 -p cloudbr1 -b brvx-600").code, Some(0), "twice is once");
+        assert_eq!(call(a, delete).code, Some(0), "twice is once");
+
+        // What CloudStack's own script had made when ours came goes too, though not under a guest's port.
+        let theirs = || {
+            a.namespace.ip_batch(&format!(
+                "link add vxlan600 type vxlan id 600 local {} dstport 4789 nolearning\nlink set vxlan600 up\n\
+                 link add name brvx-600 type bridge\nlink set brvx-600 up\nlink set vxlan600 master brvx-600\n",
+                a.v4()
+            ));
+        };
+        theirs();
+        plug_tap(a, "vnet3", "brvx-600");
+        assert_eq!(call(a, delete).code, Some(0));
+        assert!(a.has_interface("vxlan600") && a.has_interface("vnet3"));
+        a.namespace.ip("link del vnet3");
+        assert_eq!(call(a, delete).code, Some(0));
+        gone(a);
+        theirs();
+        assert_eq!(call(a, add).code, Some(0));
+        b.expect_flood_list(600, &[a.v4()]);
+        assert_eq!(call(a, delete).code, Some(0));
+        gone(a);
+        b.expect_flood_list(600, &[]);
+
         assert_eq!(call(a, "-o add -v 600").code, Some(2));
-        let bad = call(a, "-o add -v 99999999 -p cloudbr1 -b brvx-x");
-        assert!(bad.code == Some(1) && !bad.err.is_empty(), "the guest could not work: {bad:?}");
+        let bad = call(a, "-v 99999999 -p cloudbr1 -b brvx-x -o add");
+        assert!(bad.code == Some(1) && bad.err.contains("99999999"), "the guest could not work: {bad:?}");
+        assert_eq!(call(a, "-o delete -v 99999999 -p vx -b brvx-x").code, Some(0));
         [&first, &second].into_iter().for_each(|daemon| daemon.expect_no_difference());
+        assert!(first.stop().success());
+        let said = call(a, add);
+        assert!(said.code == Some(1) && said.err.contains("no daemon"), "{said:?}");
     });
 }

@@ -77,7 +77,7 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
             None => found.vnis_added.push(after.clone()),
             Some(before) if before == after => {}
             Some(before) => {
-                let VniConfig { vni: _, rd, settings } = before;
+                let VniConfig { vni: _, rd, existing: _, settings } = before;
                 let VniSettings {
                     device,
                     bridge,

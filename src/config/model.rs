@@ -244,6 +244,8 @@ pub struct VniConfig {
     pub vni: Vni,
     /// Route distinguisher; none: router-id and a number that is kept.
     pub rd: Option<Rd>,
+    /// No device is made: whoever asked for the VNI while the daemon runs makes it.
+    pub existing: bool,
     /// The rest, with its names, not templates.
     pub settings: VniSettings,
 }

@@ -463,6 +463,13 @@ fn a_vni_at_run_time_passes_the_same_checks() {
         let error = add(change).unwrap_err();
         assert!(error.contains(complaint), "{complaint:?} is not in {error:?}");
     }
+    // Names that nobody makes are in nobody's way.
+    let theirs = add(&|add| (add.existing, add.bridge) = (true, Some("e100".to_owned()))).unwrap();
+    assert!(theirs.existing);
+    let mut vnis = config.vnis.clone();
+    vnis.insert(theirs.vni, theirs);
+    let ours = VniAdd { device: Some("d500".to_owned()), ..VniAdd::new(vni(600)) };
+    assert!(vni_at_run_time(&config, &vnis, &ours).is_ok());
     let reflector = read(include_str!("../../config/reflector.toml"));
     assert!(vni_at_run_time(&reflector, &reflector.vnis, &VniAdd::new(vni(1))).unwrap_err().contains("no VTEP"));
 }

@@ -408,7 +408,7 @@ impl Vnis {
         let bridge = names.pop()?;
         let device = names.pop()?;
         let settings = VniSettings { device, bridge, ..settings.clone() };
-        Some(VniConfig { vni, rd: rd.map(|rd| *rd.get_ref()), settings })
+        Some(VniConfig { vni, rd: rd.map(|rd| *rd.get_ref()), existing: false, settings })
     }
 
     /// What `id` or `ids` names, in order.
@@ -507,7 +507,9 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
     let name = |key: &str, given: &Option<String>, default: &str| {
         let name =
             expand(given.as_deref().unwrap_or(default), vni).map_err(|fault| format!("{key}: {fault}; expected {NAME_HELP}"))?;
-        let taken = |other: &&VniConfig| other.settings.device == name || other.settings.bridge == name;
+        // Names are for what is made.
+        let made = |other: &VniConfig| !add.existing && !other.existing;
+        let taken = |other: &&VniConfig| made(other) && (other.settings.device == name || other.settings.bridge == name);
         match existing.values().filter(|_| key != "bridge" || name != NO_BRIDGE).find(taken) {
             Some(other) => Err(format!("{key} {name:?} belongs to VNI {} already", other.vni)),
             None => Ok(name),
@@ -559,5 +561,5 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
         mtu: add.mtu.or(defaults.mtu),
         ..defaults.clone()
     };
-    Ok(VniConfig { vni, rd, settings })
+    Ok(VniConfig { vni, rd, existing: add.existing, settings })
 }

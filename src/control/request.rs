@@ -189,6 +189,10 @@ pub struct VniAdd {
     /// MTU in octets of the devices that are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Somebody else makes the device, and removes it: none is made, one that went is waited for. Until a caller wants the VNI
+    /// without this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
     /// Who wants it: a VNI stays until the last caller has let go of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
@@ -206,6 +210,7 @@ impl VniAdd {
             export: None,
             neighbor_suppression: None,
             mtu: None,
+            existing: false,
             caller: None,
         }
     }

@@ -456,6 +456,7 @@ fn every_key_is_documented() {
         export: Some(Vec::new()),
         neighbor_suppression: Some(true),
         mtu: Some(1),
+        existing: true,
         caller: Some(String::new()),
         ..VniAdd::new(vni(1))
     };

@@ -12,6 +12,8 @@ pub struct DeviceSpec {
     pub device: String,
     /// Name of the bridge to make where the adopted or made device has none.
     pub bridge: String,
+    /// None is made where none exists: somebody else does that.
+    pub existing: bool,
     /// It is in no bridge: what is behind it is this host, whose addresses it has. `bridge` names none.
     pub bare: bool,
     /// Local tunnel address.
@@ -52,6 +54,7 @@ impl DeviceSpec {
             vni,
             device: format!("vxlan{vni}"),
             bridge: format!("br{vni}"),
+            existing: false,
             bare: false,
             local,
             port: 4789,

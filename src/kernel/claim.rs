@@ -35,7 +35,7 @@ impl Worker {
             // The bridge's half of a row. Written over, it would keep the mark of a control plane (fdb_add_entry, Linux 6.18).
             Some(entry) if entry.ifindex == device => {
                 let _ = self.change_station(libc::RTM_DELNEIGH, 0, device, 0, mac);
-                self.add_station(port, mac)
+                self.add_station(port, name, mac)
             }
             Some(entry) if entry.state & libc::NUD_PERMANENT != 0 => Err(format!("{mac} is an address of this host")),
             // Set by the operator or the platform: it stays as they wish.
@@ -43,13 +43,20 @@ impl Worker {
             Some(entry) if entry.state & libc::NUD_NOARP != 0 => {
                 Err(format!("{mac} is set at {} by hand", self.links.name(entry.ifindex)))
             }
-            _ => self.add_station(port, mac),
+            _ => self.add_station(port, name, mac),
         }
     }
 
-    fn add_station(&mut self, port: u32, mac: MacAddr) -> Result<(), String> {
+    fn add_station(&mut self, port: u32, name: &str, mac: MacAddr) -> Result<(), String> {
         let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-        self.change_station(libc::RTM_NEWNEIGH, flags, port, libc::NUD_REACHABLE, mac).map_err(|said| said.text)
+        let said = |said: KernelSaid| match said.errno {
+            // `fdb_add_entry`, Linux 6.18: the port neither learns nor forwards.
+            libc::EPERM => {
+                format!("{name} does not forward: it is down, or nobody has its other end (a tap whose guest does not run)")
+            }
+            _ => said.text,
+        };
+        self.change_station(libc::RTM_NEWNEIGH, flags, port, libc::NUD_REACHABLE, mac).map_err(said)
     }
 
     fn release(&mut self, vni: Vni, mac: MacAddr) -> Result<(), String> {

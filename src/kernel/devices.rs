@@ -160,6 +160,12 @@ pub(super) fn judge(
 ) -> Result<Verdict, Refusal> {
     let found: Vec<&Link> = links.vxlans(spec.vni).collect();
     match found[..] {
+        // Removed by whoever makes it, who lets go of the VNI in a moment.
+        [] if spec.existing && !known.settled => Ok(Verdict::Wait),
+        [] if spec.existing => refuse(
+            format!("there is no VXLAN device of VNI {}, and whoever wants the VNI makes it", spec.vni),
+            format!("look why it was not made; evpnctl vni add {} has evpnd make one", spec.vni),
+        ),
         [] => make(spec, links, wanted),
         [link] => adopt(spec, link, links, wanted, known),
         _ => {
@@ -367,6 +373,12 @@ fn adopt(
     let Some(master) = link.master else {
         if !link.made && !known.settled {
             return Ok(Verdict::Wait);
+        }
+        if spec.existing && !link.made {
+            return refuse(
+                format!("{name} (VNI {}) is in no bridge, and whoever made it is to put it into one", spec.vni),
+                format!("ip link set {name} master <bridge>"),
+            );
         }
         let up = bridge_steps(spec, &name, links, wanted, &mut steps)?;
         if link.made && !link.up {

@@ -323,6 +323,25 @@ fn a_bare_device_of_somebody_else_is_waited_for() {
 }
 
 #[test]
+fn a_device_that_somebody_else_makes_is_not_made() {
+    let mut host = Host::default();
+    let spec = DeviceSpec { existing: true, ..spec(5) };
+    let judge =
+        |host: &Host, settled| devices::judge(&spec, &host.0, &|_| true, &Circumstances { settled, ..Circumstances::default() });
+    assert_eq!(judge(&host, false), Ok(Verdict::Wait));
+    let refusal = judge(&host, true).unwrap_err();
+    assert!(refusal.reason.starts_with("there is no VXLAN device of VNI 5"), "{refusal:?}");
+    assert!(refusal.remedy.contains("evpnctl vni add 5"), "{refusal:?}");
+    host.vxlan("eth0.5", 5, None);
+    assert_eq!(judge(&host, false), Ok(Verdict::Wait));
+    assert_eq!(judge(&host, true).unwrap_err().remedy, "ip link set eth0.5 master <bridge>");
+    let mut host = Host::default();
+    let bridge = host.bridge("onebr.5", 0);
+    host.vxlan("eth0.5", 5, Some(bridge));
+    assert!(judge(&host, true).is_ok(), "whatever it is called");
+}
+
+#[test]
 fn a_device_of_ours_follows_the_configuration() {
     let mut host = Host::default();
     let bridge = host.bridge("br5", 0);

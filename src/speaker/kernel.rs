@@ -67,6 +67,7 @@ fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
     Some(DeviceSpec {
         device: vni.settings.device.clone(),
         bridge: vni.settings.bridge.clone(),
+        existing: vni.existing,
         bare: vni.is_bare(),
         port: config.vxlan.port,
         mtu: vni.settings.mtu,

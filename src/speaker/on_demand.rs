@@ -133,6 +133,7 @@ impl Speaker {
                 message: format!("{CALLERS} callers hold VNIs already: see evpnctl show vnis ID, and vni del --for"),
             };
         }
+        let making = !request.existing && self.let_make(vni);
         if there.is_none() {
             match self.config_at_run_time(request) {
                 Ok(config) => self.add_run_time_vnis(now, vec![config]),
@@ -145,11 +146,21 @@ impl Speaker {
         let request = VniAdd { caller: None, ..request.clone() };
         self.kept.run_time.entry(vni).or_insert_with(|| KeptVni { request, callers: BTreeSet::new() }).callers.insert(caller);
         self.save();
+        if making {
+            self.wish_devices();
+        }
         let message = match there {
             None => format!("VNI {vni} added; it is announced as soon as its device is ready (evpnctl show vnis {vni})"),
             Some(_) => format!("VNI {vni} is there already, and stays as long as this caller wants it"),
         };
         Reply::Done { message }
+    }
+
+    /// Somebody wants a VNI whatever becomes of the device that others made. Whether that is new.
+    fn let_make(&mut self, vni: Vni) -> bool {
+        let (Some(state), Some(kept)) = (self.vnis.get_mut(&vni), self.kept.run_time.get_mut(&vni)) else { return false };
+        kept.request.existing = false;
+        std::mem::take(&mut state.config.existing)
     }
 
     /// `evpnctl vni del`: without a caller whoever holds it.
@@ -183,6 +194,7 @@ impl Speaker {
         self.remove_vni(now, vni, "deleted by request");
         // Though its rows are still being deleted: added again meanwhile, its device must be told of anew.
         self.wish_devices();
+        self.adopt_refused(now);
         Reply::Done { message: format!("VNI {vni} deleted") }
     }
 
@@ -227,8 +239,13 @@ impl Speaker {
         let Some(state) = self.vnis.get(&vni) else {
             return Some(Reply::NotFound { message: format!("no VNI {vni}") });
         };
-        if state.ready().is_none() {
-            return Some(Reply::Refused { message: format!("VNI {vni} has no device that is ready (evpnctl show vnis {vni})") });
+        let ready = state.ready().is_some();
+        if port.is_none() && self.forget_claim(vni, mac) {
+            self.save();
+        }
+        if !ready {
+            let message = format!("VNI {vni} has no device that is ready (evpnctl show vnis {vni})");
+            return Some(if port.is_some() { Reply::Refused { message } } else { Reply::NotFound { message } });
         }
         if !mac.is_station() {
             return Some(Reply::Refused { message: format!("{mac} is no address that a guest can have") });
@@ -236,9 +253,6 @@ impl Speaker {
         if port.is_some() && self.kept.claims.values().map(BTreeMap::len).sum::<usize>() >= CLAIMS {
             self.events.count("claims_refused");
             return Some(Reply::Refused { message: format!("{CLAIMS} MACs are claimed already") });
-        }
-        if port.is_none() && self.forget_claim(vni, mac) {
-            self.save();
         }
         self.ask_station(Some(id), vni, mac, port);
         None
@@ -337,6 +351,7 @@ fn more(others: usize) -> String {
 mod tests {
     use super::*;
     use crate::control::Request;
+    use crate::fib::FoundDevice;
     use crate::speaker::KeptState;
 
     const CONFIG: &str = "[router]\nasn = 65000\nvtep = \"10.0.0.1\"\n[[vni]]\nid = 7\n";
@@ -397,6 +412,57 @@ mod tests {
         let kept: KeptState = serde_json::from_str(text).unwrap();
         assert_eq!(kept.run_time.keys().copied().collect::<Vec<_>>(), [vni(200)]);
         assert_eq!(kept.rd_numbers.len(), 1);
+    }
+
+    #[test]
+    fn a_device_is_made_as_soon_as_one_caller_wants_that() {
+        let mut speaker = speaker(KeptState::default());
+        outcome(&mut speaker);
+        let mut add = |caller: &str, existing| {
+            let request = VniAdd { caller: Some(caller.to_owned()), existing, ..VniAdd::new(vni(100)) };
+            speaker.handle_request(Time::ZERO, RequestId(1), Request::VniAdd(request));
+            let (mut kept, mut spec) = (None, None);
+            while let Some(action) = speaker.poll_action() {
+                match action {
+                    Action::Save(state) => kept = state.run_time.get(&vni(100)).map(|kept| kept.request.existing),
+                    Action::Kernel(KernelCommand::Devices(specs)) => spec = specs.into_iter().find(|spec| spec.vni == vni(100)),
+                    _ => {}
+                }
+            }
+            (kept, spec.map(|spec| spec.existing))
+        };
+        assert_eq!(add("opennebula:17", true), (Some(true), Some(true)));
+        assert_eq!(add("opennebula:18", true), (Some(true), None), "nothing new for the kernel");
+        assert_eq!(add("me", false), (Some(false), Some(false)));
+        assert_eq!(add("opennebula:19", true), (Some(false), None));
+    }
+
+    #[test]
+    fn a_device_that_another_vni_was_in_the_way_of_is_adopted_when_that_goes() {
+        let text = format!("{CONFIG}[vxlan]\nadopt = \"all\"\n[limits]\nvnis = 2\n");
+        let mut speaker = Speaker::new(config::parse("x", &text).unwrap(), KeptState::default(), None, 1, Time::ZERO);
+        speaker.start(Time::ZERO);
+        speaker.vni_add(Time::ZERO, &VniAdd::new(vni(500)));
+        let (device, bridge) = ("eth0.700".to_owned(), "onebr.500".to_owned());
+        speaker.devices_found(Time::ZERO, vec![FoundDevice { vni: vni(700), device, bridge }]);
+        assert!(!speaker.vnis.contains_key(&vni(700)));
+        speaker.vni_del(Time::ZERO, vni(500), None);
+        assert!(speaker.vnis.contains_key(&vni(700)));
+        speaker.vni_del(Time::ZERO, vni(700), None);
+        assert!(!speaker.vnis.contains_key(&vni(700)), "not at once again, against what was asked for");
+    }
+
+    #[test]
+    fn a_release_takes_the_claim_back_where_the_device_is_gone() {
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let kept =
+            KeptState { claims: [(vni(7), [(mac, "tap1".to_owned())].into())].into(), is_restart: true, ..KeptState::default() };
+        let mut speaker = speaker(kept);
+        outcome(&mut speaker);
+        speaker.handle_request(Time::ZERO, RequestId(1), Request::MacRelease { vni: vni(7), mac });
+        let (kept, replies, _) = outcome(&mut speaker);
+        assert!(matches!(&replies[..], [Reply::NotFound { .. }]), "{replies:?}");
+        assert!(kept.unwrap().claims.is_empty());
     }
 
     #[test]

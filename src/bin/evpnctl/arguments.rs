@@ -90,7 +90,7 @@ pub(crate) enum Command {
         map: Map,
         /// pre, post or clean: the name of the hook's directory
         stage: String,
-        /// What OpenNebula gives: the deploy id
+        /// What OpenNebula gives: the deploy id, a host
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -229,6 +229,9 @@ pub(crate) enum VniCommand {
         /// Who wants them: they stay until the last caller has let go of them
         #[arg(long = "for", value_name = "CALLER")]
         caller: Option<String>,
+        /// Somebody else makes their devices: none is made, and one that goes is waited for
+        #[arg(long)]
+        existing: bool,
         /// Return when they are announced, or fail after so long
         #[arg(long, value_name = "SECONDS")]
         wait: Option<u64>,

@@ -31,6 +31,8 @@ pub(crate) struct Daemon {
     line: String,
     /// How long any answer may take, where not as long as is usual.
     patience: Option<Duration>,
+    /// It did not answer in time, in words. Nothing more is asked: an answer that comes late would be taken for one to another question.
+    silence: Option<String>,
 }
 
 impl Daemon {
@@ -51,11 +53,19 @@ impl Daemon {
                 _ => format!("cannot reach the daemon at {path}: {error}"),
             })
         })?;
-        Ok(Self { reader: BufReader::with_capacity(256 * 1024, stream), line: String::new(), patience })
+        Ok(Self { reader: BufReader::with_capacity(256 * 1024, stream), line: String::new(), patience, silence: None })
+    }
+
+    /// Why nothing is asked of it any more.
+    pub(crate) fn silence(&self) -> Option<&str> {
+        self.silence.as_deref()
     }
 
     /// One request, one reply.
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+        if let Some(why) = &self.silence {
+            return Err(Failure::Daemon(why.clone()));
+        }
         let mut line =
             serde_json::to_string(request).map_err(|error| Failure::Daemon(format!("cannot write the request: {error}")))?;
         line.push('\n');
@@ -81,7 +91,9 @@ impl Daemon {
             }),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 let secs = patience.unwrap_or(PATIENCE).as_secs();
-                fail(format!("the daemon does not answer within {secs} s: see its log (journalctl -u evpnd)"))
+                let why = format!("the daemon does not answer within {secs} s: see its log (journalctl -u evpnd)");
+                self.silence = Some(why.clone());
+                fail(why)
             }
             Err(error) => fail(format!("the daemon hung up: {error}")),
         }

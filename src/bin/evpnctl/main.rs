@@ -75,9 +75,10 @@ fn run(cli: &Cli) -> Result<bool, Failure> {
         };
     }
     if let Command::Vni { what: VniCommand::Add { ids, wait: Some(secs), .. } } = &cli.command {
-        let deadline = hooks::deadline(Duration::from_secs(*secs));
+        let wait = Duration::from_secs(*secs);
+        let deadline = hooks::deadline(wait);
         for vni in ids {
-            if let Err(why) = hooks::wait_until_ready(&mut daemon, *vni, deadline) {
+            if let Err(why) = hooks::wait_until_ready(&mut daemon, *vni, deadline, wait) {
                 let _ = writeln!(io::stderr(), "evpnctl: {why}");
                 done = false;
             }

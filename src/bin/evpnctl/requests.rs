@@ -30,7 +30,7 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
         Command::Drain => Request::Drain {},
         Command::Reload => Request::Reload {},
         Command::Vni {
-            what: VniCommand::Add { ids, device, bridge, rd, import, export, neighbor_suppression, mtu, caller, .. },
+            what: VniCommand::Add { ids, device, bridge, rd, import, export, neighbor_suppression, mtu, caller, existing, .. },
         } => {
             let add = |vni: &Vni| VniAdd {
                 vni: *vni,
@@ -41,6 +41,7 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
                 export: export.clone(),
                 neighbor_suppression: *neighbor_suppression,
                 mtu: *mtu,
+                existing: *existing,
                 caller: caller.clone(),
             };
             return ids.iter().map(|vni| Request::VniAdd(add(vni))).collect();

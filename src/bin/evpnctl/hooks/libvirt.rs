@@ -49,14 +49,14 @@ pub(crate) fn libvirt(hook: &Hook<'_>, driver: &str, words: &[String]) -> ExitCo
     };
     match (operation, part) {
         // The bridge, the device and the type 3 route before the tap.
-        ("prepare" | "port-created", "begin") => return code(hook.hold(&guest.caller, &guest.nics)),
+        ("prepare" | "port-created", "begin") => return code(hook.hold(&guest.caller, &guest.nics, false)),
         ("migrate", "begin") => {
-            hook.hold(&incoming(&guest.caller), &guest.nics);
+            hook.hold(&incoming(&guest.caller), &guest.nics, false);
         }
         ("started", "begin") => started(hook, &guest),
         // libvirtd was restarted, or took over a guest that runs: a failure would end the guest.
         ("reconnect" | "attach", "begin") => {
-            hook.hold(&guest.caller, &guest.nics);
+            hook.hold(&guest.caller, &guest.nics, false);
             hook.claim(&guest.nics);
         }
         ("stopped", "end") => hook.release(&guest.nics),

@@ -8,6 +8,7 @@
 mod libvirt;
 mod opennebula;
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
@@ -28,6 +29,8 @@ pub(crate) use opennebula::opennebula;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a VNI may take until it is announced.
 const READY: Duration = Duration::from_secs(10);
+/// How long its device may be unusable before it counts as such: the platform may be at work at it.
+const UNUSABLE: Duration = Duration::from_secs(3);
 /// The longest document that is read, octets.
 const DOCUMENT: u64 = 4 << 20;
 
@@ -39,8 +42,6 @@ pub(crate) struct Nic {
     pub bridge: Option<String>,
     /// The platform's name of the network.
     pub network: Option<String>,
-    /// The VXLAN device that the platform makes or would make.
-    pub device: Option<String>,
     /// The guest's port, once it is there.
     pub port: Option<String>,
     /// Where the document says it.
@@ -54,11 +55,13 @@ pub(crate) struct Hook<'a> {
     name: String,
     /// The lines of the map file: bridge or network, VNI.
     map: Vec<(String, Vni)>,
+    /// The daemon did not answer once, in words: it is not waited for again.
+    silence: RefCell<Option<String>>,
 }
 
 impl<'a> Hook<'a> {
     pub(crate) fn new(cli: &'a Cli, name: String, map: &Path) -> Self {
-        let mut hook = Self { cli, name, map: Vec::new() };
+        let mut hook = Self { cli, name, map: Vec::new(), silence: RefCell::default() };
         match std::fs::read_to_string(map) {
             Ok(text) => hook.read_map(map, &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -101,7 +104,15 @@ impl<'a> Hook<'a> {
     }
 
     fn daemon(&self) -> Result<Daemon, String> {
+        if let Some(why) = &*self.silence.borrow() {
+            return Err(why.clone());
+        }
         Daemon::connect(self.cli, Some(PATIENCE)).map_err(words)
+    }
+
+    /// The daemon was asked all that was to be asked.
+    fn leave(&self, daemon: &Daemon) {
+        *self.silence.borrow_mut() = daemon.silence().map(str::to_owned);
     }
 
     /// The VNI of an interface: as its document says it, as the map has its bridge or network, as the daemon has its bridge, as
@@ -125,8 +136,9 @@ impl<'a> Hook<'a> {
         })
     }
 
-    /// Has the VNIs of a guest's interfaces there and announced, held by `caller`. Whether the guest can work.
-    pub(crate) fn hold(&self, caller: &str, nics: &[Nic]) -> bool {
+    /// Has the VNIs of a guest's interfaces there and announced, held by `caller`; with `existing` on the devices that the platform
+    /// makes and removes. Whether the guest can work.
+    pub(crate) fn hold(&self, caller: &str, nics: &[Nic], existing: bool) -> bool {
         let mut daemon = self.daemon();
         let mut held = Vec::new();
         let mut told = false;
@@ -138,9 +150,10 @@ impl<'a> Hook<'a> {
             match &mut daemon {
                 Ok(daemon) => {
                     let add = VniAdd {
-                        bridge: nic.bridge.clone(),
-                        device: nic.device.clone(),
+                        // Where it is the platform's, its name is the platform's matter too.
+                        bridge: nic.bridge.clone().filter(|_| !existing),
                         caller: Some(caller.to_owned()),
+                        existing,
                         ..VniAdd::new(vni)
                     };
                     match done(daemon, &Request::VniAdd(add)) {
@@ -158,10 +171,11 @@ impl<'a> Hook<'a> {
         if let Ok(daemon) = &mut daemon {
             let deadline = deadline(READY);
             for vni in held {
-                if let Err(why) = wait_until_ready(daemon, vni, deadline) {
+                if let Err(why) = wait_until_ready(daemon, vni, deadline, UNUSABLE) {
                     self.complain(&why);
                 }
             }
+            self.leave(daemon);
         }
         let missing = |nic: &&Nic| nic.bridge.as_deref().is_some_and(|bridge| !exists(bridge));
         let without: Vec<&str> = nics
@@ -203,6 +217,15 @@ impl<'a> Hook<'a> {
                 Ok(Reply::Refused { message }) | Err(message) => self.complain(&message),
                 Ok(_) => {}
             }
+        }
+        self.leave(&daemon);
+    }
+
+    /// Lets go of one VNI that `caller` holds.
+    pub(crate) fn let_go_of(&self, caller: &str, vni: Vni) {
+        let request = Request::VniDel { vni, caller: Some(caller.to_owned()) };
+        if let Err(why) = self.daemon().and_then(|mut daemon| ask(&mut daemon, &request)) {
+            self.complain(&format!("{why}; later: evpnctl vni del {vni} --for {caller}"));
         }
     }
 
@@ -272,9 +295,10 @@ pub(crate) fn is_over(end: Instant) -> bool {
     now() >= end
 }
 
-/// Waits until a VNI's device works: then its type 3 route is announced.
+/// Waits until a VNI's device works: then its type 3 route is announced. Not on where the device is `unusable` for so long.
 #[allow(clippy::disallowed_methods, reason = "a client may sleep")]
-pub(crate) fn wait_until_ready(daemon: &mut Daemon, vni: Vni, deadline: Instant) -> Result<(), String> {
+pub(crate) fn wait_until_ready(daemon: &mut Daemon, vni: Vni, end: Instant, unusable: Duration) -> Result<(), String> {
+    let mut usable_at = now();
     loop {
         let view = match ask(daemon, &Request::ShowVnis { vni: Some(vni), after: None, limit: None })? {
             Reply::Vnis(page) => page.items.into_iter().next(),
@@ -284,7 +308,10 @@ pub(crate) fn wait_until_ready(daemon: &mut Daemon, vni: Vni, deadline: Instant)
         if view.state == "ready" {
             return Ok(());
         }
-        if now() >= deadline {
+        if view.state != "unusable" {
+            usable_at = now();
+        }
+        if is_over(end) || now() >= usable_at + unusable {
             let why = view.reason.map_or(String::new(), |reason| format!(": {reason}; {}", view.remedy.unwrap_or_default()));
             return Err(format!("VNI {vni} is {}{why}", view.state));
         }
