@@ -491,6 +491,13 @@ fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, kno
              {what}: ip link set {name} type vxlan {word}"
         ));
     }
+    if info.proxy && !spec.bare {
+        out.push(format!(
+            "{name} answers ARP and ND by neighbours that somebody writes on the device itself, and lets no other question through \
+             (proxy), so that guests do not find one another; it cannot be changed while it stands: ip link del {name}, and have it \
+             made without proxy (of OpenStack's agent: arp_responder = false)"
+        ));
+    }
     if let Some(text) = known.failed.get(&Soft::Isolated) {
         out.push(format!("guests' ports of {} could not be isolated ({text}): their guests reach one another", bridge.name));
     }

@@ -290,6 +290,21 @@ fn what_may_fail_becomes_a_warning_with_a_command() {
 }
 
 #[test]
+fn a_device_in_a_bridge_that_swallows_questions_is_told_of() {
+    let mut host = Host::default();
+    let bridge = host.bridge("br5", 0);
+    let proxy = |out: &mut Vec<u8>| {
+        codec::attribute(out, 1, &5u32.to_ne_bytes());
+        codec::attribute(out, super::links::IFLA_VXLAN_PROXY, &[1]);
+    };
+    host.add("vx", "vxlan", Some(bridge), proxy);
+    let failed = [Soft::Learning, Soft::Port].map(|soft| (soft, String::new())).into();
+    let known = Circumstances { failed, ..Circumstances::default() };
+    let Verdict::Ready(ready) = devices::judge(&spec(5), &host.0, &|_| true, &known).unwrap() else { panic!("ready") };
+    assert!(ready.warnings.iter().any(|warning| warning.contains("(proxy)") && warning.contains("ip link del vx")), "{ready:?}");
+}
+
+#[test]
 fn only_guests_ports_are_isolated_and_only_what_we_isolated_is_undone() {
     let mut host = Host::default();
     let bridge = host.bridge("br5", 0);
