@@ -4,6 +4,7 @@ mod adoption;
 mod bare;
 mod beside_frr;
 mod demo;
+mod dhcp;
 mod doctor;
 mod graceful;
 mod harness_itself;
