@@ -289,7 +289,7 @@ impl Evpn {
     /// and one that a remote host won is not remembered any longer. A port that hears it tells of it.
     pub fn handle_row_asleep(&mut self, now: Time, vni: Vni, mac: MacAddr) {
         let Some(&number) = self.by_vni.get(&vni) else { return };
-        if self.locals.get(&(number, mac)).is_some_and(|local| !local.owned && !local.configured)
+        if self.locals.get(&(number, mac)).is_some_and(|local| !local.owned)
             && let Some(local) = self.take_local(number, mac)
         {
             self.port_names.release(local.port_name);

@@ -15,6 +15,7 @@ use evpnd::fib::Remote;
 
 use super::machines::{Fixed, Vm};
 use super::model::SETTLED;
+use super::modes::Mode;
 use super::net::pair;
 use super::world::{Happening, World};
 use crate::tell;
@@ -132,6 +133,8 @@ pub enum Fault {
     Spoof(usize, usize, u32),
     /// The host of a device without a bridge gets another address there.
     Renumber(usize),
+    /// A host runs a VNI in another way from now on.
+    ChangeMode(usize, Vni, Mode),
 }
 
 impl World {
@@ -259,6 +262,11 @@ impl World {
             Fault::Renumber(vm) => {
                 if !self.model.quiet {
                     self.renumber(vm);
+                }
+            }
+            Fault::ChangeMode(node, vni, mode) => {
+                if !self.model.quiet {
+                    self.change_mode(node, vni, mode);
                 }
             }
             Fault::RunTimeDelete(node, vni) => {

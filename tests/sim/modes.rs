@@ -35,6 +35,10 @@ pub enum Mode {
     Bare,
 }
 
+/// What a host may change a VNI to by a reload of its file. Not to and from a device without a bridge: its guests would have to go.
+const CHANGES: &[Mode] =
+    &[Mode::Proper, Mode::Known, Mode::Learning, Mode::Multicast(1), Mode::Multicast(2), Mode::OnDemand(20), Mode::OnDemand(120)];
+
 /// The hosts of a VNI: a way for each, drawn among these. Those of one line are a sensible deployment.
 const DEPLOYMENTS: &[&[Mode]] = &[
     &[Mode::Proper],
@@ -141,6 +145,25 @@ impl World {
                 self.schedule(after, Happening::Fault(Fault::Renumber(vm)));
             }
         }
+        for _ in 0..random.below(8) {
+            let index = random.below(self.nodes.len() as u64) as usize;
+            let vnis: Vec<Vni> = self.model.home[index].iter().copied().filter(|vni| !self.is_bare(index, *vni)).collect();
+            let after = Duration::from_millis(random.below(secs * 1000));
+            let mode = CHANGES[random.below(CHANGES.len() as u64) as usize];
+            if let Some(vni) = vnis.get(random.below(vnis.len() as u64) as usize) {
+                self.schedule(after, Happening::Fault(Fault::ChangeMode(index, *vni, mode)));
+            }
+        }
+    }
+
+    /// The file of a host says another way for a VNI, now or when it names the VNI again.
+    pub fn change_mode(&mut self, index: usize, vni: Vni, mode: Mode) {
+        tell!(self, "{}: VNI {vni} is to be {mode:?}", self.nodes[index].name);
+        self.nodes[index].modes.insert(vni, mode);
+        let now = self.now;
+        self.disturb_vni(index, vni);
+        self.trouble(index, now);
+        self.reload(index, None);
     }
 
     /// The host itself is the one machine of a device without a bridge.
