@@ -3,7 +3,8 @@
 //! wrong, `sim/model.rs` for what must hold.
 //!
 //! - `cargo nextest run --test sim`: a fixed set of seeds.
-//! - `EVPND_SIM_SEED=7 cargo nextest run --test sim replay --no-capture`: one seed; `EVPND_SIM_TRACE=1` tells its story.
+//! - `EVPND_SIM_SEED=7 cargo nextest run --test sim replay --no-capture`: one seed; `EVPND_SIM_TRACE=1` tells its story,
+//!   `EVPND_SIM_MODES=0` runs it with EVPN proper everywhere, as seeds of before 2026-11-22 did.
 //! - `EVPND_SIM_SECONDS=600 cargo nextest run --test sim new_seeds --no-capture`: new seeds for so long;
 //!   `EVPND_SIM_THREADS=2` on two cores, `EVPND_SIM_KEEP_GOING=1` beyond the first that fails.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
