@@ -44,6 +44,21 @@ fn half_a_row_that_was_left_by_an_earlier_run_is_removed() {
     assert_eq!(carry_out(&mut fib), [(OpKind::ReplaceUnicast, MAC)]);
 }
 
+/// ifupdown2 took an entry of its list away in the first seconds after a start, while we wanted the same: it was taken for an older
+/// notification of ours, and broadcasts to that VTEP were lost until the next audit.
+#[test]
+fn a_flood_entry_of_the_platform_that_goes_soon_after_the_start_is_written() {
+    let theirs = KernelRow { ext_learned: false, ..KernelRow::new(MacAddr::ZERO, to("10.0.0.2")) };
+    let mut fib = Fib::new(1);
+    fib.set_flood(Time::from_secs(1), vni(), theirs.remote);
+    fib.device_ready(Time::from_secs(1), vni(), 7, Some(false), vec![theirs]);
+    assert_eq!(fib.poll_batch(Time::from_secs(1)), None);
+    let (counts, _) = fib.counts();
+    assert_eq!((counts.wanted, counts.in_sync), (1, 1), "theirs is as good");
+    fib.handle_row_gone(Time::from_secs(3), vni(), &theirs);
+    assert_eq!(carry_out(&mut fib), [(OpKind::AppendFlood, MacAddr::ZERO)]);
+}
+
 /// The rows of an earlier run could not be read when the device was ready (EINTR, ENOBUFS): they were never looked at again,
 /// and those that no route confirmed stood for ever.
 #[test]

@@ -107,18 +107,18 @@ impl Fib {
             }
             return false;
         }
+        if row.has(flag::FOREIGN) {
+            self.rows.row_mut(id).flags &= !flag::FOREIGN;
+            self.set_installed(id, NONE);
+            self.touch(id);
+            return false;
+        }
         if goal != NONE && row.installed == goal && self.is_recent(now, &row) {
             // Most likely the echo of a delete before the last write: write again, without noise.
             let row = self.rows.row_mut(id);
             row.flags |= flag::FORCE;
             row.stamp = old_stamp(now);
             self.put_back(id);
-            return false;
-        }
-        if row.has(flag::FOREIGN) {
-            self.rows.row_mut(id).flags &= !flag::FOREIGN;
-            self.set_installed(id, NONE);
-            self.touch(id);
             return false;
         }
         self.force(id)

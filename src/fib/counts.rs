@@ -11,7 +11,7 @@ use crate::base::Vni;
 pub struct RowCounts {
     /// What the kernel should hold.
     pub wanted: u64,
-    /// Acknowledged by the kernel.
+    /// Acknowledged by the kernel; or the operator's own, as it is wanted.
     pub in_sync: u64,
     /// Waiting to be written or deleted, for a device, or for a route that confirms them.
     pub dirty: u64,
@@ -44,7 +44,8 @@ impl Fib {
             let view = self.view(id, row);
             let Some(counts) = slots.get_mut(usize::from(row.device)) else { continue };
             counts.wanted += u64::from(view.wanted.is_some());
-            counts.add(view.status);
+            let as_wanted = view.status == Status::Operator && view.wanted.is_some() && view.wanted == view.installed;
+            counts.add(if as_wanted { Status::InSync } else { view.status });
         }
         self.demand.count(|device| {
             if let Some(counts) = slots.get_mut(usize::from(device)) {

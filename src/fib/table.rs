@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::batch::old_stamp;
 use super::demand::Demand;
 use super::fights::Fights;
 use super::message::Remote;
@@ -166,7 +167,7 @@ impl Fib {
     /// Wants a row for `mac`; `wanted` is one use of the remote, handed over.
     pub(super) fn want(&mut self, device: u16, mac: MacAddr, wanted: u32) {
         let Some(id) = self.rows.find_unicast(device, mac) else {
-            self.insert(Row { mac, device, wanted, installed: NONE, next: NONE, flags: 0, stamp: 0 });
+            self.insert(Row { mac, device, wanted, installed: NONE, next: NONE, flags: 0, stamp: old_stamp(self.now) });
             return;
         };
         let row = *self.rows.row(id);
@@ -225,7 +226,15 @@ impl Fib {
         let Some(device) = self.device_slot(vni) else { return };
         let wanted = self.remotes.acquire(remote).0;
         let Some(id) = self.rows.find_flood(device, wanted) else {
-            self.insert(Row { mac: MacAddr::ZERO, device, wanted, installed: NONE, next: NONE, flags: flag::FLOOD, stamp: 0 });
+            self.insert(Row {
+                mac: MacAddr::ZERO,
+                device,
+                wanted,
+                installed: NONE,
+                next: NONE,
+                flags: flag::FLOOD,
+                stamp: old_stamp(self.now),
+            });
             return;
         };
         self.release(wanted);
