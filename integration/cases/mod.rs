@@ -21,6 +21,7 @@ mod metrics;
 mod middles;
 mod migrate;
 mod migrate_frr;
+mod migrate_refusals;
 mod migration;
 mod modes;
 mod nexthops;

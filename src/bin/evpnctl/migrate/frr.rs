@@ -20,7 +20,10 @@ const WATCHDOG: &str = "watchfrr";
 /// and ends last. Its end is what systemd notices, and then it tells all that is left of the unit to stop: nothing is left.
 const PROGRAMS: [&str; 8] = ["zebra", "bgpd", "mgmtd", "staticd", "bfdd", "pimd", "eigrpd", WATCHDOG];
 /// Those that route the underlay: without them this host may lose its way to the others.
-const UNDERLAY: [&str; 5] = ["ospfd", "ospf6d", "isisd", "ripd", "babeld"];
+const UNDERLAY: [&str; 15] = [
+    "ospfd", "ospf6d", "isisd", "fabricd", "ripd", "ripngd", "babeld", "eigrpd", "pimd", "pim6d", "nhrpd", "ldpd", "vrrpd",
+    "pathd", "pbrd",
+];
 
 /// A process in our network namespace.
 #[derive(Debug)]
@@ -56,6 +59,9 @@ fn refusals(facts: &Facts, daemon: &mut Daemon, force: bool) -> Result<Vec<Strin
              which costs a moment, or --force",
             names.join(", ")
         ));
+    }
+    if !force {
+        out.extend(super::underlay::refusals(!processes(&["bgpd"]).is_empty()));
     }
     if let (Some(doubt), false) = (&facts.fabric.doubt, force) {
         out.push(format!("evpnd does not know all that FRR knows: {doubt}"));

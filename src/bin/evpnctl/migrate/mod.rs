@@ -1,6 +1,6 @@
 //! `evpnctl migrate`: the way off multicast, off a static list of VTEPs and off FRR, device by device and in place
 //! (docs/platforms/migration.md). Read `plan` first: it says what is done and why in this order; `facts` looks, `apply` does,
-//! `block` writes the configuration, `record` keeps how it was, `frr` ends FRR.
+//! `block` writes the configuration, `record` keeps how it was, `frr` ends FRR where `underlay` does not mind.
 
 mod apply;
 mod block;
@@ -10,6 +10,7 @@ mod plan;
 mod record;
 #[cfg(test)]
 mod tests;
+mod underlay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

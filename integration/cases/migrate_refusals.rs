@@ -1,0 +1,63 @@
+//! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended.
+
+use crate::harness::evpnd::{Config, Evpnd};
+use crate::harness::fabric::{Fabric, Family, Host, write};
+use crate::harness::netns::Process;
+use crate::harness::{ensure, need, wait_until};
+use crate::interop::frr::{Frr, Neighbor, Role};
+
+use super::migrate::migrate;
+use super::scenario::{ASN, VNI};
+
+/// Waits until the command ends so and says so.
+#[track_caller]
+fn expect_said(host: &Host, words: &[&str], code: i32, expected: &str) {
+    wait_until(&format!("evpnctl migrate {words:?} says {expected:?}"), 20, || {
+        let output = migrate(host, words);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        ensure(output.status.code() == Some(code) && text.contains(expected), || format!("{output:?}"))
+    });
+}
+
+/// Another of FRR's daemons beside zebra and bgpd.
+fn frr_daemon(host: &Host, name: &str) -> Process {
+    let program = format!("/usr/lib/frr/{name}");
+    need(&[(&program, "frr")]);
+    let config = write(host, &format!("{name}.conf"), "");
+    let directory = host.directory.display();
+    let words =
+        format!("-P 0 -z {directory}/zserv.api --vty_socket {directory} -f {} -i {directory}/{name}.pid", config.display());
+    host.namespace.spawn(&program, words.split(' '), &host.path(&format!("{name}.log")))
+}
+
+#[test]
+fn frr_that_routes_the_underlay_is_not_ended() {
+    let fabric = Fabric::new();
+    let (host, middle) = (fabric.host(1), fabric.host(254));
+    host.make_vxlan(VNI, host.v4());
+    let reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
+    let frr = Frr::start(&host, Role::Hypervisor, ASN, &[]);
+    let config = Config::hypervisor(&host, ASN, Family::V4).router("listen = []").neighbor(middle.v4(), "").vni(VNI, "");
+    let daemon = Evpnd::start(&host, &config);
+    daemon.expect_established(middle.v4());
+    expect_said(&host, &["--stop-frr"], 0, "nothing was changed");
+    let router = format!("router bgp {ASN}");
+    // A neighbor of the underlay, whose session is not up just now.
+    let neighbor = Neighbor::new("10.0.0.99".parse().expect("an address"), 65099);
+    let remote = format!("neighbor {} remote-as {}", neighbor.address, neighbor.asn);
+    let activate = format!("neighbor {} activate", neighbor.address);
+    frr.configure(&[&router, &remote, "address-family ipv4 unicast", &activate]);
+    expect_said(&host, &["--stop-frr", "--apply"], 1, "sessions for more than EVPN (ipv4Unicast with 10.0.0.99)");
+    frr.configure(&[&router, &format!("neighbor {} shutdown", neighbor.address)]);
+    expect_said(&host, &["--stop-frr"], 0, "nothing was changed");
+    let fabricd = frr_daemon(&host, "fabricd");
+    // Not --apply: it may take a moment to be there.
+    expect_said(&host, &["--stop-frr"], 1, "fabricd routes the underlay of this host");
+    drop(fabricd);
+    // As staticd writes them (RTPROT_ZSTATIC).
+    host.namespace.ip("route add 10.7.0.0/24 via 10.0.0.254 proto 196");
+    expect_said(&host, &["--stop-frr", "--apply"], 1, "routes of this host are FRR's (static 1, as 10.7.0.0/24)");
+    host.namespace.ip("route del 10.7.0.0/24");
+    expect_said(&host, &["--stop-frr"], 0, "nothing was changed");
+    drop((reflector, daemon, frr));
+}
