@@ -15,6 +15,15 @@ use super::scenario::{ASN, VNI};
 
 const EVPNCTL: &str = env!("CARGO_BIN_EXE_evpnctl");
 
+/// A device of before EVPN, in a bridge of its own.
+pub(super) fn make_old_device(host: &Host, vni: u32, way: &str) {
+    host.namespace.ip_batch(&format!(
+        "link add name br{vni} type bridge mcast_snooping 0\nlink set br{vni} addrgenmode none up\n\
+         link add vxlan{vni} type vxlan id {vni} {way} dstport 4789\n\
+         link set vxlan{vni} addrgenmode none master br{vni} up\n"
+    ));
+}
+
 fn group(family: Family) -> &'static str {
     match family {
         Family::V4 => "239.1.1.1",
@@ -47,11 +56,7 @@ impl Segment {
                 Old::Group => format!("group {} dev eth0", group(family)),
                 Old::List => format!("local {}", host.address(family)),
             };
-            host.namespace.ip_batch(&format!(
-                "link add name br100 type bridge mcast_snooping 0\nlink set br100 addrgenmode none up\n\
-                 link add vxlan100 type vxlan id 100 {way} dstport 4789\n\
-                 link set vxlan100 addrgenmode none master br100 up\n"
-            ));
+            make_old_device(host, VNI, &way);
             if old == Old::List {
                 let others = hosts.iter().filter(|other| other.number != host.number);
                 let lines =

@@ -1,4 +1,8 @@
-//! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended.
+//! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended, and what another
+//! run is doing is not taken from it.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Fabric, Family, Host, write};
@@ -6,7 +10,7 @@ use crate::harness::netns::Process;
 use crate::harness::{ensure, need, wait_until};
 use crate::interop::frr::{Frr, Neighbor, Role};
 
-use super::migrate::migrate;
+use super::migrate::{command, convert, make_old_device, migrate};
 use super::scenario::{ASN, VNI};
 
 /// Waits until the command ends so and says so.
@@ -60,4 +64,34 @@ fn frr_that_routes_the_underlay_is_not_ended() {
     host.namespace.ip("route del 10.7.0.0/24");
     expect_said(&host, &["--stop-frr"], 0, "nothing was changed");
     drop((reflector, daemon, frr));
+}
+
+/// The first stays in its group by a device that to the second looks left over.
+#[test]
+fn a_second_run_leaves_the_first_its_group() {
+    let fabric = Fabric::new();
+    let (host, middle) = (fabric.host(1), fabric.host(254));
+    [100, 101].iter().for_each(|vni| make_old_device(&host, *vni, "group 239.1.1.1 dev eth0"));
+    let _reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
+    let daemon = Evpnd::start(&host, &Config::hypervisor(&host, ASN, Family::V4).neighbor(middle.v4(), ""));
+    daemon.expect_established(middle.v4());
+    convert(&host, &[]);
+    let words = ["--vni", "100", "--finish", "--force", "--apply", "--wait", "600"];
+    let mut first = command(&host, &words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("evpnctl runs");
+    let mut lines = BufReader::new(first.stdout.take().expect("its output")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("waiting 600 s")), "the first run came to its pause");
+    let mut second = vec!["--vni", "101", "--finish", "--force"];
+    // To look is no change.
+    expect_said(&host, &second, 0, "nothing was changed");
+    second.extend(["--apply", "--wait", "0"]);
+    let output = migrate(&host, &second);
+    let held = host.has_interface("evpnd-grp0");
+    let joined = host.namespace.output("ip", ["maddr", "show", "dev", "eth0"]);
+    let _ = first.kill();
+    let _ = first.wait();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains("another evpnctl migrate runs"), "{output:?}");
+    assert!(held && joined.contains("239.1.1.1"), "{joined}");
+    // The lock went with the process.
+    expect_said(&host, &second, 0, "VNI 101: done");
 }

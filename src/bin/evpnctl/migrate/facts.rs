@@ -1,7 +1,7 @@
 //! What `evpnctl migrate` sees: the VXLAN devices of the host and their rows, the daemon's view, and who announces what.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use evpnd::base::{MacAddr, Vni};
 use evpnd::config::Config;
@@ -47,13 +47,19 @@ impl From<Failure> for Trouble {
     }
 }
 
+/// The configuration file, and what it says.
+pub(super) fn configuration(path: &Path) -> Result<(String, Config), String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the configuration {}: {error}; --config names another", path.display()))?;
+    let config = evpnd::config::parse(&path.display().to_string(), &text)
+        .map_err(|error| format!("nothing is done while the configuration is wrong:\n{error}"))?;
+    Ok((text, config))
+}
+
 impl Facts {
     pub(super) fn gather(what: &Migrate, daemon: &mut Daemon) -> Result<Self, Trouble> {
         let path = what.config.clone();
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| format!("cannot read the configuration {}: {error}; --config names another", path.display()))?;
-        let config = evpnd::config::parse(&path.display().to_string(), &text)
-            .map_err(|error| format!("nothing is done while the configuration is wrong:\n{error}"))?;
+        let (text, config) = configuration(&path)?;
         let record = Record::load(&config.router.state_directory)?;
         let (fabric, vnis) = ask(daemon)?;
         Ok(Self { tunnels: tunnels()?, fabric, vnis, path, text, config, record })

@@ -24,6 +24,7 @@ use crate::daemon::{Daemon, Failure};
 use crate::requests::usage;
 use facts::{Facts, Trouble};
 use plan::{Goal, Plan, Stage, Way};
+use record::Lock;
 
 /// Shows, and with `--apply` does. Exit codes as everywhere: 1 where something that was asked for is refused or failed.
 pub(crate) fn run(cli: &Cli, what: &Migrate) -> ExitCode {
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: &Cli, what: &Migrate) -> ExitCode {
         usage("say what is to be converted: --vni N, or --all");
     }
     let done = Daemon::connect(cli, None).map_err(Trouble::from).and_then(|mut daemon| {
+        let _lock = what.apply.then(|| lock(what)).transpose()?;
         if what.stop_frr { frr::stop(cli.json, what, &mut daemon) } else { convert(cli.json, what, &mut daemon) }
     });
     let (code, why) = match done {
@@ -45,6 +47,15 @@ pub(crate) fn run(cli: &Cli, what: &Migrate) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What is changed is changed by one run at a time.
+fn lock(what: &Migrate) -> Result<Lock, String> {
+    // SAFETY: asks for a number.
+    if unsafe { libc::geteuid() } != 0 {
+        return Err("changing devices and the configuration needs root".to_owned());
+    }
+    Lock::take(&facts::configuration(&what.config)?.1.router.state_directory)
+}
+
 /// A device that is left alone, and why.
 type Skipped = (String, String);
 
@@ -55,10 +66,6 @@ fn convert(json: bool, what: &Migrate, daemon: &mut Daemon) -> Result<bool, Trou
         tell(json, what, &facts, &plans, &skipped, None)?;
         let missing = what.vnis.iter().any(|vni| !plans.iter().any(|plan| plan.vni == *vni));
         return Ok(!missing);
-    }
-    // SAFETY: asks for a number.
-    if unsafe { libc::geteuid() } != 0 {
-        return Err(Trouble::Words("changing devices and the configuration needs root".to_owned()));
     }
     let outcome = apply::apply(json, what, facts, &plans, daemon)?;
     let refused = plans.iter().any(|plan| !plan.refusals.is_empty()) || what.vnis.iter().any(|vni| skipped_vni(*vni, &plans));

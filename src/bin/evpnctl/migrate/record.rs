@@ -2,6 +2,7 @@
 //! the daemon, written whole before anything is changed.
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,34 @@ impl Record {
     pub(super) fn save(&self, directory: &Path) -> Result<(), String> {
         let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         write_whole(&path(directory), &text)
+    }
+}
+
+/// Held from before anything is looked at until all is done: two runs would each write what they knew of this file and of the
+/// configuration before the other's, and each takes the devices by which the other stays in a group for left over. It ends with the process.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+const LOCK: &str = "migrate.lock";
+
+impl Lock {
+    /// # Errors
+    /// In words, where another run has it.
+    pub(super) fn take(directory: &Path) -> Result<Self, String> {
+        let path = directory.join(LOCK);
+        let failed = |error: std::io::Error| {
+            format!("cannot lock {}: {error}; be root, and see that its directory is there", path.display())
+        };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                Err("another evpnctl migrate runs on this host: nothing was done; ask again when it has ended".to_owned())
+            }
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 }
 
