@@ -1,5 +1,5 @@
-//! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended, and what another
-//! run is doing is not taken from it.
+//! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended, what another
+//! run is doing is not taken from it, and devices that are left alone are named.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -94,4 +94,24 @@ fn a_second_run_leaves_the_first_its_group() {
     assert!(held && joined.contains("239.1.1.1"), "{joined}");
     // The lock went with the process.
     expect_said(&host, &second, 0, "VNI 101: done");
+}
+
+#[test]
+fn devices_that_are_left_alone_are_named() {
+    let fabric = Fabric::new();
+    let (host, middle) = (fabric.host(1), fabric.host(254));
+    host.namespace.ip_batch(
+        "link add name br100 type bridge\nlink add vx-blue type vxlan id 100 group 239.1.1.1 dev eth0 dstport 4789\n\
+         link set vx-blue master br100 up\nlink add vx-000111-abcde type vxlan id 111 dstport 4789\n\
+         link add alone type vxlan id 112 local 10.0.0.1 dstport 4789\n",
+    );
+    let _reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
+    let daemon = Evpnd::start(&host, &Config::hypervisor(&host, ASN, Family::V4).neighbor(middle.v4(), ""));
+    daemon.expect_established(middle.v4());
+    let output = migrate(&host, &["--all", "--apply"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("VNI 100: done"), "{output:?}");
+    for left in ["vx-000111-abcde is left as it is: it is Docker's", "alone is left as it is: it is in no bridge"] {
+        assert!(err.contains(left), "{left}: {output:?}");
+    }
 }

@@ -6,7 +6,7 @@ use super::worker::Worker;
 use crate::fib::{FoundDevice, KernelEvent};
 
 /// The program that made a device for itself, told by the device's name. They write its rows themselves and expect nobody else's.
-pub(super) fn owner(name: &str) -> Option<&'static str> {
+pub fn owner(name: &str) -> Option<&'static str> {
     let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| name.starts_with(beginning));
     // libnetwork's overlay driver: vx-, six digits of the VNI, and the beginning of the network's id.
     let docker = name.strip_prefix("vx-").and_then(|rest| rest.split_once('-'));

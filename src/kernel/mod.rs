@@ -73,6 +73,7 @@ use std::thread::JoinHandle;
 use crate::fib::{KernelCommand, KernelEvent};
 
 pub use environment::check_environment;
+pub use found::owner;
 pub use preflight::check_devices;
 
 /// Commands that may wait; [`KernelHandle::send`] waits where there are more (the thread always takes them on).

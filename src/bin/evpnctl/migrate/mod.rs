@@ -78,7 +78,7 @@ fn convert(json: bool, what: &Migrate, daemon: &mut Daemon) -> Result<bool, Trou
                 let _ = writeln!(err, "evpnctl: VNI {} is left as it is: {why}", plan.vni);
             }
         }
-        for (name, why) in skipped.iter().filter(|_| !what.vnis.is_empty()) {
+        for (name, why) in &skipped {
             let _ = writeln!(err, "evpnctl: {name} is left as it is: {why}");
         }
     }

@@ -206,20 +206,10 @@ impl Plan {
     }
 }
 
-/// Names of devices that belong to others, who make them anew as they please.
-const OTHERS: [(&str, &str); 6] = [
-    ("cilium_", "Cilium"),
-    ("flannel", "flannel"),
-    ("vxlan_sys_", "Open vSwitch"),
-    ("vx-", "Docker"),
-    ("vxlan.calico", "Calico"),
-    ("vxlan-v6.calico", "Calico"),
-];
-
 /// Why a device is none that this command converts; none where it is.
 pub(super) fn why_not(tunnel: &Tunnel) -> Option<String> {
-    if let Some((_, owner)) = OTHERS.iter().find(|(prefix, _)| tunnel.name.starts_with(prefix)) {
-        return Some(format!("it is {owner}'s"));
+    if let Some(owner) = evpnd::kernel::owner(&tunnel.name) {
+        return Some(format!("it is {owner}'s, who makes it anew as it pleases"));
     }
     if tunnel.external || tunnel.vni.is_none() {
         return Some("it is a single device for many VNIs (external), which evpnd does not run".to_owned());

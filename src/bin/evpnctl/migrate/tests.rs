@@ -189,6 +189,9 @@ fn devices_of_others_and_such_as_evpnd_cannot_run_are_left_alone() {
     };
     assert!(with(|tunnel| tunnel.name = "cilium_vxlan".to_owned()).contains("Cilium"));
     assert!(with(|tunnel| tunnel.name = "flannel.1".to_owned()).contains("flannel"));
+    assert!(with(|tunnel| tunnel.name = "vx-001001-abcde".to_owned()).contains("Docker"));
+    assert!(with(|tunnel| tunnel.name = "ovs-100".to_owned()).contains("Open vSwitch"));
+    assert_eq!(with(|tunnel| tunnel.name = "vx-blue".to_owned()), "", "an operator may call it so");
     assert!(with(|tunnel| tunnel.external = true).contains("external"));
     assert!(with(|tunnel| tunnel.bridge = None).contains("in no bridge"));
     assert!(with(|tunnel| tunnel.vlan_aware = true).contains("VLAN-aware"));
