@@ -1,5 +1,6 @@
 //! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended, what another
-//! run is doing is not taken from it, and devices that are left alone are named.
+//! run is doing is not taken from it, devices that are left alone are named,
+//! and a file that the daemon does not read stays as it is.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -114,4 +115,29 @@ fn devices_that_are_left_alone_are_named() {
     for left in ["vx-000111-abcde is left as it is: it is Docker's", "alone is left as it is: it is in no bridge"] {
         assert!(err.contains(left), "{left}: {output:?}");
     }
+}
+
+#[test]
+fn the_file_of_another_daemon_is_left_as_it_is() {
+    let fabric = Fabric::new();
+    let (hosts, middle) = ([fabric.host(1), fabric.host(2)], fabric.host(254));
+    hosts.iter().for_each(|host| make_old_device(host, VNI, "group 239.1.1.1 dev eth0"));
+    let _reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
+    let config = |host: &Host| Config::hypervisor(host, ASN, Family::V4).neighbor(middle.v4(), "");
+    let daemons = hosts.each_ref().map(|host| Evpnd::start(host, &config(host)));
+    daemons.iter().for_each(|daemon| daemon.expect_established(middle.v4()));
+    hosts.iter().for_each(|host| convert(host, &[]));
+    let [own, other] = hosts.each_ref().map(|host| host.path("evpnd.toml"));
+    let read = || [&own, &other].map(|path| std::fs::read_to_string(path).expect("a configuration"));
+    let before = read();
+    let (own, other) = (own.display().to_string(), other.display().to_string());
+    let expected = format!("the daemon reads {own}, and not {other}: nothing was done");
+    for words in [&["--all", "--apply", "--undo"][..], &["--all", "--undo"], &["--stop-frr"]] {
+        expect_said(&hosts[0], &[&["--config", &other], words].concat(), 1, &expected);
+    }
+    assert_eq!(read(), before);
+    // The same file by another name.
+    let link = hosts[0].path("link.toml");
+    std::os::unix::fs::symlink(&own, &link).expect("a link");
+    expect_said(&hosts[0], &["--config", &link.display().to_string(), "--all", "--apply"], 0, "nothing to do");
 }

@@ -20,6 +20,8 @@ use super::secret::Secret;
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// The file that it was read from, as `parse` was told.
+    pub file: String,
     /// `[router]`.
     pub router: Router,
     /// `[vxlan]`.

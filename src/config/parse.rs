@@ -17,7 +17,7 @@ use super::report::{ConfigError, Mistakes};
 use super::router::{self, RouterDraft};
 use super::vni::{Vnis, defaults};
 
-/// Reads a configuration. `file_name` is only what the error calls the file.
+/// Reads a configuration. `file_name` is what errors and [`Config::file`] call the file; nothing is read from it.
 ///
 /// # Errors
 ///
@@ -33,13 +33,13 @@ pub fn parse(file_name: &str, text: &str) -> Result<Config, ConfigError> {
         }
         return Err(mistakes.into_error(file_name, text));
     }
-    match read(root.get_ref(), &mut mistakes) {
+    match read(root.get_ref(), file_name, &mut mistakes) {
         Some(config) if mistakes.is_empty() => Ok(config),
         _ => Err(mistakes.into_error(file_name, text)),
     }
 }
 
-fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
+fn read(root: &DeTable<'_>, file_name: &str, mistakes: &mut Mistakes) -> Option<Config> {
     for (key, value) in root.iter() {
         unknown_section(key, value.span(), mistakes);
     }
@@ -84,6 +84,7 @@ fn read(root: &DeTable<'_>, mistakes: &mut Mistakes) -> Option<Config> {
     }
     let router = router.finish(&neighbors, &places, mistakes)?;
     Some(Config {
+        file: file_name.to_owned(),
         router,
         vxlan,
         control,

@@ -149,6 +149,9 @@ fn render_status(status: &Status) -> String {
     out += if status.draining { ", draining\n" } else { "\n" };
     let vtep = status.vtep.map_or("no VTEP (reflector)".to_owned(), |vtep| format!("VTEP {vtep}"));
     let _ = writeln!(out, "AS {}, router-id {}, {vtep}", status.asn, status.router_id);
+    if !status.config_file.is_empty() {
+        let _ = writeln!(out, "  file         {}", status.config_file);
+    }
     let _ = writeln!(out, "  neighbors    {} of {} established", status.neighbors.up, status.neighbors.configured);
     let _ = writeln!(out, "  VNIs         {} of {} ready, {} remote VTEPs", status.vnis.up, status.vnis.configured, status.vteps);
     let _ = writeln!(out, "  BGP table    {} routes, {} paths", status.routes, status.paths);

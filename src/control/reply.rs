@@ -77,6 +77,9 @@ impl<T> Page<T> {
 pub struct Status {
     /// Version of the daemon.
     pub version: String,
+    /// The configuration file that it reads, with its whole path; empty: a daemon that does not say.
+    #[serde(default)]
+    pub config_file: String,
     /// Own AS.
     pub asn: Asn,
     /// Own BGP identifier.

@@ -159,6 +159,7 @@ fn explanation() -> Explanation {
 fn status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
+        config_file: "/etc/evpnd/evpnd.toml".to_owned(),
         asn: Asn(65000),
         router_id: BgpIdentifier([10, 0, 0, 1].into()),
         vtep: Some("10.0.0.1".parse().unwrap()),
@@ -407,6 +408,7 @@ fn status_shows_what_counts() {
         Renderer::default().page(&Reply::Status(status())),
         "evpnd 0.1.0, up for 1m30s
 AS 65000, router-id 10.0.0.1, VTEP 10.0.0.1
+  file         /etc/evpnd/evpnd.toml
   neighbors    1 of 2 established
   VNIs         3 of 3 ready, 5 remote VTEPs
   BGP table    10 routes, 20 paths

@@ -34,6 +34,8 @@ pub use logging::set_up as set_up_logging;
 /// what to do; nothing was made by then.
 pub fn run(config_path: &Path) -> anyhow::Result<()> {
     panics::end_process();
+    // As `show status` tells it to who may be somewhere else.
+    let config_path = &std::path::absolute(config_path).with_context(|| format!("no file is named {}", config_path.display()))?;
     let (config, keys) = read_with_keys(config_path, &keys::Keys::default())?;
     privilege::guard_memory(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")?;

@@ -1,6 +1,7 @@
 //! What `evpnctl migrate` sees: the VXLAN devices of the host and their rows, the daemon's view, and who announces what.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use evpnd::base::{MacAddr, Vni};
@@ -44,6 +45,22 @@ impl From<String> for Trouble {
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         Self::Daemon(failure)
+    }
+}
+
+/// # Errors
+/// Where the daemon reads another file than the one that would be written into. Where its file cannot be seen from here (it lives in a
+/// container) nothing is known.
+pub(super) fn check_file(path: &Path, daemon: &mut Daemon) -> Result<(), Trouble> {
+    let Reply::Status(status) = daemon.ask(&Request::ShowStatus {})? else { return Ok(()) };
+    let file = |path: &Path| std::fs::metadata(path).map(|of| (of.dev(), of.ino())).ok();
+    match (file(Path::new(&status.config_file)), file(path)) {
+        (Some(its), Some(given)) if its != given => Err(Trouble::Words(format!(
+            "the daemon reads {its}, and not {given}: nothing was done; ask with --config {its}",
+            its = status.config_file,
+            given = path.display(),
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn run(cli: &Cli, what: &Migrate) -> ExitCode {
         usage("say what is to be converted: --vni N, or --all");
     }
     let done = Daemon::connect(cli, None).map_err(Trouble::from).and_then(|mut daemon| {
+        facts::check_file(&what.config, &mut daemon)?;
         let _lock = what.apply.then(|| lock(what)).transpose()?;
         if what.stop_frr { frr::stop(cli.json, what, &mut daemon) } else { convert(cli.json, what, &mut daemon) }
     });
