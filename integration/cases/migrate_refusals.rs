@@ -1,6 +1,6 @@
 //! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended, what another
 //! run is doing is not taken from it, devices that are left alone are named,
-//! and a file that the daemon does not read stays as it is.
+//! a file that the daemon does not read stays as it is, and what a hook or `adopt = "all"` holds is theirs.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -140,4 +140,37 @@ fn the_file_of_another_daemon_is_left_as_it_is() {
     let link = hosts[0].path("link.toml");
     std::os::unix::fs::symlink(&own, &link).expect("a link");
     expect_said(&hosts[0], &["--config", &link.display().to_string(), "--all", "--apply"], 0, "nothing to do");
+}
+
+#[test]
+fn what_a_hook_or_adoption_holds_is_not_given_back() {
+    let fabric = Fabric::new();
+    let (host, middle) = (fabric.host(1), fabric.host(254));
+    let local = format!("local {} nolearning", host.v4());
+    make_old_device(&host, 100, "group 239.1.1.1 dev eth0");
+    make_old_device(&host, 101, &local);
+    let _reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
+    let daemon = Evpnd::start(&host, &Config::hypervisor(&host, ASN, Family::V4).neighbor(middle.v4(), ""));
+    daemon.expect_established(middle.v4());
+    daemon.say(&["vni", "add", "101", "--for", "libvirt:web1", "--wait", "20"]);
+    expect_said(&host, &[], 0, "VNI 101: vxlan101 in br101: EVPN, and not by the file");
+    convert(&host, &[]);
+    daemon.say(&["vni", "add", "100", "--for", "libvirt:web1"]);
+    let text = std::fs::read_to_string(host.path("evpnd.toml")).expect("the configuration");
+    assert!(text.contains("id = 100") && !text.contains("id = 101"), "{text}");
+    let undo = ["--all", "--apply", "--undo"];
+    expect_said(&host, &undo, 1, "for libvirt:web1 (evpnctl vni del 100 --for libvirt:web1): let go of it there first");
+    daemon.say(&["vni", "del", "--for", "libvirt:web1"]);
+    daemon.rewrite_text(&text.replacen("\n[control]", "\n[vxlan]\nadopt = \"all\"\n\n[control]", 1));
+    daemon.say(&["reload"]);
+    expect_said(
+        &host,
+        &undo,
+        1,
+        "for adopt = \"all\" (ignore-devices = [\"vxlan100\"] in [vxlan] of the file, and evpnctl reload)",
+    );
+    daemon.rewrite_text(&text);
+    daemon.say(&["reload"]);
+    expect_said(&host, &undo, 0, "VNI 100: done");
+    daemon.expect_no_difference();
 }

@@ -320,8 +320,12 @@ fn wait_until_let_go(daemon: &mut Daemon, plan: &Plan, end: std::time::Instant) 
     let mut orphans = (0, deadline(ORPHANED));
     loop {
         let known = daemon.ask(&Request::ShowVnis { vni: Some(plan.vni), after: None, limit: None })?;
-        let why = if matches!(known, Reply::Vnis(page) if !page.items.is_empty()) {
-            "the daemon still has it: is --config the file that it reads?".to_owned()
+        let view = if let Reply::Vnis(page) = known { page.items.into_iter().next() } else { None };
+        let why = if let Some(view) = view {
+            match view.callers.is_empty() {
+                true => "the daemon still has it: is --config the file that it reads?".to_owned(),
+                false => format!("the daemon still has it, for {}", view.callers.join(", ")),
+            }
         } else {
             match read_rows(&mut tunnel) {
                 Ok(()) if tunnel.announced.is_empty() => return Ok(Ok(())),

@@ -10,6 +10,7 @@ use evpnd::control::{MAX_PAGE, Reply, Request, VniView};
 use serde_json::Value;
 
 use super::block::{Block, way_of};
+use super::held::ADOPTED;
 use super::plan::{Fabric, Here, Tunnel};
 use super::record::Record;
 use crate::arguments::Migrate;
@@ -82,15 +83,17 @@ impl Facts {
         Ok(Self { tunnels: tunnels()?, fabric, vnis, path, text, config, record })
     }
 
-    /// What the daemon and its file say of a VNI.
-    pub(super) fn here(&self, vni: Vni) -> Here {
+    /// What the daemon and its file say of a VNI, whose device has this name.
+    pub(super) fn here(&self, vni: Vni, device: &str) -> Here {
         let config = self.config.vnis.get(&vni);
-        Here {
-            known: config.is_some(),
-            way: config.and_then(way_of),
-            ours: Block::read(&self.text).has(vni),
-            made: self.vnis.iter().any(|view| view.vni == vni && view.made_device),
+        let view = self.vnis.iter().find(|view| view.vni == vni);
+        let mut holders = view.map(|view| view.callers.clone()).unwrap_or_default();
+        let made = view.is_some_and(|view| view.made_device);
+        // What the file declares is not adopted; it would be at once when it leaves the file.
+        if config.is_some() && !made && self.config.vxlan.adopt.takes(vni, device) && !holders.iter().any(|who| who == ADOPTED) {
+            holders.push(ADOPTED.to_owned());
         }
+        Here { known: config.is_some(), way: config.and_then(way_of), ours: Block::read(&self.text).has(vni), made, holders }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `evpnctl migrate`: the way off multicast, off a static list of VTEPs and off FRR, device by device and in place
 //! (docs/platforms/migration.md). Read `plan` first: it says what is done and why in this order; `facts` looks, `apply` does,
-//! `block` writes the configuration, `record` keeps how it was, `frr` ends FRR where `underlay` does not mind.
+//! `block` writes the configuration, `record` keeps how it was, `frr` ends FRR where `underlay` does not mind,
+//! `held` says what others than the file have.
 
 mod apply;
 mod block;
 mod facts;
 mod frr;
+mod held;
 mod plan;
 mod record;
 #[cfg(test)]
@@ -107,7 +109,7 @@ fn plans(what: &Migrate, facts: &Facts) -> (Vec<Plan>, Vec<Skipped>) {
             skipped.push((tunnel.name.clone(), why.unwrap_or_default()));
             continue;
         };
-        let (here, entry) = (facts.here(vni), facts.record.vnis.get(&vni));
+        let (here, entry) = (facts.here(vni, &tunnel.name), facts.record.vnis.get(&vni));
         let next = match plan::stage(tunnel, &here, entry) {
             // What would come next is shown; it is done when it is asked for.
             Stage::Beside | Stage::Unfinished if !what.apply => Goal::Finish,
@@ -210,11 +212,13 @@ fn words(plan: &Plan, what: &Migrate, path: &str) -> String {
         Stage::Beside => "beside EVPN",
         Stage::Unfinished => "EVPN, not finished",
         Stage::Converted => "EVPN",
+        Stage::Held => "EVPN, and not by the file",
         Stage::Other => "configured in another way",
     };
     let mut text = format!("VNI {}: {} in {}: {where_it_is}\n    now:  {}\n", plan.vni, plan.device, plan.bridge, plan.now);
     if plan.is_empty() && plan.refusals.is_empty() {
         text.push_str("    nothing to do\n");
+        plan.notes.iter().for_each(|note| text.push_str(&format!("    note: {note}\n")));
         return text;
     }
     if !plan.then.is_empty() {

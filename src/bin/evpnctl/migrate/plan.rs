@@ -16,6 +16,7 @@ use std::net::IpAddr;
 
 use evpnd::base::{MacAddr, Vni};
 
+use super::held;
 use super::record::{Before, Entry};
 
 /// How a VNI runs by the configuration.
@@ -48,6 +49,8 @@ pub(super) enum Stage {
     /// EVPN alone by the configuration, but the device still has something of before.
     Unfinished,
     Converted,
+    /// The daemon runs it for others than the file: callers of `vni add`, or `adopt = "all"`.
+    Held,
     /// The file says something else about it.
     Other,
 }
@@ -59,6 +62,7 @@ impl Stage {
             Self::Beside => "beside",
             Self::Unfinished => "unfinished",
             Self::Converted => "converted",
+            Self::Held => "held",
             Self::Other => "other",
         }
     }
@@ -102,6 +106,8 @@ pub(super) struct Here {
     pub ours: bool,
     /// evpnd made the device.
     pub made: bool,
+    /// For whom the daemon runs it whatever the file says, in the words of `show vnis`.
+    pub holders: Vec<String>,
 }
 
 /// What is known of the fabric.
@@ -223,6 +229,7 @@ pub(super) fn why_not(tunnel: &Tunnel) -> Option<String> {
 /// How far a VNI has come.
 pub(super) fn stage(tunnel: &Tunnel, here: &Here, entry: Option<&Entry>) -> Stage {
     match (here.known, here.way) {
+        (false, _) if !here.holders.is_empty() => Stage::Held,
         (false, _) => Stage::Untouched,
         (true, None) => Stage::Other,
         (true, Some(Way::BesideGroup(_) | Way::BesideList)) => Stage::Beside,
@@ -234,7 +241,7 @@ pub(super) fn stage(tunnel: &Tunnel, here: &Here, entry: Option<&Entry>) -> Stag
     }
 }
 
-fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+pub(super) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
@@ -339,6 +346,10 @@ pub(super) fn plan(
         );
         return plan;
     }
+    if stage == Stage::Held {
+        held::leave(&mut plan, goal, tunnel, here);
+        return plan;
+    }
     let none = BTreeMap::new();
     let announced = fabric.vteps.get(&vni).unwrap_or(&none);
     match goal {
@@ -402,7 +413,7 @@ fn finish(
             plan.refusals.push("it is not beside EVPN yet: first without --finish, on every host of the segment".to_owned());
             return;
         }
-        Stage::Converted | Stage::Other => return,
+        Stage::Converted | Stage::Held | Stage::Other => return,
         Stage::Beside | Stage::Unfinished => {}
     }
     plan.then = describe_way(Some(Way::Proper));
@@ -531,6 +542,12 @@ fn undo(plan: &mut Plan, force: bool, tunnel: &Tunnel, here: &Here, announced: &
             } else if here.known && back == Some(Way::BesideList) {
                 plan.notes
                     .push("hosts that have dropped their list would not reach this one: first a step back on each".to_owned());
+            }
+            if !here.holders.is_empty() {
+                plan.refusals.push(format!(
+                    "it would leave the file and stay with the daemon, for {}: let go of it there first",
+                    held::by(here, plan.vni, &plan.device)
+                ));
             }
             plan.way = here.known.then_some(None);
             entry.restoring = true;

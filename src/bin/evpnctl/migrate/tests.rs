@@ -40,7 +40,7 @@ fn not_known() -> Here {
 }
 
 fn runs(way: Way) -> Here {
-    Here { known: true, way: Some(way), ours: true, made: false }
+    Here { known: true, way: Some(way), ours: true, ..Here::default() }
 }
 
 /// Who announces VNI 100, and the group of each.
@@ -177,6 +177,32 @@ fn what_cannot_be_undone_or_is_not_ours_is_said() {
     let made = Here { made: true, ..runs(Way::Proper) };
     let entry = Entry { before: Before::default(), ..Entry::default() };
     assert!(make(Goal::Undo, &on_a_group(), &made, &fabric(&[]), Some(&entry)).refusals[0].contains("made by evpnd"));
+}
+
+#[test]
+fn what_others_than_the_file_hold_is_not_taken_from_them() {
+    let holders = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let (group, all) = (Way::BesideGroup(ip("239.1.1.1")), fabric(&[("10.0.0.3", GROUP)]));
+    let entry = make(Goal::Begin, &on_a_group(), &not_known(), &all, None).entry.unwrap();
+    // The file's, and a hook's as well: the last step back would not bring it back.
+    let both = Here { holders: holders(&["libvirt:web1", "adopt = \"all\""]), ..runs(group) };
+    assert!(make(Goal::Finish, &on_a_group(), &both, &all, Some(&entry)).refusals.is_empty());
+    let said = make(Goal::Undo, &on_a_group(), &both, &all, Some(&entry)).refusals;
+    for words in ["libvirt:web1 (evpnctl vni del 100 --for libvirt:web1)", "(ignore-devices = [\"vxlan100\"] in [vxlan]"] {
+        assert!(said[0].contains(words), "{words}: {said:?}");
+    }
+    // The hook's alone: it is not as it was, though the file does not know it.
+    let held = Here { holders: holders(&["evpnctl vni add"]), ..not_known() };
+    let plain = Tunnel { group: None, learning: false, ..on_a_group() };
+    for goal in [Goal::Begin, Goal::Finish, Goal::Undo] {
+        let done = make(goal, &plain, &held, &all, None);
+        assert!(done.stage == Stage::Held && done.is_empty() && done.refusals.is_empty(), "{done:?}");
+    }
+    let said = make(Goal::Begin, &on_a_group(), &held, &all, None);
+    assert!(said.is_empty() && said.refusals[0].contains("evpnctl vni add (evpnctl vni del 100)"), "{said:?}");
+    // Interrupted, and held by somebody since.
+    let said = make(Goal::Undo, &plain, &held, &all, Some(&Entry { restoring: true, ..entry }));
+    assert!(said.is_empty() && said.refusals[0].contains("cannot be given back"), "{said:?}");
 }
 
 #[test]

@@ -1,0 +1,38 @@
+//! VNIs that the daemon runs for others than the configuration file: a hook, somebody by hand, `adopt = "all"`. They are not converted,
+//! and what the file has of them as well is not given back.
+
+use evpnd::base::Vni;
+
+use super::plan::{Goal, Here, Plan, Tunnel, list};
+
+/// Who holds what `adopt = "all"` takes, in the words of `show vnis`.
+pub(super) const ADOPTED: &str = "adopt = \"all\"";
+/// The same for what somebody added by hand.
+const BY_HAND: &str = "evpnctl vni add";
+
+/// Who holds a VNI, and how each lets go of it.
+pub(super) fn by(here: &Here, vni: Vni, device: &str) -> String {
+    let how = |who: &String| match who.as_str() {
+        ADOPTED => format!("{who} (ignore-devices = [{device:?}] in [vxlan] of the file, and evpnctl reload)"),
+        BY_HAND => format!("{who} (evpnctl vni del {vni})"),
+        _ => format!("{who} (evpnctl vni del {vni} --for {who})"),
+    };
+    list(here.holders.iter().map(how))
+}
+
+/// What others than the file hold stays as it is: how its device was before, nobody has seen.
+pub(super) fn leave(plan: &mut Plan, goal: Goal, tunnel: &Tunnel, here: &Here) {
+    let holders = by(here, plan.vni, &plan.device);
+    let rest = tunnel.group.is_some() && !here.made || !tunnel.flood.is_empty() || !tunnel.fixed.is_empty();
+    if goal == Goal::Undo && plan.entry.is_some() {
+        plan.refusals.push(format!("the daemon runs it for {holders}: as long as it does, the device cannot be given back"));
+    } else if goal != Goal::Undo && rest {
+        plan.refusals.push(format!(
+            "the daemon runs it as EVPN alone already, for {holders}: a way beside hosts without EVPN begins where nobody holds it; \
+             what the device still has of before (evpnctl show vnis {}) goes where it is made",
+            plan.vni
+        ));
+    } else {
+        plan.notes.push(format!("the daemon runs it for {holders}"));
+    }
+}
