@@ -1,6 +1,6 @@
-//! What `evpnctl migrate` does not do, and says so before anything has changed: FRR that routes the underlay is not ended, what another
-//! run is doing is not taken from it, devices that are left alone are named,
-//! a file that the daemon does not read stays as it is, and what a hook or `adopt = "all"` holds is theirs.
+//! What `evpnctl migrate` does not do, and says so before anything has changed: it does not end FRR that routes the underlay, nor take from
+//! another run what that is doing, nor from a hook or `adopt = "all"` what they hold; it does not touch a file that the daemon does not read;
+//! it names the devices that it leaves alone, and its exit codes say whether what was asked for is done.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -173,4 +173,37 @@ fn what_a_hook_or_adoption_holds_is_not_given_back() {
     daemon.say(&["reload"]);
     expect_said(&host, &undo, 0, "VNI 100: done");
     daemon.expect_no_difference();
+}
+
+/// On a host with a VNI that was converted, one that an operator declared, and what a killed run left.
+#[test]
+fn exit_codes_and_notes_say_what_was_asked_for() {
+    let fabric = Fabric::new();
+    let (host, middle) = (fabric.host(1), fabric.host(254));
+    make_old_device(&host, 100, "group 239.1.1.1 dev eth0");
+    make_old_device(&host, 101, &format!("local {} nolearning", host.v4()));
+    let _reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
+    let daemon = Evpnd::start(&host, &Config::hypervisor(&host, ASN, Family::V4).neighbor(middle.v4(), "").vni(101, ""));
+    daemon.expect_established(middle.v4());
+    convert(&host, &[]);
+    // Nobody else announces the VNI.
+    let refused = migrate(&host, &["--vni", "100", "--finish", "--dry-run"]);
+    let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("not now: nobody else announces"), "{refused:?}");
+    expect_said(&host, &[], 0, "not now: nobody else announces");
+    host.namespace
+        .ip_batch("link add evpnd-grp0 type vxlan id 16777215 group 239.1.1.1 dev eth0 dstport 4789\nlink set evpnd-grp0 up\n");
+    let finish = migrate(&host, &["--vni", "100", "--finish", "--force"]);
+    let said = String::from_utf8_lossy(&finish.stdout).into_owned();
+    assert!(finish.status.success() && !said.contains("16777215"), "{finish:?}");
+    let undone = migrate(&host, &["--all", "--apply", "--undo"]);
+    let (out, err) = (String::from_utf8_lossy(&undone.stdout), String::from_utf8_lossy(&undone.stderr));
+    assert!(undone.status.success() && out.contains("VNI 100: done"), "{undone:?}");
+    assert!(err.contains("vxlan101 is left as it is: it was not converted by evpnctl migrate"), "{undone:?}");
+    expect_said(&host, &["--vni", "101", "--apply", "--undo"], 1, "how it was before is not known");
+    // Alone in no bridge it is left alone, and there is nothing of which a last step could come.
+    host.namespace.ip("link set vxlan100 nomaster");
+    let left = migrate(&host, &["--vni", "100", "--apply"]);
+    let said = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(left.status.code() == Some(1) && !said.contains("nothing to do"), "{left:?}");
 }

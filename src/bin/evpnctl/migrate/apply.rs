@@ -13,7 +13,7 @@ use evpnd::fib::Status;
 
 use super::block::{self, Block};
 use super::facts::{Facts, Trouble, read_rows};
-use super::plan::{Membership, Plan, Step, Tunnel};
+use super::plan::{Membership, Plan, Stage, Step, Tunnel};
 use super::record::{Record, write_whole};
 use crate::arguments::Migrate;
 use crate::daemon::{Daemon, Failure};
@@ -79,8 +79,9 @@ pub(super) fn apply(quiet: bool, what: &Migrate, facts: Facts, plans: &[Plan], d
         let again = "what was done before it stands; asked for again, it goes on from there, and --undo takes it back";
         let _ = writeln!(io::stderr(), "evpnctl: VNI {vni}: {why}; {again}");
     }
-    if !quiet && run.plans.is_empty() && plans.iter().all(|plan| plan.refusals.is_empty()) {
-        println(&format!("nothing to do{}", if what.finish || what.undo { "" } else { "; --finish is the last step" }));
+    if !quiet && run.plans.is_empty() && !plans.is_empty() && plans.iter().all(|plan| plan.refusals.is_empty()) {
+        let more = plans.iter().any(|plan| matches!(plan.stage, Stage::Beside | Stage::Unfinished)) && !what.finish && !what.undo;
+        println(&format!("nothing to do{}", if more { "; --finish is the last step" } else { "" }));
     }
     Ok(run.failed)
 }
@@ -234,7 +235,7 @@ impl Run<'_> {
             };
             let Err((why, unusable)) = done else { continue };
             // Looked at for the first time and refused: it stays as it was.
-            let new = unusable && plan.stage == super::plan::Stage::Untouched && written.contains(&plan.vni);
+            let new = unusable && plan.stage == Stage::Untouched && written.contains(&plan.vni);
             if new {
                 refused.push(plan.vni);
             }

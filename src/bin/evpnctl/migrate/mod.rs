@@ -67,8 +67,14 @@ fn convert(json: bool, what: &Migrate, daemon: &mut Daemon) -> Result<bool, Trou
     let (plans, skipped) = plans(what, &facts);
     if !what.apply {
         tell(json, what, &facts, &plans, &skipped, None)?;
-        let missing = what.vnis.iter().any(|vni| !plans.iter().any(|plan| plan.vni == *vni));
-        return Ok(!missing);
+        let missing = what.vnis.iter().any(|vni| skipped_vni(*vni, &plans));
+        // Without a word of what is to be done it is a look at what is there.
+        let asked = what.dry_run || what.all || what.finish || what.undo || !what.vnis.is_empty();
+        let refused = plans.iter().any(|plan| !plan.refusals.is_empty());
+        return Ok(!(missing || asked && refused));
+    }
+    if !json && plans.is_empty() && skipped.is_empty() {
+        let _ = writeln!(io::stdout(), "{NO_DEVICE}");
     }
     let outcome = apply::apply(json, what, facts, &plans, daemon)?;
     let refused = plans.iter().any(|plan| !plan.refusals.is_empty()) || what.vnis.iter().any(|vni| skipped_vni(*vni, &plans));
@@ -87,6 +93,8 @@ fn convert(json: bool, what: &Migrate, daemon: &mut Daemon) -> Result<bool, Trou
     }
     Ok(outcome.is_empty() && !refused)
 }
+
+const NO_DEVICE: &str = "this host has no VXLAN device";
 
 fn skipped_vni(vni: Vni, plans: &[Plan]) -> bool {
     !plans.iter().any(|plan| plan.vni == vni)
@@ -110,6 +118,10 @@ fn plans(what: &Migrate, facts: &Facts) -> (Vec<Plan>, Vec<Skipped>) {
             continue;
         };
         let (here, entry) = (facts.here(vni, &tunnel.name), facts.record.vnis.get(&vni));
+        if what.undo && what.vnis.is_empty() && plan::is_foreign(&here, entry) {
+            skipped.push((tunnel.name.clone(), "it was not converted by evpnctl migrate".to_owned()));
+            continue;
+        }
         let next = match plan::stage(tunnel, &here, entry) {
             // What would come next is shown; it is done when it is asked for.
             Stage::Beside | Stage::Unfinished if !what.apply => Goal::Finish,
@@ -138,7 +150,8 @@ fn share_groups(plans: &mut [Plan], facts: &Facts) {
         let own = facts.tunnels.iter().find(|tunnel| tunnel.name == plan.device);
         let Some((group, underlay)) = own.map(|own| (own.group, &own.underlay)) else { continue };
         let same = |tunnel: &&plan::Tunnel| {
-            tunnel.group == group && tunnel.underlay == *underlay && tunnel.vni.is_some_and(|vni| !leaving.contains(&vni))
+            let others = tunnel.vni.is_some_and(|vni| !leaving.contains(&vni)) && !tunnel.name.starts_with(apply::HELPER);
+            others && tunnel.group == group && tunnel.underlay == *underlay
         };
         let others: Vec<String> =
             facts.tunnels.iter().filter(same).filter_map(|tunnel| tunnel.vni).map(|vni| vni.to_string()).collect();
@@ -192,7 +205,7 @@ fn tell(
             text.push_str(&format!("{name} is left alone: {why}\n"));
         }
         if plans.is_empty() && skipped.is_empty() {
-            text.push_str("this host has no VXLAN device\n");
+            text.push_str(&format!("{NO_DEVICE}\n"));
         }
         let rivals: Vec<String> = crate::doctor::facts::rivals().into_iter().filter(|name| name == "zebra").collect();
         if !rivals.is_empty() {

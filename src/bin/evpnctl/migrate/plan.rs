@@ -226,6 +226,11 @@ pub(super) fn why_not(tunnel: &Tunnel) -> Option<String> {
     tunnel.vlan_aware.then(|| "its bridge is VLAN-aware, which evpnd does not run".to_owned())
 }
 
+/// Whether a VNI of the file is nothing of this command's: an operator wrote it, and its device was never converted.
+pub(super) fn is_foreign(here: &Here, entry: Option<&Entry>) -> bool {
+    here.known && !here.ours && entry.is_none()
+}
+
 /// How far a VNI has come.
 pub(super) fn stage(tunnel: &Tunnel, here: &Here, entry: Option<&Entry>) -> Stage {
     match (here.known, here.way) {
