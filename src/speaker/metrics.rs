@@ -142,6 +142,8 @@ impl Speaker {
                 [("neighbor", &peer.address), ("asn", &peer.neighbor.asn), ("description", &peer.neighbor.description)];
             out.sample("evpnd_neighbor_info", &labels, 1);
         }
+        // Who is not wanted is not down: an alert would never end.
+        peers.retain(|peer| peer.neighbor.enabled);
         for (name, help, grows, number) in NEIGHBOR_NUMBERS {
             if *grows {
                 out.counter(name, help)
@@ -283,6 +285,18 @@ mod tests {
         assert_eq!(missing, Vec::<&String>::new(), "counted, but without a line in src/control/counters.rs");
         let idle: Vec<_> = listed.difference(&counted).collect();
         assert_eq!(idle, Vec::<&String>::new(), "in src/control/counters.rs, but counted nowhere");
+    }
+
+    #[test]
+    fn a_neighbor_that_is_not_enabled_is_not_down() {
+        let text = "[router]\nasn = 65000\nvtep = \"10.0.0.1\"\n[[neighbor]]\naddress = \"10.0.0.2\"\n\
+                    [[neighbor]]\naddress = \"10.0.0.3\"\nenabled = false\n";
+        let config = crate::config::parse("x", text).unwrap();
+        let text = Speaker::new(config, KeptState::default(), None, 1, Time::ZERO).metrics(Time::ZERO).into_text();
+        let of = |address: &str| text.lines().filter(|line| line.contains(&format!("neighbor=\"{address}\""))).collect::<Vec<_>>();
+        assert!(of("10.0.0.2").contains(&"evpnd_neighbor_up{neighbor=\"10.0.0.2\"} 0"), "{text}");
+        let off = of("10.0.0.3");
+        assert!(matches!(off.as_slice(), [info] if info.starts_with("evpnd_neighbor_info{")), "{off:?}");
     }
 
     #[test]
