@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Guest, Host};
-use crate::harness::raw::{PacketSocket, in_namespace};
+use crate::harness::raw::{PacketSocket, in_namespace, plain_frame};
 use crate::harness::{ensure, patience, stays_true, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
@@ -225,7 +225,7 @@ fn the_filter_that_keeps_ipv6_of_tenants_from_the_host_is_put_back() {
     let stands = |what: &str| {
         wait_until(what, 20, || {
             let shown = filters();
-            ensure(shown.contains("protocol ipv6 pref 1 bpf") && shown.contains("direct-action"), || shown)
+            ensure(shown.contains("protocol all pref 1 bpf") && shown.contains("direct-action"), || shown)
         });
     };
     let mut guest = site.fabric.guest(31);
@@ -251,7 +251,7 @@ fn the_filter_that_keeps_ipv6_of_tenants_from_the_host_is_put_back() {
     stands("the filter is put back");
     host.namespace.output("tc", ["qdisc", "del", "dev", "br100", "clsact"]);
     stands("and its qdisc");
-    let pass = "filter replace dev br100 ingress protocol ipv6 pref 1 handle 1 bpf da bytecode";
+    let pass = "filter replace dev br100 ingress protocol all pref 1 handle 1 bpf da bytecode";
     host.namespace.output("tc", pass.split(' ').chain(["1,6 0 0 0,"]));
     wait_until("another program in its place gives way", 20, || {
         daemon.status("/counters/speaker_devices_mended").checked_sub(3).map(|_| ()).ok_or_else(filters)
@@ -263,5 +263,78 @@ fn the_filter_that_keeps_ipv6_of_tenants_from_the_host_is_put_back() {
     host.namespace.ip("addr add 2001:db8:1::1/64 dev br100 nodad");
     host.namespace.output("tc", ["filter", "del", "dev", "br100", "ingress"]);
     stays_true("it stays away", 2, || ensure(filters().trim().is_empty(), filters));
+    daemon.expect_no_difference();
+}
+
+/// A frame of VNI `vni` in a VXLAN datagram from nowhere to everybody (RFC 7348 §5), to the MAC `target`, with a tag of VLAN 0 where wanted.
+fn datagram_for(vni: u32, target: [u8; 6], group: [u8; 4], tag: bool) -> Vec<u8> {
+    let inner = plain_frame([2, 0, 0, 0, 0xee, 0xee], [0xff; 6]);
+    let length = |header: usize| ((header + 8 + inner.len()) as u16).to_be_bytes();
+    let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0];
+    ip.extend_from_slice(&group);
+    ip[2..4].copy_from_slice(&length(28));
+    let mut sum: u32 = ip.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    sum = (sum & 0xffff) + (sum >> 16);
+    ip[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    let mut frame = target.to_vec();
+    frame.extend_from_slice(&[2, 0, 0, 0, 0, 31]);
+    frame.extend_from_slice(if tag { &[0x81, 0, 0, 0, 8, 0] } else { &[8, 0] });
+    frame.extend_from_slice(&ip);
+    frame.extend_from_slice(&[0xc0, 0, 0x12, 0xb5]);
+    frame.extend_from_slice(&length(8));
+    frame.extend_from_slice(&[0, 0, 8, 0, 0, 0]);
+    frame.extend_from_slice(&(vni << 8).to_be_bytes());
+    frame.extend_from_slice(&inner);
+    frame
+}
+
+/// The kernel's VXLAN socket hears on every interface. What a tenant sends it comes out in no VNI, its own or another's.
+#[test]
+fn a_tenant_cannot_send_into_another_vni() {
+    let site = Site::new();
+    let host = &site.hosts[0];
+    let config = Config::hypervisor(host, ASN, Family::V4)
+        .neighbor(site.middle.v4(), "")
+        .vni(VNI, "")
+        .vni(200, "neighbor-suppression = false");
+    let daemon = Evpnd::start(host, &config);
+    let (mut tenant, mut victim) = (site.fabric.guest(31), site.fabric.guest(32));
+    tenant.plug(host, VNI);
+    victim.plug(host, 200);
+    for bridge in ["br100", "br200"] {
+        wait_until("the filter stands", 20, || {
+            let shown = host.namespace.output("tc", ["filter", "show", "dev", bridge, "ingress"]);
+            ensure(shown.contains("protocol all pref 1 bpf"), || shown)
+        });
+    }
+    let ears = in_namespace(victim.namespace.name(), || PacketSocket::open("eth0")).unwrap();
+    // How many frames came out at the other tenant of so many sent by each way.
+    let arrive = || {
+        let bridge = host.mac_of("br100");
+        for tag in [false, true] {
+            for (target, group) in [([0xff; 6], [255; 4]), ([1, 0, 0x5e, 0, 0, 1], [224, 0, 0, 1]), (bridge, [255; 4])] {
+                tenant.send(vec![datagram_for(200, target, group, tag); 3]);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let (mut buffer, mut count) = ([0; 2048], 0);
+        while let Some((len, own)) = ears.try_receive(&mut buffer).unwrap() {
+            count += usize::from(!own && buffer[..len].get(6..12) == Some(&[2, 0, 0, 0, 0xee, 0xee]));
+        }
+        count
+    };
+    assert_eq!(arrive(), 0, "frames of a tenant came out in another VNI");
+    let mended = daemon.json(&["show", "status"])["counters"]["speaker_devices_mended"].as_u64().unwrap_or_default();
+    assert_eq!(mended, 0, "what is put there the first time is not put back");
+    assert!(daemon.stop().success());
+    assert_eq!(arrive(), 0, "while the daemon is away");
+    // That they would come out is what the filter is for.
+    host.namespace.output("tc", ["filter", "del", "dev", "br100", "ingress"]);
+    assert!(arrive() >= 9, "this kernel's VXLAN socket does not take them: the test shows nothing");
+    let daemon = Evpnd::start(host, &config);
+    wait_until("a start closes it again", 20, || {
+        let count = arrive();
+        ensure(count == 0, || format!("{count} frames"))
+    });
     daemon.expect_no_difference();
 }

@@ -1,11 +1,14 @@
-//! Bridges of ours on which IPv6 is on, so that they hold the neighbours that ND is answered from: a filter drops whatever of IPv6 comes up
-//! from them to this host. IPv6 is never on without it: it is looked for whenever the kernel tells of filters that went or changed,
-//! and with each audit; where it cannot be put back, IPv6 is turned off again. Only a bridge that somebody gave an IPv6 address may be
-//! without: it is a gateway.
+//! What must not come up from a bridge of ours to this host, dropped by a filter. That is all of IPv6, which is on where a bridge holds the
+//! neighbours that ND is answered from. And of IPv4 what is sent to everybody at a port of VXLAN: the kernel's VXLAN socket takes datagrams
+//! from any interface, so that a tenant could have its frames come out in any other VNI.
+//! The filter is looked for whenever the kernel tells of filters that went or changed, and with each audit; where it cannot be put back,
+//! IPv6 is turned off. Only a bridge that somebody gave an IPv6 address may be without: it is a gateway.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
+use super::bpf::{HEADER_LEN, IF_AT_LEAST, IF_EQUAL, IF_SET, LOAD_BYTE, LOAD_HALF, LOAD_HALF_AFTER, LOAD_WORD, RETURN};
 use super::codec::{self, Message};
 use super::links::{Link, LinkKind};
 use super::request::{KernelSaid, Requests};
@@ -27,8 +30,17 @@ const TCA_BPF_FLAGS: u16 = 8;
 const ACT_DIRECT: u32 = 1;
 /// `TC_ACT_SHOT`: the frame is dropped.
 const SHOT: u32 = 2;
-/// Our filter: protocol IPv6, at the first place.
-const FILTER_INFO: u32 = 1 << 16 | (libc::ETH_P_IPV6 as u16).to_be() as u32;
+/// `TC_ACT_UNSPEC`: the next filter says.
+const GO_ON: u32 = u32::MAX;
+/// Our filter: of all protocols, tagged with VLAN 0 as well, at the first place.
+const FILTER_INFO: u32 = 1 << 16 | (libc::ETH_P_ALL as u16).to_be() as u32;
+/// The one of an earlier version in its place: of IPv6 alone. A place has one protocol.
+const OLD_FILTER_INFO: u32 = 1 << 16 | (libc::ETH_P_IPV6 as u16).to_be() as u32;
+/// `SKF_AD_VLAN_TAG`: the tag that the kernel took out of the frame, or 0.
+const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG) as u32;
+/// The ports that VXLAN has nearly everywhere (RFC 7348 §8, and Linux' own), and how many the filter has room for.
+const USUAL_PORTS: [u16; 2] = [4789, 8472];
+const PORTS: usize = 32;
 /// Its number.
 const FILTER_HANDLE: u32 = 1;
 /// `struct tcmsg`, in octets; its interface is at 4.
@@ -41,20 +53,44 @@ fn header(out: &mut Vec<u8>, ifindex: u32, handle: u32, parent: u32, info: u32) 
     }
 }
 
-/// The one instruction of the filter: return SHOT.
-fn instructions() -> Vec<u8> {
-    let ret = [(libc::BPF_RET | libc::BPF_K) as u16, 0];
-    let mut ops: Vec<u8> = ret.iter().flat_map(|half| half.to_ne_bytes()).collect();
-    ops.extend_from_slice(&SHOT.to_ne_bytes());
-    ops
+/// The program of the filter.
+fn instructions(ports: &BTreeSet<u16>) -> Vec<u8> {
+    let count = ports.len() as u8;
+    // Where the two ends stand, for a jump from line `at`.
+    let go_on = |at: u8| 15 + count - at - 1;
+    let drop = |at: u8| go_on(at) + 1;
+    let mut lines = vec![
+        (LOAD_WORD, 0, 0, VLAN_TAG),
+        // A VLAN other than 0 is an interface of somebody's, not the bridge.
+        (IF_SET, go_on(1), 0, 0x0fff),
+        (LOAD_HALF, 0, 0, 12),
+        (IF_EQUAL, drop(3), 0, libc::ETH_P_IPV6 as u32),
+        // Behind a tag of VLAN 0 a second one: the stack would take that off as well.
+        (IF_EQUAL, drop(4), 0, libc::ETH_P_8021Q as u32),
+        (IF_EQUAL, drop(5), 0, libc::ETH_P_8021AD as u32),
+        (IF_EQUAL, 0, go_on(6), libc::ETH_P_IP as u32),
+        (LOAD_BYTE, 0, 0, 23),
+        (IF_EQUAL, 0, go_on(8), libc::IPPROTO_UDP as u32),
+        // To everybody by its address, or by its MAC. What one asks a gateway to pass on is its own affair.
+        (LOAD_WORD, 0, 0, 30),
+        (IF_AT_LEAST, 2, 0, 0xe000_0000),
+        (LOAD_BYTE, 0, 0, 0),
+        (IF_SET, 0, go_on(12), 1),
+        (HEADER_LEN, 0, 0, 14),
+        (LOAD_HALF_AFTER, 0, 0, 16),
+    ];
+    lines.extend(ports.iter().zip(15..).map(|(port, at)| (IF_EQUAL, drop(at), 0, u32::from(*port))));
+    lines.extend([(RETURN, 0, 0, GO_ON), (RETURN, 0, 0, SHOT)]);
+    let octets =
+        |(code, yes, no, value): (u16, u8, u8, u32)| code.to_ne_bytes().into_iter().chain([yes, no]).chain(value.to_ne_bytes());
+    lines.into_iter().flat_map(octets).collect()
 }
 
-/// Has all IPv6 dropped that comes up from a bridge to this host (what is bridged, and what `neigh_suppress` answers, is not
-/// seen by this filter), then turns IPv6 on there, without an address and without router advertisements.
+/// Puts the filter at a bridge. What is bridged, and what `neigh_suppress` answers, is not seen by it.
 ///
 /// # Errors
-/// What the kernel said; IPv6 is then as it was.
-pub(super) fn open_to_nd(requests: &mut Requests, name: &str, ifindex: u32) -> Result<(), KernelSaid> {
+/// What the kernel said.
+fn close(requests: &mut Requests, ifindex: u32, ports: &BTreeSet<u16>) -> Result<(), KernelSaid> {
     let qdisc = requests.change(libc::RTM_NEWQDISC, libc::NLM_F_CREATE | libc::NLM_F_EXCL, |out| {
         header(out, ifindex, CLSACT_HANDLE, CLSACT, 0);
         codec::text(out, libc::TCA_KIND, "clsact");
@@ -64,16 +100,34 @@ pub(super) fn open_to_nd(requests: &mut Requests, name: &str, ifindex: u32) -> R
         Err(said) if said.errno != libc::EEXIST => return Err(said),
         _ => {}
     }
+    let program = instructions(ports);
     // Not exclusively: what somebody has put in its place gives way.
-    requests.change(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, |out| {
-        header(out, ifindex, FILTER_HANDLE, CLSACT_INGRESS, FILTER_INFO);
-        codec::text(out, libc::TCA_KIND, "bpf");
-        codec::nested(out, libc::TCA_OPTIONS, |out| {
-            codec::attribute(out, TCA_BPF_OPS_LEN, &1u16.to_ne_bytes());
-            codec::attribute(out, TCA_BPF_OPS, &instructions());
-            codec::attribute(out, TCA_BPF_FLAGS, &ACT_DIRECT.to_ne_bytes());
-        });
-    })?;
+    let put = |requests: &mut Requests| {
+        requests.change(libc::RTM_NEWTFILTER, libc::NLM_F_CREATE, |out| {
+            header(out, ifindex, FILTER_HANDLE, CLSACT_INGRESS, FILTER_INFO);
+            codec::text(out, libc::TCA_KIND, "bpf");
+            codec::nested(out, libc::TCA_OPTIONS, |out| {
+                codec::attribute(out, TCA_BPF_OPS_LEN, &((program.len() / 8) as u16).to_ne_bytes());
+                codec::attribute(out, TCA_BPF_OPS, &program);
+                codec::attribute(out, TCA_BPF_FLAGS, &ACT_DIRECT.to_ne_bytes());
+            });
+        })
+    };
+    match put(requests) {
+        Err(said) if said.errno == libc::EINVAL => {
+            requests.change(libc::RTM_DELTFILTER, 0, |out| header(out, ifindex, 0, CLSACT_INGRESS, OLD_FILTER_INFO))?;
+            put(requests)
+        }
+        done => done,
+    }
+}
+
+/// Puts the filter at a bridge, then turns IPv6 on there, without an address and without router advertisements.
+///
+/// # Errors
+/// What the kernel said; IPv6 is then as it was.
+pub(super) fn open_to_nd(requests: &mut Requests, name: &str, ifindex: u32, ports: &BTreeSet<u16>) -> Result<(), KernelSaid> {
+    close(requests, ifindex, ports)?;
     for (key, value) in [("accept_ra", "0"), ("forwarding", "0"), ("disable_ipv6", "0")] {
         write(name, key, value)?;
     }
@@ -92,20 +146,20 @@ fn has_ipv6(name: &str) -> bool {
 }
 
 /// Whether the filter stands as we write it. An answer that is none counts as no.
-fn stands(requests: &mut Requests, ifindex: u32) -> bool {
+fn stands(requests: &mut Requests, ifindex: u32, ports: &BTreeSet<u16>) -> bool {
     let body = |out: &mut Vec<u8>| {
         header(out, ifindex, FILTER_HANDLE, CLSACT_INGRESS, FILTER_INFO);
         codec::text(out, libc::TCA_KIND, "bpf");
     };
-    requests.get(libc::RTM_GETTFILTER, body, |message| Some(is_ours(message.body))).ok().flatten().unwrap_or(false)
+    requests.get(libc::RTM_GETTFILTER, body, |message| Some(is_ours(message.body, ports))).ok().flatten().unwrap_or(false)
 }
 
 /// Whether the body of an `RTM_NEWTFILTER` describes our filter.
-fn is_ours(body: &[u8]) -> bool {
+fn is_ours(body: &[u8], ports: &BTreeSet<u16>) -> bool {
     let find = |octets, wanted| codec::attributes(octets).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
     let Some(options) = find(body.get(TCMSG..).unwrap_or_default(), libc::TCA_OPTIONS) else { return false };
     let flags = find(options, TCA_BPF_FLAGS).and_then(codec::u32_of).unwrap_or(0);
-    find(options, TCA_BPF_OPS) == Some(&instructions()) && flags & ACT_DIRECT != 0
+    find(options, TCA_BPF_OPS) == Some(&instructions(ports)) && flags & ACT_DIRECT != 0
 }
 
 /// Whether somebody gave the bridge an IPv6 address: it is the guests' gateway, and who took the filter away meant it.
@@ -122,26 +176,44 @@ impl Worker {
         }
     }
 
-    /// Looks at the bridges whose filters changed, or (`all`) at every one.
+    /// The ports of all VXLAN devices of this host, whoever's.
+    pub(super) fn vxlan_ports(&self) -> BTreeSet<u16> {
+        let of = |link: &Link| match &link.kind {
+            LinkKind::Vxlan(info) => Some(info.port),
+            _ => None,
+        };
+        USUAL_PORTS.into_iter().chain(self.links.all_vxlans().filter_map(of)).take(PORTS).collect()
+    }
+
+    /// Looks at the bridges that are new or whose filters changed, or (`all`) at every one.
     pub(super) fn keep_closed(&mut self, all: bool) {
         let mut concerned = std::mem::take(&mut self.unfiltered);
         if all {
             concerned.extend(self.bridges.keys());
         }
+        if concerned.is_empty() {
+            return;
+        }
+        let ports = self.vxlan_ports();
         for ifindex in concerned {
             let Some(&vni) = self.bridges.get(&ifindex) else { continue };
             let ours = |link: &&Link| link.made && matches!(link.kind, LinkKind::Bridge { .. });
             let Some(name) = self.links.link(ifindex).filter(ours).map(|link| link.name.clone()) else { continue };
-            if has_ipv6(&name) && !stands(&mut self.requests, ifindex) && !is_gateway(&mut self.requests, ifindex) {
-                self.close(vni, ifindex, &name);
+            if !stands(&mut self.requests, ifindex, &ports) && !is_gateway(&mut self.requests, ifindex) {
+                self.close(vni, ifindex, &name, &ports);
             }
+            // It stood, or was tried: from now on, with these ports, it is missed.
+            self.closed.insert(ifindex, ports.clone());
         }
     }
 
-    fn close(&mut self, vni: Vni, ifindex: u32, name: &str) {
-        let what = match open_to_nd(&mut self.requests, name, ifindex) {
-            Ok(()) => format!("the filter that keeps IPv6 of {name} from this host put back"),
-            Err(said) => {
+    fn close(&mut self, vni: Vni, ifindex: u32, name: &str, ports: &BTreeSet<u16>) {
+        let open = has_ipv6(name);
+        let missed = self.closed.get(&ifindex) == Some(ports);
+        let what = match close(&mut self.requests, ifindex, ports) {
+            Ok(()) if open || missed => format!("the filter that keeps tenants of {name} from this host put back"),
+            Ok(()) => return,
+            Err(said) if open => {
                 let off = write(name, "disable_ipv6", "1");
                 tracing::warn!(
                     bridge = name,
@@ -154,6 +226,17 @@ impl Worker {
                     }
                 );
                 format!("IPv6 turned off on {name}, for its filter cannot be put back ({})", said.text)
+            }
+            Err(said) => {
+                if !missed {
+                    tracing::warn!(
+                        bridge = name,
+                        error = said.text,
+                        "what its tenants send to everybody at a port of VXLAN reaches this host's VXLAN socket: it cannot be \
+                         dropped (a kernel with CONFIG_NET_CLS_BPF would do)"
+                    );
+                }
+                return;
             }
         };
         self.out.push(KernelEvent::DeviceMended { vni, what });
@@ -176,10 +259,13 @@ mod tests {
             });
             body
         };
-        assert!(is_ours(&message(&instructions(), ACT_DIRECT)));
-        assert!(!is_ours(&message(&instructions(), 0)), "its result would be a class");
-        let pass = [instructions()[..4].to_vec(), vec![0; 4]].concat();
-        assert!(!is_ours(&message(&pass, ACT_DIRECT)), "it lets everything through");
-        assert!(!is_ours(&[]) && !is_ours(&[0; TCMSG]));
+        let ports = BTreeSet::from(USUAL_PORTS);
+        let ours = instructions(&ports);
+        assert!(is_ours(&message(&ours, ACT_DIRECT), &ports));
+        assert!(!is_ours(&message(&ours, 0), &ports), "its result would be a class");
+        assert!(!is_ours(&message(&ours, ACT_DIRECT), &BTreeSet::from([4789])), "it knows other ports");
+        let pass = [&ours[..ours.len() - 4], &[0; 4]].concat();
+        assert!(!is_ours(&message(&pass, ACT_DIRECT), &ports), "it lets everything through");
+        assert!(!is_ours(&[], &ports) && !is_ours(&[0; TCMSG], &ports));
     }
 }

@@ -293,6 +293,7 @@ impl Worker {
         if !was_ready {
             self.devices.insert(ready.ifindex, vni);
             self.bridges.insert(ready.bridge_ifindex, vni);
+            self.unfiltered.insert(ready.bridge_ifindex);
             self.dumper.push(Job::Stations { vni });
         }
     }
@@ -314,6 +315,7 @@ impl Worker {
         self.devices.remove(&ifindex);
         self.nexthops.forget_device(ifindex);
         self.bridges.remove(&bridge);
+        self.closed.remove(&bridge);
         if let Some(managed) = self.managed.get_mut(&vni) {
             managed.told = None;
             managed.stations = Stations::default();

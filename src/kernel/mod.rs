@@ -21,7 +21,7 @@
 //! | `bare` | devices without a bridge |
 //! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
-//! | `closed` | the filter that keeps IPv6 of our bridges from this host |
+//! | `closed` | the filter that keeps tenants of our bridges from this host |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 

@@ -153,7 +153,8 @@ impl Worker {
         if !self.nd_tried.insert(bridge) {
             return false;
         }
-        match closed::open_to_nd(&mut self.requests, &link.name, bridge) {
+        let ports = self.vxlan_ports();
+        match closed::open_to_nd(&mut self.requests, &link.name, bridge, &ports) {
             Ok(()) => true,
             Err(said) => {
                 tracing::warn!(

@@ -84,6 +84,8 @@ pub(super) struct Worker {
     pub(super) recheck: bool,
     /// Bridges whose filters changed.
     pub(super) unfiltered: BTreeSet<u32>,
+    /// Bridges whose filter was seen or put there, with the ports of VXLAN that it knew.
+    pub(super) closed: BTreeMap<u32, BTreeSet<u16>>,
     /// Rows were written since the last notification was read: one that waits may be older than they are.
     pub(super) wrote: bool,
     /// Bridges on which IPv6 was turned on for their neighbours, or could not be.
@@ -173,6 +175,7 @@ impl Worker {
             resync: true,
             recheck: false,
             unfiltered: BTreeSet::new(),
+            closed: BTreeMap::new(),
             wrote: false,
             nd_tried: BTreeSet::new(),
             seen: Seen::default(),

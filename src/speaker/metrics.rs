@@ -292,8 +292,11 @@ mod tests {
         let text = "[router]\nasn = 65000\nvtep = \"10.0.0.1\"\n[[neighbor]]\naddress = \"10.0.0.2\"\n\
                     [[neighbor]]\naddress = \"10.0.0.3\"\nenabled = false\n";
         let config = crate::config::parse("x", text).unwrap();
-        let text = Speaker::new(config, KeptState::default(), None, 1, Time::ZERO).metrics(Time::ZERO).into_text();
-        let of = |address: &str| text.lines().filter(|line| line.contains(&format!("neighbor=\"{address}\""))).collect::<Vec<_>>();
+        let mut speaker = Speaker::new(config, KeptState::default(), None, 1, Time::ZERO);
+        speaker.start(Time::ZERO);
+        let text = speaker.metrics(Time::ZERO).into_text();
+        let of =
+            |address: &str| text.lines().filter(|line| line.contains(&format!("neighbor=\"{address}\""))).collect::<Vec<_>>();
         assert!(of("10.0.0.2").contains(&"evpnd_neighbor_up{neighbor=\"10.0.0.2\"} 0"), "{text}");
         let off = of("10.0.0.3");
         assert!(matches!(off.as_slice(), [info] if info.starts_with("evpnd_neighbor_info{")), "{off:?}");
