@@ -140,6 +140,35 @@ fn a_machine_that_was_stopped_elsewhere_is_asked_for_its_addresses() {
     assert_eq!(host.evpn.take_questions().len(), 1);
 }
 
+/// A lease is announced before its host speaks, and the host is asked for it. But anybody can send what a server sends: it takes an
+/// address from nobody, neither at another host nor here, whatever the MAC is, until that MAC's own word.
+#[test]
+fn a_lease_takes_an_address_from_nobody() {
+    for is_static in [false, true] {
+        let mut host = Host::new();
+        host.hear(mac(1));
+        host.is_given(mac(1), "192.0.2.1");
+        assert_eq!((host.ip_sequence(mac(1), "192.0.2.1"), host.answered("192.0.2.1")), (Some(0), with(1)));
+        host.wait(10);
+        assert_eq!(host.evpn.take_questions(), [(vni(100), mac(1), ip("192.0.2.1"))]);
+        host.is_given(mac(1), "192.0.2.1");
+        host.wait(10);
+        assert_eq!(host.evpn.take_questions(), [], "it has it");
+
+        let heard = LocalMac { is_static, ..host.heard(mac(2)) };
+        host.hear_as(&heard);
+        host.announce(&type2(1, mac(3)).with_ip("192.0.2.3"));
+        for (text, owner) in [("192.0.2.1", 1), ("192.0.2.3", 3)] {
+            host.is_given(mac(2), text);
+            assert_eq!((host.ip_sequence(mac(2), text), host.answered(text)), (None, with(owner)), "{text}");
+            host.wait(10);
+            assert_eq!(host.evpn.take_questions(), [(vni(100), mac(2), ip(text))]);
+        }
+        host.says(mac(2), "192.0.2.3");
+        assert_eq!((host.ip_sequence(mac(2), "192.0.2.3"), host.answered("192.0.2.3")), (Some(1), with(2)));
+    }
+}
+
 /// A machine that leaves takes its addresses along: nothing of it is announced from here.
 #[test]
 fn a_machine_that_leaves_takes_its_addresses_along() {

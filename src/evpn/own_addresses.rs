@@ -95,6 +95,24 @@ impl Evpn {
         }
     }
 
+    /// A DHCP server, or who speaks as one, gave a host an address. That is believed at once where nobody else has the address, and never takes
+    /// it from anybody: the host is asked once it has had the time to configure it, and keeps it or gets it by its own word.
+    pub fn handle_lease(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, mac: MacAddr, ip: IpAddr) {
+        let Some(&number) = self.by_vni.get(&vni) else { return };
+        let listens = self.slot(number).is_some_and(|instance| instance.config.neighbors);
+        let before = self.addresses.get(&(number, ip)).and_then(|address| address.own);
+        if !listens || !is_host(ip) || before.is_some_and(|own| own.mac == mac) {
+            return;
+        }
+        if self.to_ask_later.len() < TO_ASK {
+            self.to_ask_later.push_back((now + ASK_AFTER, (vni, mac, ip)));
+        }
+        let ours = self.locals.get(&(number, mac)).is_some_and(|local| local.owned);
+        if ours && before.is_none() && self.words(rib, number, vni, ip).iter().all(|word| word.binding.mac == mac) {
+            self.claim_address(now, rib, fib, number, vni, (mac, ip), None);
+        }
+    }
+
     /// A host does not answer for an address any more.
     pub fn handle_local_address_gone(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, mac: MacAddr, ip: IpAddr) {
         let Some(&number) = self.by_vni.get(&vni) else { return };

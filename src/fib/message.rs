@@ -299,6 +299,15 @@ pub enum KernelEvent {
         /// Whether it is a router, where it said so.
         router: Option<bool>,
     },
+    /// Somebody who speaks as a DHCP server said that it gave a station at a local port an address (RFC 2131 §3.1, DHCPACK).
+    Leased {
+        /// Which VNI.
+        vni: Vni,
+        /// Who.
+        mac: MacAddr,
+        /// Which address.
+        ip: IpAddr,
+    },
     /// A station does not answer for an address any more.
     LocalAddressGone {
         /// Which VNI.

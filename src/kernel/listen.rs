@@ -78,13 +78,18 @@ impl Worker {
             {
                 out.push(KernelEvent::Asked { vni: frame.vni, ip });
             }
-            let Some(heard) = packets::parse(&octets[..frame.len], frame.tunnel) else { return };
+            let said = packets::parse(&octets[..frame.len], frame.tunnel);
+            let Some(heard) = said.or_else(|| packets::leased(&octets[..frame.len])) else { return };
             // A host's own interface in the bridge is no host of the segment.
             if links.is_own_mac(heard.mac) {
                 return;
             }
             let Some(managed) = managed.get_mut(&frame.vni).filter(|managed| managed.spec.neighbor_learning) else { return };
             if frame.tunnel && managed.stations.port(heard.mac).is_none() {
+                return;
+            }
+            if said.is_none() {
+                out.push(KernelEvent::Leased { vni: frame.vni, mac: heard.mac, ip: heard.ip });
                 return;
             }
             let ageing = managed.ageing;

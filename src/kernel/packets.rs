@@ -37,17 +37,21 @@ pub(super) struct Heard {
     pub router: Option<bool>,
 }
 
-/// Reads a frame that came in at a port, from its Ethernet header on. `tunnel`: it came from another host, so that only a DHCP
-/// server's word about a client counts. `None`: it says nothing of an address.
+/// Reads a frame that came in at a port, from its Ethernet header on. `tunnel`: it came from another host, whose word is its own to
+/// announce. `None`: its sender says nothing of an address.
 pub(super) fn parse(frame: &[u8], tunnel: bool) -> Option<Heard> {
     let source = mac_at(frame, 6)?;
     let heard = match u16_at(frame, 12)? {
         ARP if !tunnel => arp(frame.get(ETHERNET..)?),
         IPV6 if !tunnel => discovery(frame.get(ETHERNET..)?, source),
-        IPV4 => return dhcp(frame.get(ETHERNET..)?).filter(is_sound),
         _ => None,
     }?;
     (heard.mac == source && is_sound(&heard)).then_some(heard)
+}
+
+/// What a DHCP server says of a client, from wherever it came in. Anybody can say so: it is not the client's word.
+pub(super) fn leased(frame: &[u8]) -> Option<Heard> {
+    (u16_at(frame, 12)? == IPV4).then(|| dhcp(frame.get(ETHERNET..)?)).flatten().filter(is_sound)
 }
 
 fn is_sound(heard: &Heard) -> bool {
@@ -345,11 +349,11 @@ mod tests {
 
     #[test]
     fn a_dhcp_server_says_what_it_gave_whom() {
-        for tunnel in [false, true] {
-            assert_eq!(parse(&dhcp_frame(DHCP_ACK, HOST, [192, 0, 2, 1]), tunnel), heard("192.0.2.1", None));
-            assert_eq!(parse(&dhcp_frame(2, HOST, [192, 0, 2, 1]), tunnel), None, "an offer is no lease");
-            assert_eq!(parse(&dhcp_frame(DHCP_ACK, HOST, [0; 4]), tunnel), None, "settings only");
-        }
+        assert_eq!(leased(&dhcp_frame(DHCP_ACK, HOST, [192, 0, 2, 1])), heard("192.0.2.1", None));
+        assert_eq!(leased(&dhcp_frame(2, HOST, [192, 0, 2, 1])), None, "an offer is no lease");
+        assert_eq!(leased(&dhcp_frame(DHCP_ACK, HOST, [0; 4])), None, "settings only");
+        assert_eq!(parse(&dhcp_frame(DHCP_ACK, HOST, [192, 0, 2, 1]), false), None, "the client has not said it");
+        assert_eq!(leased(&arp_frame(HOST, 2, HOST, [192, 0, 2, 1], [192, 0, 2, 2])), None);
     }
 
     #[test]
@@ -384,7 +388,7 @@ mod tests {
             let _ = (parse(&octets, tunnel), asked(&octets));
         }
 
-        /// Whatever is cut off or changed, what is heard is sound and of the frame's own sender, but for DHCP.
+        /// Whatever is cut off or changed, what is heard is sound and of the frame's own sender; a lease is sound.
         #[test]
         fn what_is_heard_is_sound(which in 0..6usize, at in 0..330usize, to: u8, cut in 0..330usize) {
             let link = [&[SOURCE_ADDRESS, 1][..], &HOST.0].concat();
@@ -403,8 +407,9 @@ mod tests {
             let _ = asked(&frame);
             if let Some(heard) = parse(&frame, false) {
                 prop_assert!(is_sound(&heard));
-                prop_assert!(frame[12..14] == [8, 0] || frame[6..12] == heard.mac.0);
+                prop_assert_eq!(&frame[6..12], &heard.mac.0);
             }
+            prop_assert!(leased(&frame).is_none_or(|heard| is_sound(&heard)));
         }
     }
 }

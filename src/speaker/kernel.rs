@@ -293,6 +293,9 @@ impl Speaker {
             KernelEvent::LocalAddress { vni, mac, ip, router } => {
                 self.evpn.handle_local_address(now, &mut self.rib, &mut self.fib, vni, (mac, ip), router, true);
             }
+            KernelEvent::Leased { vni, mac, ip } => {
+                self.evpn.handle_lease(now, &mut self.rib, &mut self.fib, vni, mac, ip);
+            }
             KernelEvent::LocalAddressGone { vni, mac, ip } => {
                 self.evpn.handle_local_address_gone(now, &mut self.rib, &mut self.fib, vni, mac, ip);
             }

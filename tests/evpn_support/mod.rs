@@ -254,6 +254,11 @@ impl Host {
         self.evpn.handle_local_address(self.now, &mut self.rib, &mut self.fib, vni(100), (mac, ip(text)), router, true);
         self.settle();
     }
+    /// A DHCP server says that it gave it one.
+    pub fn is_given(&mut self, mac: MacAddr, text: &str) {
+        self.evpn.handle_lease(self.now, &mut self.rib, &mut self.fib, vni(100), mac, ip(text));
+        self.settle();
+    }
     /// It does not answer for it any more.
     pub fn denies(&mut self, mac: MacAddr, text: &str) {
         self.evpn.handle_local_address_gone(self.now, &mut self.rib, &mut self.fib, vni(100), mac, ip(text));
