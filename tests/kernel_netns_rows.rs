@@ -106,6 +106,36 @@ fn rows_that_stand_are_not_written_again_and_the_operators_are_left_alone() {
     });
 }
 
+/// As Proxmox VE does for a guest that comes here while its old host's route is still there: the kernel leaves our mark on the entry.
+#[test]
+fn a_static_entry_that_is_set_over_a_row_is_a_local_mac() {
+    in_namespace(|| {
+        let (mut room, ready) = Room::with_port();
+        let index = ready.ifindex;
+        room.write((0..4).map(|n| op(index, OpKind::ReplaceUnicast, mac(n), "10.0.0.2")).collect());
+        room.listen(100);
+        room.seen.clear();
+        for (number, word) in [(1, "replace"), (2, "append")] {
+            sh(&format!("bridge fdb {word} {} dev port0 master static", mac(number)));
+        }
+        let marked = fdb(mac(1));
+        assert!(marked.iter().any(|line| line.contains("dev port0") && line.contains("extern_learn")), "{marked:?}");
+        room.listen(100);
+        let told = |event: &KernelEvent| match event {
+            KernelEvent::LocalMac(local) if local.is_static && local.port_name == "port0" => Some(local.mac),
+            _ => None,
+        };
+        assert_eq!(room.seen.iter().filter_map(told).collect::<Vec<_>>(), [mac(1), mac(2)], "{:#?}", room.seen);
+        // It is told of when it goes, too, and of our own writes still nothing.
+        sh(&format!("bridge fdb del {} dev port0 master", mac(1)));
+        room.write(vec![op(index, OpKind::ReplaceUnicast, mac(3), "10.0.0.3")]);
+        room.listen(100);
+        let gone = |event: &&KernelEvent| matches!(event, KernelEvent::LocalMacGone { mac: of, .. } if *of == mac(1));
+        assert_eq!(room.seen.iter().filter(gone).count(), 1, "{:#?}", room.seen);
+        assert!(!room.seen.iter().any(|event| matches!(event, KernelEvent::RowChanged { .. })), "{:#?}", room.seen);
+    });
+}
+
 #[test]
 fn a_row_is_put_back_over_an_operators_and_not_touched_where_it_stands() {
     in_namespace(|| {

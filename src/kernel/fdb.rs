@@ -135,12 +135,14 @@ impl Entry {
         })
     }
 
-    /// A station behind a port: what a bridge port heard, or what the operator set there. `Some(is_static)`. Not the
-    /// ports' own addresses (PERMANENT), not what a control plane wrote, not VLAN-tagged duplicates, no groups.
+    /// A station behind a port that is no tunnel of ours: what a bridge port heard, or what the operator set there. `Some(is_static)`. Not the
+    /// ports' own addresses (PERMANENT), not VLAN-tagged duplicates, no groups. A static entry may have the mark of a control plane: the
+    /// kernel leaves it there where somebody sets it over a row of ours (`fdb_add_entry`, `net/bridge/br_fdb.c`).
     pub(super) fn station(&self) -> Option<bool> {
-        let other = libc::NTF_SELF | libc::NTF_EXT_LEARNED;
+        let left_over = self.state & libc::NUD_NOARP != 0;
         let counts = self.master.is_some()
-            && self.flags & other == 0
+            && !self.is_self()
+            && (!self.is_ext_learned() || left_over)
             && self.state & libc::NUD_PERMANENT == 0
             && self.vlan.unwrap_or(0) == 0
             && !self.locked
@@ -315,7 +317,9 @@ mod tests {
         assert_eq!(Entry { state: libc::NUD_STALE, ..heard.clone() }.station(), Some(false));
         assert_eq!(Entry { state: libc::NUD_NOARP, ..heard.clone() }.station(), Some(true));
         assert_eq!(Entry { state: libc::NUD_PERMANENT, ..heard.clone() }.station(), None);
-        assert_eq!(Entry { flags: libc::NTF_EXT_LEARNED, ..heard.clone() }.station(), None);
+        let marked = Entry { flags: libc::NTF_EXT_LEARNED, ..heard.clone() };
+        assert_eq!(Entry { state: libc::NUD_NOARP, ..marked.clone() }.station(), Some(true), "set over a row of ours");
+        assert_eq!(marked.station(), None);
         assert_eq!(Entry { flags: libc::NTF_SELF, ..heard.clone() }.station(), None);
         assert_eq!(Entry { vlan: Some(1), ..heard.clone() }.station(), None);
         assert_eq!(Entry { master: None, ..heard.clone() }.station(), None);

@@ -292,6 +292,7 @@ impl Worker {
         self.retune = true;
         if !was_ready {
             self.devices.insert(ready.ifindex, vni);
+            self.filter_echoes();
             self.bridges.insert(ready.bridge_ifindex, vni);
             self.unfiltered.insert(ready.bridge_ifindex);
             self.dumper.push(Job::Stations { vni });
@@ -313,6 +314,7 @@ impl Worker {
         let Some((ifindex, bridge)) = self.ready_device(vni).map(|ready| (ready.ifindex, ready.bridge_ifindex)) else { return };
         self.retune = true;
         self.devices.remove(&ifindex);
+        self.filter_echoes();
         self.nexthops.forget_device(ifindex);
         self.bridges.remove(&bridge);
         self.closed.remove(&bridge);

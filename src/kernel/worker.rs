@@ -94,6 +94,13 @@ pub(super) struct Worker {
     pub(super) seen: Seen,
 }
 
+/// Has the kernel leave out the echo of what we write on these tunnels.
+fn filter_echoes(events: &Socket, tunnels: &BTreeSet<u32>) {
+    if let Err(error) = events.attach_filter(&filter::program(tunnels)) {
+        tracing::warn!(%error, "the echo of our own writes cannot be filtered: more work, the same result");
+    }
+}
+
 /// An eventfd: a counter to wait on.
 ///
 /// # Errors
@@ -115,6 +122,14 @@ pub(super) fn now() -> Instant {
 }
 
 impl Worker {
+    /// A tunnel came or went: the echo of its rows, and of no other port's, is left out by the kernel.
+    pub(super) fn filter_echoes(&self) {
+        // With more than the filter can tell apart it stays as it is from then on.
+        if self.devices.len() <= filter::TUNNELS + 1 {
+            filter_echoes(&self.events, &self.devices.keys().copied().collect());
+        }
+    }
+
     /// Opens the sockets, in the namespace of the calling thread.
     ///
     /// # Errors
@@ -134,9 +149,7 @@ impl Worker {
                 "notifications of the kernel may be lost under load: give evpnd CAP_NET_ADMIN, or raise net.core.rmem_max"
             );
         }
-        if let Err(error) = events.attach_filter(&filter::program()) {
-            tracing::warn!(%error, "the echo of our own writes cannot be filtered: more work, the same result");
-        }
+        filter_echoes(&events, &BTreeSet::new());
         events.join(libc::RTNLGRP_LINK)?;
         events.join(libc::RTNLGRP_NEIGH)?;
         // Qdiscs and filters: a kernel without them says nothing there.
