@@ -43,11 +43,10 @@ pub fn run(config_path: &Path) -> anyhow::Result<()> {
 }
 
 async fn serve(config_path: &Path, config: Config, keys: keys::Keys) -> anyhow::Result<()> {
-    let specs = crate::speaker::device_specs(&config);
+    // What concerns one device only is no reason not to begin: as at run time, its VNI is unusable and the rest runs.
     let needs_kernel = config.router.vtep.is_some();
     if needs_kernel {
         crate::kernel::check_environment(config.router.vtep)?;
-        crate::kernel::check_devices(&specs)?;
     }
     let control_socket = control::bind(&config.control).await?;
     let listeners = listener::bind(&config, &keys)?;

@@ -192,6 +192,9 @@ impl Worker {
             concerned.extend(self.devices.get(&link.ifindex));
             concerned.extend(self.bridges.get(&link.ifindex));
             concerned.extend(link.master.and_then(|master| self.bridges.get(&master)));
+            // A bridge that cannot be used for what is in it.
+            let bridge = link.master.and_then(|master| self.links.link(master));
+            concerned.extend(bridge.and_then(|bridge| self.names.get(&bridge.name)).into_iter().flatten());
             if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
                 concerned.push(*vni);
             }

@@ -14,7 +14,7 @@
 //! | `packets`, `heard` | what hosts say of their addresses, and whom to ask (pure) |
 //! | `nexthops` | the nexthop groups that rows may name instead of a destination |
 //! | `socket`, `filter`, `request`, `ears`, `bpf` | the sockets, and the filters on events and frames |
-//! | `environment`, `preflight` | what must be so before anything is made |
+//! | `environment` | what must be so before anything is made |
 //! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
 //! | `found` | devices that nobody declared |
@@ -50,7 +50,6 @@ mod misses;
 mod neighbors;
 mod nexthops;
 mod packets;
-mod preflight;
 mod reader;
 mod request;
 mod setup;
@@ -74,7 +73,6 @@ use crate::fib::{KernelCommand, KernelEvent};
 
 pub use environment::check_environment;
 pub use found::owner;
-pub use preflight::check_devices;
 
 /// Commands that may wait; [`KernelHandle::send`] waits where there are more (the thread always takes them on).
 const COMMANDS: usize = 1024;

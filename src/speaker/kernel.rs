@@ -54,11 +54,7 @@ impl VniState {
     }
 }
 
-/// What the VNIs of a configuration need of the kernel.
-pub fn device_specs(config: &Config) -> Vec<DeviceSpec> {
-    config.vnis.values().filter_map(|vni| device_spec(config, vni)).collect()
-}
-
+/// What a VNI needs of the kernel.
 fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
     let group = match vni.settings.flood {
         Flood::Multicast(group) => Some(group),

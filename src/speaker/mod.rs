@@ -36,7 +36,7 @@ use crate::fib::Fib;
 use crate::fib::message::KernelCommand;
 use crate::rib::{Rib, RibConfig};
 
-pub use kernel::{VniState, device_specs};
+pub use kernel::VniState;
 pub use on_demand::KeptVni;
 pub use peers::Peer;
 pub use sizes::Sizes;
