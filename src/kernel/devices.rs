@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
+use super::warnings::warnings;
 use crate::base::Vni;
 use crate::fib::{DeviceSpec, ReadyDevice};
 
@@ -256,7 +257,7 @@ fn bridge_steps(
 }
 
 /// The flags of the VXLAN port. Isolated as the guests' ports are, it would lead nobody anywhere; else that is somebody's matter.
-fn port_flags(spec: &DeviceSpec, found: Option<PortFlags>) -> PortFlags {
+pub(super) fn port_flags(spec: &DeviceSpec, found: Option<PortFlags>) -> PortFlags {
     let isolated = !spec.isolated_ports && found.is_some_and(|found| found.isolated);
     PortFlags { learning: spec.learning, neighbor_suppression: spec.neighbor_suppression, isolated }
 }
@@ -463,106 +464,6 @@ pub(super) fn is_up(link: &Link, bridge: &Link) -> bool {
 }
 
 /// Whether the kernel tells of frames that find no row. It does not where they are flooded.
-fn tells_misses(info: &VxlanInfo) -> bool {
+pub(super) fn tells_misses(info: &VxlanInfo) -> bool {
     info.l2miss && info.group.is_none()
-}
-
-/// What will not work although rows can be written, each with the command that mends it.
-fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known: &Circumstances) -> Vec<String> {
-    let name = &link.name;
-    let mut out = Vec::new();
-    let both = [link, bridge].into_iter().take(if spec.bare { 1 } else { 2 });
-    for down in both.filter(|link| !link.up) {
-        out.push(format!("{0} is down: ip link set {0} up", down.name));
-    }
-    let on_off = |on: bool| if on { "on" } else { "off" };
-    if info.learning != spec.learning {
-        let word = if spec.learning { "learning" } else { "nolearning" };
-        out.push(format!(
-            "{name} has learning {} and the kernel did not let it be changed{}: ip link set {name} type vxlan {word}",
-            on_off(info.learning),
-            said(known, Soft::Learning)
-        ));
-    }
-    if spec.nexthop_groups && (info.learning || info.proxy) {
-        let (what, word) = if info.learning { ("learning", "nolearning") } else { ("proxy", "noproxy") };
-        out.push(format!(
-            "the rows of {name} carry their destination, because kernels before 6.17 fall over nexthop groups on a device with \
-             {what}: ip link set {name} type vxlan {word}"
-        ));
-    }
-    if info.proxy && !spec.bare {
-        out.push(format!(
-            "{name} answers ARP and ND by neighbours that somebody writes on the device itself, and lets no other question through \
-             (proxy), so that guests do not find one another; it cannot be changed while it stands: ip link del {name}, and have it \
-             made without proxy (of OpenStack's agent: arp_responder = false)"
-        ));
-    }
-    if let Some(text) = known.failed.get(&Soft::Isolated) {
-        out.push(format!("guests' ports of {} could not be isolated ({text}): their guests reach one another", bridge.name));
-    }
-    if !spec.bare && link.port != Some(port_flags(spec, link.port)) {
-        out.push(format!(
-            "the flags of bridge port {name} could not be set{}: bridge link set dev {name} learning {} neigh_suppress {}",
-            said(known, Soft::Port),
-            on_off(spec.learning),
-            on_off(spec.neighbor_suppression)
-        ));
-    }
-    if spec.on_demand && !tells_misses(info) {
-        let why = if info.l2miss { "floods what it has no row for" } else { "was made without l2miss" };
-        out.push(format!(
-            "rows are all written, and not on demand, because {name} {why}, so that the kernel does not tell of it; none can be \
-             changed while it stands: ip link del {name}, and evpnd makes {} in {}; or install = \"always\"",
-            spec.device, spec.bridge
-        ));
-    }
-    match info.local {
-        None => out.push(format!(
-            "{name} has no local address, so its packets leave with whatever address the route gives, \
-             while other hosts are told {0}: ip link set {name} type vxlan local {0}",
-            spec.local
-        )),
-        Some(local) if local != spec.local => out.push(format!(
-            "{name} sends from {local}, while other hosts are told {0}: ip link set {name} type vxlan local {0}{1}",
-            spec.local,
-            said(known, Soft::Local)
-        )),
-        Some(_) => {}
-    }
-    if let (Some(group), true) = (spec.group, info.group != spec.group) {
-        let floods = info.group.map_or_else(|| "to no group".to_owned(), |other| format!("to {other}"));
-        out.push(format!(
-            "{name} floods {floods}, and not to {group}: hosts that only hear the group are not reached; \
-             ip link set {name} down; ip link set {name} type vxlan group {group} dev <underlay>; ip link set {name} up"
-        ));
-    } else if let Some(group) = info.group.filter(|_| spec.group.is_none()) {
-        let what = if group.is_multicast() { "multicast group" } else { "default destination" };
-        // Not while it is up: it would not leave the group, and kernels such as 5.10 lock up for good when it is then set
-        // down (vxlan_stop → ip_mc_drop_socket takes the RTNL that is held).
-        out.push(format!(
-            "{name} still floods to its {what} {group} as well: \
-             ip link set {name} down; ip link set {name} type vxlan remote {}; ip link set {name} up",
-            unset(group)
-        ));
-    }
-    if let Some(text) = known.failed.get(&Soft::Quiet) {
-        out.push(format!(
-            "IPv6 could not be turned off on {name} and {} ({text}), so a tenant may reach this host: \
-             sysctl -w net.ipv6.conf.{name}.disable_ipv6=1 net.ipv6.conf.{}.disable_ipv6=1",
-            bridge.name, bridge.name
-        ));
-    }
-    if let Some(text) = known.failed.get(&Soft::Mtu) {
-        out.push(format!("the MTU of {name} could not be set ({text})"));
-    }
-    out
-}
-
-fn said(known: &Circumstances, soft: Soft) -> String {
-    known.failed.get(&soft).map_or_else(String::new, |text| format!(" ({text})"))
-}
-
-fn unset(group: IpAddr) -> &'static str {
-    if group.is_ipv4() { "0.0.0.0" } else { "::" }
 }

@@ -9,7 +9,7 @@
 //! | `fdb` | one entry of a forwarding database |
 //! | `neighbors` | one neighbour of a bridge, from which ARP and ND are answered |
 //! | `links` | the table of interfaces (pure) |
-//! | `devices` | from a wanted device and the table to a verdict in words or steps (pure) |
+//! | `devices`, `warnings` | from a wanted device and the table to a verdict in words or steps (pure) |
 //! | `stations` | the MACs behind local ports (pure) |
 //! | `packets`, `heard` | what hosts say of their addresses, and whom to ask (pure) |
 //! | `nexthops` | the nexthop groups that rows may name instead of a destination |
@@ -57,6 +57,7 @@ mod socket;
 mod stations;
 #[cfg(test)]
 mod tests;
+mod warnings;
 mod worker;
 mod writer;
 
