@@ -384,3 +384,55 @@ fn the_environment_is_looked_at_in_words() {
         assert!(reason.contains("no permission") && remedy.contains("CAP_NET_ADMIN"), "{reason}: {remedy}");
     });
 }
+
+/// The kernel takes rows of one family on a device, and no change of that (`vxlan_nl2conf`, `vxlan_fdb_parse`).
+#[test]
+fn a_device_of_the_other_family_is_refused_with_what_mends_it() {
+    in_namespace(|| {
+        sh("ip link add six type vxlan id 1 local fd00::1 dstport 4791
+            ip link add silent type vxlan id 2 dstport 4792
+            ip link add br2 type bridge; ip link set silent master br2
+            ip link add grouped type vxlan id 3 group 239.1.1.3 dev u0 dstport 4793
+            ip link add any type vxlan id 4 local :: dstport 4794
+            ip link add br4 type bridge; ip link set any master br4");
+        let ipv6 = |number| DeviceSpec { local: "fd00::1".parse().unwrap(), fix: true, ..spec(number) };
+        let mut room = Room::new();
+        room.want(&[DeviceSpec { fix: true, ..spec(1) }, ipv6(2), ipv6(3), ipv6(4)]);
+        for (number, name, has, vtep) in [
+            (1, "six", "IPv6", "10.0.0.1 is of IPv4"),
+            (2, "silent", "IPv4", "fd00::1 is of IPv6"),
+            (3, "grouped", "IPv4", "fd00::1 is of IPv6"),
+        ] {
+            let (reason, remedy) = room.unusable(number);
+            assert_eq!(reason, format!("{name} (VNI {number}) tunnels over {has}, and the VTEP {vtep}"));
+            assert_eq!(remedy, format!("ip link del {name}, and evpnd makes vxlan{number} in br{number}"));
+            assert!(!link(name).contains("nolearning"), "it was touched: {}", link(name));
+        }
+        // It says no more of itself than `silent` does, and is of IPv6.
+        let ready = room.ready(4);
+        assert_eq!((ready.device.as_str(), ready.local), ("any", Some("fd00::1".parse().unwrap())));
+        for (number, name) in [(1, "six"), (2, "silent"), (3, "grouped")] {
+            sh(&format!("ip link del {name}"));
+            assert!(room.ready(number).made_device);
+        }
+    });
+}
+
+/// What was tried and failed is a warning, not somebody's work undone.
+#[test]
+fn a_step_that_failed_has_mended_nothing() {
+    in_namespace(|| {
+        // The kernel bounds the MTU by that of the interface on which the group is joined.
+        let large = DeviceSpec { group: Some("239.1.1.1".parse().unwrap()), learning: true, mtu: Some(9000), ..spec(100) };
+        let mut room = Room::new();
+        room.want(&[large.clone()]);
+        let ready = room.ready(100);
+        assert!(ready.warnings.iter().any(|warning| warning.contains("MTU of vxlan100 could not be set")), "{ready:?}");
+        // Another VNI comes: everything is tried once more.
+        room.want(&[large, spec(200)]);
+        room.ready(200);
+        room.listen(200);
+        let mended = |event: &&KernelEvent| matches!(event, KernelEvent::DeviceMended { .. });
+        assert_eq!(room.seen.iter().find(mended), None);
+    });
+}

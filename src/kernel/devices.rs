@@ -136,6 +136,8 @@ pub(super) enum Verdict {
     Work(Vec<Step>),
     /// Somebody's device without a bridge, maybe being set up this moment: ask again later.
     Wait,
+    /// This device does not say whether it tunnels over IPv6: find out, then ask again.
+    AskFamily(u32),
 }
 
 /// What is known beside the table.
@@ -147,6 +149,8 @@ pub(super) struct Circumstances {
     pub settled: bool,
     /// Ports that we isolated, in this run.
     pub isolated: BTreeSet<u32>,
+    /// Whether devices that do not say it tunnel over IPv6.
+    pub over_ipv6: BTreeMap<u32, bool>,
 }
 
 /// Judges one wanted device. `wanted` tells whether a VNI is in the list.
@@ -339,6 +343,11 @@ fn adopt(
         );
     }
     let same_family = info.local.is_some_and(|local| local.is_ipv4() == spec.local.is_ipv4());
+    if !link.made
+        && let Some(verdict) = check_family(spec, link, info, links, known)?
+    {
+        return Ok(verdict);
+    }
     let deaf = (spec.on_demand && !info.l2miss) || (spec.bare && !info.proxy);
     if link.made && (info.port != spec.port || !same_family || info.group != spec.group || deaf) {
         // None can be changed on a device that stands (a group not without harm: see `warnings`); it is ours, and the
@@ -358,7 +367,7 @@ fn adopt(
         soft(Step::SetLocal { name: name.clone(), local: spec.local });
     }
     if spec.fix && !link.made {
-        if info.local.is_none() || (same_family && info.local != Some(spec.local)) {
+        if info.local != Some(spec.local) {
             soft(Step::SetLocal { name: name.clone(), local: spec.local });
         }
         if let Some(group) = info.group.filter(|_| spec.group.is_none()) {
@@ -409,6 +418,44 @@ fn adopt(
         return Ok(Verdict::Work(steps));
     }
     Ok(Verdict::Ready(ready(spec, link, info, bridge, known)))
+}
+
+/// Whether a device that somebody else made carries the family of the VTEP: a device takes rows of one family only, told when it was made
+/// (`vxlan_config_validate`, `vxlan_fdb_parse` in `drivers/net/vxlan`). `None`: it does.
+fn check_family(
+    spec: &DeviceSpec,
+    link: &Link,
+    info: &VxlanInfo,
+    links: &Links,
+    known: &Circumstances,
+) -> Result<Option<Verdict>, Refusal> {
+    let over_ipv6 = match (info.local.or(info.group), spec.local) {
+        (Some(own), _) => own.is_ipv6(),
+        // It says neither: made with `::` it is one of IPv6, and else one of IPv4, where nearly nobody writes `::`.
+        (None, IpAddr::V4(_)) => false,
+        (None, IpAddr::V6(_)) => match known.over_ipv6.get(&link.ifindex) {
+            Some(over_ipv6) => *over_ipv6,
+            None => return Ok(Some(Verdict::AskFamily(link.ifindex))),
+        },
+    };
+    if over_ipv6 == spec.local.is_ipv6() {
+        return Ok(None);
+    }
+    let (has, wants) = if over_ipv6 { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
+    refuse(
+        format!("{} (VNI {}) tunnels over {has}, and the VTEP {} is of {wants}", link.name, spec.vni, spec.local),
+        make_again(spec, link, links.link(link.master.unwrap_or_default())),
+    )
+}
+
+/// What mends a device that is of the wrong sort, which none can change while it stands.
+pub(super) fn make_again(spec: &DeviceSpec, link: &Link, bridge: Option<&Link>) -> String {
+    let del = format!("ip link del {}, and evpnd makes {}", link.name, spec.device);
+    match bridge.filter(|bridge| !spec.bare && bridge.name != spec.bridge) {
+        Some(bridge) => format!("set `bridge` of VNI {} to {1}; then {del} in {1}", spec.vni, bridge.name),
+        None if spec.bare => del,
+        None => format!("{del} in {}", spec.bridge),
+    }
 }
 
 /// A device that is to be in no bridge, with the steps found necessary so far.

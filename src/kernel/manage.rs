@@ -188,6 +188,12 @@ impl Worker {
         match verdict {
             Ok(Verdict::Ready(ready)) => self.ready(ready),
             Err(refusal) => self.unusable(vni, refusal),
+            Ok(Verdict::AskFamily(ifindex)) => {
+                let over_ipv6 = setup::is_over_ipv6(&mut self.requests, &self.links.name(ifindex));
+                managed.known.over_ipv6.insert(ifindex, over_ipv6);
+                self.dirty.insert(vni);
+                return false;
+            }
             Ok(Verdict::Wait) => {
                 let since = *managed.bare_since.get_or_insert(now);
                 if managed.fresh || now.duration_since(since) >= BARE {
@@ -207,9 +213,10 @@ impl Worker {
                     return false;
                 }
                 let outcome = setup::carry_out(&mut self.requests, &self.links, &steps);
-                if managed.worked && outcome.refusal.is_none() {
-                    let what: Vec<String> = steps.iter().map(ToString::to_string).collect();
-                    self.out.push(KernelEvent::DeviceMended { vni, what: what.join(", ") });
+                let taken = |step: &&Step| step.soft().is_none_or(|soft| !outcome.failed.contains_key(&soft));
+                let mended: Vec<String> = steps.iter().filter(taken).map(ToString::to_string).collect();
+                if managed.worked && outcome.refusal.is_none() && !mended.is_empty() {
+                    self.out.push(KernelEvent::DeviceMended { vni, what: mended.join(", ") });
                 }
                 let failed = outcome.failed.contains_key(&devices::Soft::Isolated);
                 for (name, on) in steps.iter().filter_map(Step::isolates).filter(|_| !failed) {

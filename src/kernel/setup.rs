@@ -190,6 +190,13 @@ fn change_vxlan(requests: &mut Requests, name: &str, data: impl FnOnce(&mut Vec<
     })
 }
 
+/// Whether a device that names neither a local address nor a group tunnels over IPv6. It does not say (`vxlan_fill_info`); but it refuses the
+/// local address of IPv6 that stands for none where it is of IPv4, and is changed in nothing by it where it is of IPv6
+/// (`vxlan_nl2conf`; Linux ≥ 5.0).
+pub(super) fn is_over_ipv6(requests: &mut Requests, name: &str) -> bool {
+    change_vxlan(requests, name, |out| local(out, Ipv6Addr::UNSPECIFIED.into())).is_ok()
+}
+
 /// Sets port flags and reads them back: a request for a port that ignores them is answered with success.
 fn set_port(requests: &mut Requests, name: &str, flags: PortFlags) -> Result<(), KernelSaid> {
     let ifindex = find(requests, name)?.ifindex;

@@ -392,6 +392,39 @@ fn a_device_of_ours_follows_the_configuration() {
 }
 
 #[test]
+fn a_device_of_the_other_family_is_refused_before_anything_is_done_to_it() {
+    let mut host = Host::default();
+    let (office, bridge) = (host.bridge("office", 0), host.bridge("br6", 0));
+    host.vxlan("four", 5, Some(office));
+    let mut plain = |name: &str, vni: u32, local: Option<&[u8]>| {
+        host.add(name, "vxlan", Some(bridge), |out| {
+            codec::attribute(out, 1, &vni.to_ne_bytes());
+            codec::attribute(out, 7, &[1]);
+            if let Some(local) = local {
+                codec::attribute(out, 17, local);
+            }
+        })
+    };
+    let silent = plain("silent", 6, None);
+    plain("six", 7, Some(&[0xfd; 16]));
+    let over = |local: &str, number| DeviceSpec { local: local.parse().unwrap(), fix: true, ..spec(number) };
+    let judge = |spec: &DeviceSpec, known: &Circumstances| devices::judge(spec, &host.0, &|_| true, known);
+    let refusal = judge(&over("fd00::1", 5), &Circumstances::default()).unwrap_err();
+    assert_eq!(refusal.reason, "four (VNI 5) tunnels over IPv4, and the VTEP fd00::1 is of IPv6");
+    let remedy = "set `bridge` of VNI 5 to office; then ip link del four, and evpnd makes vxlan5 in office";
+    assert_eq!(refusal.remedy, remedy);
+    let refusal = judge(&spec(7), &Circumstances::default()).unwrap_err();
+    assert_eq!(refusal.reason, "six (VNI 7) tunnels over IPv6, and the VTEP 10.0.0.1 is of IPv4");
+    // One that names no address does not say.
+    assert_eq!(judge(&over("fd00::1", 6), &Circumstances::default()).unwrap(), Verdict::AskFamily(silent));
+    let known = |over_ipv6| Circumstances { over_ipv6: [(silent, over_ipv6)].into(), ..Circumstances::default() };
+    let refusal = judge(&over("fd00::1", 6), &known(false)).unwrap_err();
+    assert_eq!(refusal.remedy, "ip link del silent, and evpnd makes vxlan6 in br6");
+    let local = Step::SetLocal { name: "silent".to_owned(), local: "fd00::1".parse().unwrap() };
+    assert!(matches!(judge(&over("fd00::1", 6), &known(true)), Ok(Verdict::Work(steps)) if steps.contains(&local)));
+}
+
+#[test]
 fn the_zero_mac_is_nobodys() {
     let mut host = Host::default();
     host.add("x", "", None, |_| {});
