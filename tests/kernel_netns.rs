@@ -436,3 +436,51 @@ fn a_step_that_failed_has_mended_nothing() {
         assert_eq!(room.seen.iter().find(mended), None);
     });
 }
+
+/// What the kernel does with a question it cannot answer on such a device, and that it does not let it be changed.
+#[test]
+fn a_device_that_swallows_questions_is_told_with_what_mends_it() {
+    in_namespace(|| {
+        sh("ip link add office type bridge; ip link set office up
+            ip link add five type vxlan id 5 local 10.0.0.1 dstport 4795 proxy; ip link set five master office up");
+        let in_office = || DeviceSpec { bridge: "office".to_owned(), ..spec(5) };
+        let mut room = Room::new();
+        // Where nothing is flooded anyway, a question that nobody can answer ends here.
+        room.want(&[DeviceSpec { questions: true, ..in_office() }]);
+        assert_eq!(room.ready(5).warnings, Vec::<String>::new());
+        room.want(&[spec(5)]);
+        let elsewhere = "set `bridge` of VNI 5 to office; then ip link del five, and evpnd makes vxlan5 in office";
+        let warnings = room.ready(5).warnings;
+        assert!(matches!(&warnings[..], [one] if one.contains("(proxy)") && one.ends_with(elsewhere)), "{warnings:?}");
+        room.want(&[in_office()]);
+        let warnings = room.ready(5).warnings;
+        assert!(warnings[0].ends_with(": ip link del five, and evpnd makes vxlan5 in office"), "{warnings:?}");
+        let refused =
+            std::process::Command::new("ip").args(["link", "set", "five", "type", "vxlan", "noproxy"]).output().unwrap();
+        assert!(!refused.status.success(), "this kernel lets it be changed: the warning should say so");
+        sh("ip link del five");
+        let ready = room.wait("a device of ours", |event| match event {
+            KernelEvent::Device(DeviceState::Ready(ready)) if ready.made_device => Some(ready.clone()),
+            _ => None,
+        });
+        assert_eq!((ready.device.as_str(), ready.bridge.as_str(), ready.warnings.len()), ("vxlan5", "office", 0));
+    });
+}
+
+/// Made for the host itself (`bridge = "none"`) it answers what it can and drops the rest: in a bridge it is another device.
+#[test]
+fn a_device_of_ours_that_comes_into_a_bridge_is_made_without_proxy() {
+    in_namespace(|| {
+        let bare = DeviceSpec { bare: true, questions: true, bridge: "none".to_owned(), ..spec(100) };
+        let mut room = Room::new();
+        room.want(&[bare]);
+        room.ready(100);
+        assert!(link("vxlan100").contains(" proxy "), "{}", link("vxlan100"));
+        room.want(&[spec(100)]);
+        let ready = room.wait("a device in a bridge", |event| match event {
+            KernelEvent::Device(DeviceState::Ready(ready)) if !ready.is_bare() => Some(ready.clone()),
+            _ => None,
+        });
+        assert!(!link("vxlan100").contains(" proxy ") && ready.warnings.is_empty(), "{} {ready:?}", link("vxlan100"));
+    });
+}

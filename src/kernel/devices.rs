@@ -348,7 +348,7 @@ fn adopt(
     {
         return Ok(verdict);
     }
-    let deaf = (spec.on_demand && !info.l2miss) || (spec.bare && !info.proxy);
+    let deaf = (spec.on_demand && !info.l2miss) || spec.bare != info.proxy;
     if link.made && (info.port != spec.port || !same_family || info.group != spec.group || deaf) {
         // None can be changed on a device that stands (a group not without harm: see `warnings`); it is ours, and the
         // configuration changed.
@@ -444,12 +444,15 @@ fn check_family(
     let (has, wants) = if over_ipv6 { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
     refuse(
         format!("{} (VNI {}) tunnels over {has}, and the VTEP {} is of {wants}", link.name, spec.vni, spec.local),
-        make_again(spec, link, links.link(link.master.unwrap_or_default())),
+        make_again(spec, link, links.link(link.master.unwrap_or_default()), &format!("with local {}", spec.local)),
     )
 }
 
 /// What mends a device that is of the wrong sort, which none can change while it stands.
-pub(super) fn make_again(spec: &DeviceSpec, link: &Link, bridge: Option<&Link>) -> String {
+pub(super) fn make_again(spec: &DeviceSpec, link: &Link, bridge: Option<&Link>, how: &str) -> String {
+    if spec.existing {
+        return format!("ip link del {}, and have it made {how}", link.name);
+    }
     let del = format!("ip link del {}, and evpnd makes {}", link.name, spec.device);
     match bridge.filter(|bridge| !spec.bare && bridge.name != spec.bridge) {
         Some(bridge) => format!("set `bridge` of VNI {} to {1}; then {del} in {1}", spec.vni, bridge.name),

@@ -3,9 +3,12 @@
 
 use std::net::IpAddr;
 
-use super::devices::{Circumstances, Soft, port_flags, tells_misses};
+use super::devices::{Circumstances, Soft, make_again, port_flags, tells_misses};
 use super::links::{Link, VxlanInfo};
 use crate::fib::DeviceSpec;
+
+/// How a device is to be made that lets questions through.
+const WITHOUT_PROXY: &str = "without proxy (of OpenStack's agent: arp_responder = false)";
 
 /// What will not work although rows can be written, each with the command that mends it.
 pub(super) fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known: &Circumstances) -> Vec<String> {
@@ -24,18 +27,26 @@ pub(super) fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge:
             said(known, Soft::Learning)
         ));
     }
-    if spec.nexthop_groups && (info.learning || info.proxy) {
-        let (what, word) = if info.learning { ("learning", "nolearning") } else { ("proxy", "noproxy") };
-        out.push(format!(
-            "the rows of {name} carry their destination, because kernels before 6.17 fall over nexthop groups on a device with \
-             {what}: ip link set {name} type vxlan {word}"
-        ));
-    }
-    if info.proxy && !spec.bare {
+    // Where there is no bridge, it is what answers.
+    let swallows = info.proxy && !spec.bare;
+    if swallows && !spec.questions {
+        // `arp_reduce`, `neigh_reduce` (`drivers/net/vxlan`): what they cannot answer from a neighbour of the device itself they drop.
         out.push(format!(
             "{name} answers ARP and ND by neighbours that somebody writes on the device itself, and lets no other question through \
-             (proxy), so that guests do not find one another; it cannot be changed while it stands: ip link del {name}, and have it \
-             made without proxy (of OpenStack's agent: arp_responder = false)"
+             (proxy), so that hosts whose address nobody announced are not found; it cannot be changed while it stands: {}",
+            make_again(spec, link, Some(bridge), WITHOUT_PROXY)
+        ));
+    }
+    let group_mends = match (info.learning && !spec.learning, swallows) {
+        (true, _) => Some(("learning", format!("ip link set {name} type vxlan nolearning"))),
+        (false, true) => Some(("proxy", make_again(spec, link, Some(bridge), WITHOUT_PROXY))),
+        // So it is wanted: its rows carry their destination, as the manual says.
+        (false, false) => None,
+    };
+    if let Some((what, remedy)) = group_mends.filter(|_| spec.nexthop_groups) {
+        out.push(format!(
+            "the rows of {name} carry their destination, because kernels before 6.17 fall over nexthop groups on a device with \
+             {what}: {remedy}"
         ));
     }
     if let Some(text) = known.failed.get(&Soft::Isolated) {
@@ -53,8 +64,8 @@ pub(super) fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge:
         let why = if info.l2miss { "floods what it has no row for" } else { "was made without l2miss" };
         out.push(format!(
             "rows are all written, and not on demand, because {name} {why}, so that the kernel does not tell of it; none can be \
-             changed while it stands: ip link del {name}, and evpnd makes {} in {}; or install = \"always\"",
-            spec.device, spec.bridge
+             changed while it stands: {}; or install = \"always\"",
+            make_again(spec, link, Some(bridge), "with l2miss and without a group")
         ));
     }
     match info.local {
