@@ -128,11 +128,26 @@ fn all_devices_of_a_host_are_taken_as_they_come_and_go() {
     make("late", "latebr", 40, "dstport 4795 nolearning");
     a.namespace.ip("link del brq-vx");
     expect_vnis(&daemon, &[(7, "ready"), (20, "ready"), (40, "ready")]);
-    // A restart has them, without an interruption that anybody sees.
+    // A restart has them, without an interruption that anybody sees; what its platform deleted meanwhile is not made.
+    make("brief", "briefbr", 41, "dstport 4796 nolearning");
+    expect_vnis(&daemon, &[(7, "ready"), (20, "ready"), (40, "ready"), (41, "ready")]);
     assert!(daemon.stop().success());
+    a.namespace.ip_batch("link del brief\nlink del briefbr\n");
     let daemon = Evpnd::start(a, &config(a, rule));
     expect_vnis(&daemon, &[(7, "ready"), (20, "ready"), (40, "ready")]);
+    // The log goes on in the same file.
+    let times = |vni: u32| daemon.log().matches(&format!("VNI {vni} ready: ")).count();
+    assert_eq!((times(40), times(41)), (2, 1), "{}", daemon.log());
     here.expect_ping(&there);
+    // Nor is what it deletes now: nothing stands in its way when it makes it again.
+    a.namespace.ip("link del late");
+    expect_vnis(&daemon, &[(7, "ready"), (20, "ready")]);
+    assert!(!a.has_interface("late"));
+    a.namespace.ip_batch(&format!(
+        "link add late type vxlan id 40 local {local} dstport 4795\nlink set late addrgenmode none master latebr up\n"
+    ));
+    expect_vnis(&daemon, &[(7, "ready"), (20, "ready"), (40, "ready")]);
+    assert!(!daemon.log().contains("(made)"), "{}", daemon.log());
     // Another rule, by a reload: what is ignored is given up, rows and all, and left as a device.
     daemon.rewrite(&config(a, "adopt = \"all\"\nignore-devices = [\"late\", \"onebr7.7\"]\n"));
     daemon.say(&["reload"]);

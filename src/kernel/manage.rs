@@ -287,13 +287,13 @@ impl Worker {
                 self.later.insert(vni, at);
             }
         }
+        managed.worked = true;
         let state = DeviceState::Ready(ready.clone());
         if managed.told.as_ref() == Some(&state) {
             self.set_form(vni);
             return;
         }
         managed.told = Some(state.clone());
-        managed.worked = true;
         self.set_form(vni);
         self.out.push(KernelEvent::Device(state));
         self.retune = true;
