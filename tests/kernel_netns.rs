@@ -425,7 +425,7 @@ fn a_step_that_failed_has_mended_nothing() {
         // The kernel bounds the MTU by that of the interface on which the group is joined.
         let large = DeviceSpec { group: Some("239.1.1.1".parse().unwrap()), learning: true, mtu: Some(9000), ..spec(100) };
         let mut room = Room::new();
-        room.want(&[large.clone()]);
+        room.want(std::slice::from_ref(&large));
         let ready = room.ready(100);
         assert!(ready.warnings.iter().any(|warning| warning.contains("MTU of vxlan100 could not be set")), "{ready:?}");
         // Another VNI comes: everything is tried once more.

@@ -138,6 +138,7 @@ fn all_devices_of_a_host_are_taken_as_they_come_and_go() {
     // The log goes on in the same file.
     let times = |vni: u32| daemon.log().matches(&format!("VNI {vni} ready: ")).count();
     assert_eq!((times(40), times(41)), (2, 1), "{}", daemon.log());
+    assert!(!daemon.log().contains("VNI 41 unusable"), "{}", daemon.log());
     here.expect_ping(&there);
     // Nor is what it deletes now: nothing stands in its way when it makes it again.
     a.namespace.ip("link del late");
@@ -162,6 +163,43 @@ fn all_devices_of_a_host_are_taken_as_they_come_and_go() {
         ensure(macs.is_empty(), || format!("{macs:?}"))
     });
     assert!(["vxlan_tenant", "late", "lab30"].iter().all(|name| a.has_interface(name)));
+}
+
+/// What `adopt = "all"` cannot take is to be seen with the reason; once it can, it is taken.
+#[test]
+fn devices_that_cannot_be_taken_are_shown() {
+    let site = Site::new();
+    let [a, ..] = &site.hosts;
+    let local = a.v4();
+    a.namespace.ip_batch(&format!(
+        "link add name b1 type bridge\nlink set b1 up\nlink add name b2 type bridge\nlink set b2 up\n\
+         link add tw1 type vxlan id 5 local {local} dstport 4790\nlink set tw1 master b1 up\n\
+         link add tw2 type vxlan id 5 local {local} dstport 4791\nlink set tw2 master b2 up\n\
+         link add lone type vxlan id 6 local {local} dstport 4792\nlink set lone up\n\
+         link add name b3 type bridge\nlink set b3 up\nlink add many type vxlan external dstport 4793\nlink set many master b3 up\n\
+         link add vxlan_sys_4794 type vxlan external dstport 4794\nlink add lab7 type vxlan id 7 dstport 4795\n"
+    ));
+    let rule = "adopt = \"all\"\nignore-devices = [\"lab*\"]\n";
+    let daemon = Evpnd::start(a, &Config::hypervisor(a, ASN, Family::V4).section("vxlan", rule));
+    expect_vnis(&daemon, &[(5, "not-taken"), (6, "not-taken")]);
+    let text = daemon.say(&["show", "vnis"]);
+    assert!(
+        text.contains("VNI 5 has another VXLAN device: tw2; keep one: ip link del tw1") && text.contains("tw2 is not taken"),
+        "{text}"
+    );
+    assert!(text.contains("lone (VNI 6) is in no bridge; ip link set lone master"), "{text}");
+    let warnings = daemon.json(&["show", "status"])["warnings"].to_string();
+    assert!(warnings.contains("many is not taken: many is a single VXLAN device for many VNIs"), "{warnings}");
+    let found = String::from_utf8_lossy(&daemon.control(&["doctor"]).stdout).into_owned();
+    for words in ["VNI 5 is not-taken", "VNI 6 is not-taken", "many is not taken"] {
+        assert_eq!(found.matches(words).count(), 1, "{words}: {found}");
+    }
+    for name in ["vxlan_sys_4794", "lab7"] {
+        assert!(!format!("{text}{warnings}{found}{}", daemon.log()).contains(name), "{name} is another's own");
+    }
+    a.namespace.ip_batch("link del tw1\nlink set lone master b1\nlink del many\n");
+    expect_vnis(&daemon, &[(5, "ready"), (6, "ready")]);
+    assert_eq!(daemon.json(&["show", "status"])["warnings"], serde_json::json!([]));
 }
 
 /// What does not work is told with the command that would mend it, which does; `fix-devices` does it itself.

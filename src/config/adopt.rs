@@ -29,11 +29,16 @@ impl Adopt {
     /// Whether a device that nobody declared is taken.
     pub fn takes(&self, vni: Vni, device: &str) -> bool {
         let in_list = self.vnis.is_empty() || self.vnis.iter().any(|(first, last)| (*first..=*last).contains(&vni));
+        in_list && self.looks_at(device)
+    }
+
+    /// Whether a device that nobody declared would be taken, as far as its name goes.
+    pub fn looks_at(&self, device: &str) -> bool {
         let ignored = self.ignored.iter().any(|name| match name.strip_suffix('*') {
             Some(beginning) => device.starts_with(beginning),
             None => device == name,
         });
-        self.all && in_list && !ignored
+        self.all && !ignored
     }
 }
 

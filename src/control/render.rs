@@ -292,7 +292,9 @@ fn messages(counts: &MessageCounts) -> String {
 }
 
 fn vni(vni: &VniView) -> Row {
-    let rows = if vni.rows.in_sync + vni.rows.on_demand == vni.rows.wanted
+    let rows = if !vni.is_here() {
+        String::new()
+    } else if vni.rows.in_sync + vni.rows.on_demand == vni.rows.wanted
         && vni.rows.failed + vni.rows.dirty + vni.rows.in_flight == 0
     {
         "in sync".to_owned()

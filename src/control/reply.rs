@@ -255,7 +255,8 @@ pub struct VniView {
     pub import: Vec<String>,
     /// What it exports, spelt out.
     pub export: Vec<String>,
-    /// `ready`, `down` (works, but the device is not up), `unusable`, `waiting` (the kernel was not asked yet).
+    /// `ready`, `down` (works, but the device is not up), `unusable`, `waiting` (the kernel was not asked yet), `not-taken` (a device
+    /// that `adopt = "all"` would take if it were another: the VNI is not here).
     pub state: String,
     /// Why it is not ready.
     pub reason: Option<String>,
@@ -300,6 +301,47 @@ pub struct VniView {
     pub healed: u64,
     /// What works but not as it should, one sentence each.
     pub warnings: Vec<String>,
+}
+
+impl VniView {
+    const NOT_TAKEN: &str = "not-taken";
+
+    /// A VNI that is not here, because a device of the host that has it cannot be taken.
+    pub fn not_taken(vni: Vni) -> Self {
+        Self {
+            vni,
+            device: String::new(),
+            bridge: String::new(),
+            rd: String::new(),
+            import: Vec::new(),
+            export: Vec::new(),
+            state: Self::NOT_TAKEN.to_owned(),
+            reason: None,
+            remedy: None,
+            made_device: false,
+            made_bridge: false,
+            run_time: false,
+            callers: Vec::new(),
+            local: None,
+            port: None,
+            mtu: None,
+            vteps: 0,
+            local_macs: 0,
+            remote_macs: 0,
+            refused_local_macs: 0,
+            refused_remote_macs: 0,
+            refused_routes: 0,
+            rows: RowCounts::default(),
+            suppressed: RowCounts::default(),
+            healed: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Whether the daemon has the VNI.
+    pub fn is_here(&self) -> bool {
+        self.state != Self::NOT_TAKEN
+    }
 }
 
 /// One remote VTEP.

@@ -122,6 +122,21 @@ pub struct FoundDevice {
     pub bridge: String,
 }
 
+/// A VXLAN device of the host that somebody else made and that no VNI can use as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnfitDevice {
+    /// Its VNI, where it has one of its own.
+    pub vni: Option<Vni>,
+    /// Its name.
+    pub device: String,
+    /// The name of its bridge, where it is in one.
+    pub bridge: Option<String>,
+    /// Why it cannot be used.
+    pub reason: String,
+    /// What would mend it.
+    pub remedy: String,
+}
+
 /// The state of one VNI's device, as the kernel room tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceState {

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::device::{DeviceSpec, DeviceState, FoundDevice};
+use super::device::{DeviceSpec, DeviceState, FoundDevice, UnfitDevice};
 use crate::base::{MacAddr, Vni};
 
 /// Where frames for a MAC, or flooded frames, are sent.
@@ -263,6 +263,8 @@ pub enum KernelEvent {
     Found {
         /// In order.
         devices: Vec<FoundDevice>,
+        /// Those beside them that no VNI could use, in order; not those that are another program's own.
+        unfit: Vec<UnfitDevice>,
     },
     /// A device is gone.
     DeviceGone {

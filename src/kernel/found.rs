@@ -1,9 +1,9 @@
 //! VXLAN devices of the host that somebody else made: which could serve a VNI, and which are another program's own and never touched,
 //! declared or not.
 
-use super::links::{Link, LinkKind, Links, VxlanInfo};
+use super::links::{LinkKind, Links, VxlanInfo};
 use super::worker::Worker;
-use crate::fib::{FoundDevice, KernelEvent};
+use crate::fib::{FoundDevice, KernelEvent, UnfitDevice};
 
 /// The program that made a device for itself, told by the device's name. They write its rows themselves and expect nobody else's.
 pub fn owner(name: &str) -> Option<&'static str> {
@@ -21,30 +21,48 @@ pub fn owner(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Those that a VNI could use, in order.
-fn found(links: &Links) -> Vec<FoundDevice> {
-    let bridge = |link: &Link| {
-        let master = links.link(link.master?)?;
-        matches!(master.kind, LinkKind::Bridge { .. }).then(|| master.name.clone())
-    };
-    let fits = |link: &Link| match &link.kind {
-        LinkKind::Vxlan(VxlanInfo { vni: Some(vni), external: false, .. }) if !link.made && owner(&link.name).is_none() => {
-            Some(FoundDevice { vni: *vni, device: link.name.clone(), bridge: bridge(link)? })
-        }
-        _ => None,
-    };
-    let mut all: Vec<FoundDevice> = links.all_vxlans().filter_map(fits).collect();
-    all.sort_unstable();
-    all
+/// Those that a VNI could use, and those beside them that none could; both in order.
+pub(super) fn found(links: &Links) -> (Vec<FoundDevice>, Vec<UnfitDevice>) {
+    let (mut fit, mut unfit) = (Vec::new(), Vec::new());
+    for link in links.all_vxlans().filter(|link| !link.made && owner(&link.name).is_none()) {
+        let LinkKind::Vxlan(VxlanInfo { vni, .. }) = link.kind else { continue };
+        let master = link.master.and_then(|master| links.link(master));
+        let bridge = master.filter(|master| matches!(master.kind, LinkKind::Bridge { .. })).map(|bridge| bridge.name.clone());
+        let name = &link.name;
+        let (reason, remedy) = match (vni, &bridge) {
+            (Some(vni), Some(bridge)) => {
+                fit.push(FoundDevice { vni, device: name.clone(), bridge: bridge.clone() });
+                continue;
+            }
+            // Nobody bridges it: it is for whoever sends into it with a tunnel key, and no segment of this host.
+            (None, None) => continue,
+            (None, Some(_)) => (
+                format!("{name} is a single VXLAN device for many VNIs (`external`), which is not supported"),
+                "have a device made for each VNI".to_owned(),
+            ),
+            (Some(vni), None) => (
+                match master {
+                    Some(master) => format!("{name} (VNI {vni}) is in {}, which is not a Linux bridge", master.name),
+                    None => format!("{name} (VNI {vni}) is in no bridge"),
+                },
+                format!("ip link set {name} master <bridge>"),
+            ),
+        };
+        unfit.push(UnfitDevice { vni, device: name.clone(), bridge, reason, remedy });
+    }
+    fit.sort_unstable();
+    unfit.sort_unstable();
+    (fit, unfit)
 }
 
 impl Worker {
     /// Interfaces changed: tells which devices there are, where that changed.
     pub(super) fn tell_found(&mut self) {
-        let devices = found(&self.links);
-        if self.found.as_ref() != Some(&devices) {
-            self.found = Some(devices.clone());
-            self.out.push(KernelEvent::Found { devices });
+        let all = found(&self.links);
+        if self.found.as_ref() != Some(&all) {
+            let (devices, unfit) = all.clone();
+            self.found = Some(all);
+            self.out.push(KernelEvent::Found { devices, unfit });
         }
     }
 }

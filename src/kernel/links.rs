@@ -127,7 +127,8 @@ pub(super) struct Change {
 pub(super) struct Links {
     by_index: BTreeMap<u32, Link>,
     by_name: BTreeMap<String, u32>,
-    by_vni: BTreeMap<Vni, BTreeSet<u32>>,
+    /// `None`: VXLAN devices without a VNI of their own.
+    by_vni: BTreeMap<Option<Vni>, BTreeSet<u32>>,
     by_master: BTreeMap<u32, BTreeSet<u32>>,
     own_macs: BTreeMap<MacAddr, u32>,
 }
@@ -171,10 +172,10 @@ impl Links {
 
     /// The VXLAN devices of a VNI, by number.
     pub(super) fn vxlans(&self, vni: Vni) -> impl Iterator<Item = &Link> {
-        self.by_vni.get(&vni).into_iter().flatten().filter_map(|index| self.link(*index))
+        self.by_vni.get(&Some(vni)).into_iter().flatten().filter_map(|index| self.link(*index))
     }
 
-    /// All VXLAN devices that have a VNI.
+    /// All VXLAN devices.
     pub(super) fn all_vxlans(&self) -> impl Iterator<Item = &Link> {
         self.by_vni.values().flatten().filter_map(|index| self.link(*index))
     }
@@ -215,7 +216,7 @@ impl Links {
         self.remove(ifindex, change);
         change.touched.push(link.clone());
         self.by_name.insert(link.name.clone(), ifindex);
-        if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
+        if let LinkKind::Vxlan(VxlanInfo { vni, .. }) = &link.kind {
             self.by_vni.entry(*vni).or_default().insert(ifindex);
         }
         if let Some(master) = link.master {
@@ -237,7 +238,7 @@ impl Links {
         if self.by_name.get(&link.name) == Some(&ifindex) {
             self.by_name.remove(&link.name);
         }
-        if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
+        if let LinkKind::Vxlan(VxlanInfo { vni, .. }) = &link.kind {
             forget(&mut self.by_vni, *vni, ifindex);
         }
         if let Some(master) = link.master {

@@ -148,6 +148,10 @@ impl Worker {
         for vni in std::mem::take(&mut self.worked) {
             self.read_again(vni);
         }
+        if self.found.is_none() {
+            // At the start, before any verdict: of what is gone nobody needs to hear that it cannot be used.
+            self.tell_found();
+        }
         while let Some(vni) = self.dirty.pop_first() {
             if self.judge(vni, now) {
                 self.dirty.insert(vni);

@@ -425,6 +425,32 @@ fn a_device_of_the_other_family_is_refused_before_anything_is_done_to_it() {
 }
 
 #[test]
+fn devices_that_nobody_declared_are_told_with_what_is_wrong_with_them() {
+    let mut host = Host::default();
+    let (bridge, vrf) = (host.bridge("b", 0), host.add("blue", "vrf", None, |_| {}));
+    let external = |out: &mut Vec<u8>| codec::attribute(out, 25, &[1]);
+    host.add("many", "vxlan", Some(bridge), external);
+    // Somebody sends into it by a tunnel key; Open vSwitch's own; ours.
+    host.add("keyed", "vxlan", None, external);
+    host.add("vxlan_sys_4789", "vxlan", Some(bridge), external);
+    host.vxlan("fits", 5, Some(bridge));
+    host.vxlan("flannel.6", 6, None);
+    host.vxlan("alone", 7, None);
+    host.vxlan("routed", 8, Some(vrf));
+    let (fit, unfit) = super::found::found(&host.0);
+    let names: Vec<(&str, &str)> = fit.iter().map(|fit| (fit.device.as_str(), fit.bridge.as_str())).collect();
+    assert_eq!(names, [("fits", "b")]);
+    let told: Vec<(&str, &str)> = unfit.iter().map(|unfit| (unfit.reason.as_str(), unfit.remedy.as_str())).collect();
+    let expected = [
+        ("many is a single VXLAN device for many VNIs (`external`), which is not supported", "have a device made for each VNI"),
+        ("alone (VNI 7) is in no bridge", "ip link set alone master <bridge>"),
+        ("routed (VNI 8) is in blue, which is not a Linux bridge", "ip link set routed master <bridge>"),
+    ];
+    assert_eq!(told, expected);
+    assert!(unfit[0].vni.is_none() && unfit[0].bridge.as_deref() == Some("b") && unfit[1].bridge.is_none());
+}
+
+#[test]
 fn the_zero_mac_is_nobodys() {
     let mut host = Host::default();
     host.add("x", "", None, |_| {});

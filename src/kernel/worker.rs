@@ -26,7 +26,7 @@ use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
 use super::{EVENTS, KernelOptions, Shared, closed, filter};
 use crate::base::{MacAddr, Vni};
-use crate::fib::{DeviceState, FoundDevice, KernelCommand, KernelEvent, ReadyDevice};
+use crate::fib::{DeviceState, FoundDevice, KernelCommand, KernelEvent, ReadyDevice, UnfitDevice};
 
 /// Commands taken in one turn: between them notifications are read, so that a burst of writes delays no local MAC.
 const COMMANDS_PER_TURN: usize = 4;
@@ -59,7 +59,7 @@ pub(super) struct Worker {
     pub(super) counted: Option<Instant>,
     pub(super) links: Links,
     /// The devices that were told last.
-    pub(super) found: Option<Vec<FoundDevice>>,
+    pub(super) found: Option<(Vec<FoundDevice>, Vec<UnfitDevice>)>,
     /// The wanted devices.
     pub(super) managed: BTreeMap<Vni, Managed>,
     /// Names of devices and bridges in the wanted list.

@@ -257,7 +257,7 @@ impl Speaker {
             KernelEvent::RowsOfOtherForm { vni } => self.fib.reassert_all(now, &[vni]),
             KernelEvent::Device(DeviceState::Ready(device)) => self.device_ready(now, device),
             KernelEvent::Device(DeviceState::Unusable { vni, reason, remedy }) => self.device_unusable(now, vni, reason, remedy),
-            KernelEvent::Found { devices } => self.devices_found(now, devices),
+            KernelEvent::Found { devices, unfit } => self.devices_found(now, devices, unfit),
             KernelEvent::DeviceGone { vni, reason } => self.device_gone(now, vni, &reason),
             KernelEvent::Rows { token, vni, rows } => self.rows_read(now, token, vni, rows),
             KernelEvent::TooManyRows { token, vni } => self.too_many_rows(now, token, vni),

@@ -8,11 +8,12 @@ use crate::control::{
     Count, MacCount, MessageCounts, NeighborView, Page, Reply, Request, RowCounts, Status, VniView, VtepView, page_size,
 };
 use crate::evpn::InstanceView;
+use crate::fib::UnfitDevice;
 use crate::fib::device::DeviceState;
 use crate::rib::PeerId;
 use crate::session::State;
 
-use super::{Action, Peer, RequestId, Speaker, VniState};
+use super::{Action, Peer, RequestId, Speaker, VniState, adopt};
 
 impl Speaker {
     /// The reply to `request`; `None` where it comes later.
@@ -132,6 +133,7 @@ impl Speaker {
                 None => {}
             }
         }
+        warnings.extend(self.not_taken());
         for peer in self.peers.iter().filter(|peer| peer.neighbor.enabled && peer.session.established().is_none()) {
             let why = peer.session.last_error().map(|why| format!(": {why}")).unwrap_or_default();
             warnings.push(format!("neighbor {} is not established{why}", peer.address));
@@ -212,13 +214,22 @@ impl Speaker {
         let (_, rows) = self.fib.counts();
         let (_, neighbors) = self.fib.neighbor_counts();
         if let Some(vni) = vni {
-            return match self.vnis.get(&vni) {
-                Some(state) => Reply::Vnis(Page::last(vec![self.vni_view(state, &rows, &neighbors)])),
+            let mut not_taken = self.vnis_not_taken().filter(|(other, _)| *other == vni);
+            let not_taken = || not_taken.next().map(|(_, unfit)| view_not_taken(vni, unfit));
+            let view = self.vnis.get(&vni).map(|state| self.vni_view(state, &rows, &neighbors)).or_else(not_taken);
+            return match view {
+                Some(view) => Reply::Vnis(Page::last(vec![view])),
                 None => Reply::NotFound { message: format!("no VNI {vni}") },
             };
         }
-        page(self.vnis.iter().map(|(&vni, state)| (vni, state)), after, limit, |state| self.vni_view(state, &rows, &neighbors))
-            .map_or_else(bad_cursor, Reply::Vnis)
+        let mut all: BTreeMap<Vni, Shown<'_>> = self.vnis.iter().map(|(&vni, state)| (vni, Shown::Here(state))).collect();
+        all.extend(self.vnis_not_taken().map(|(vni, unfit)| (vni, Shown::NotTaken(unfit))));
+        let items = all.into_iter().map(|(vni, shown)| (vni, (vni, shown)));
+        let view = |(vni, shown): (Vni, Shown<'_>)| match shown {
+            Shown::Here(state) => self.vni_view(state, &rows, &neighbors),
+            Shown::NotTaken(unfit) => view_not_taken(vni, unfit),
+        };
+        page(items, after, limit, view).map_or_else(bad_cursor, Reply::Vnis)
     }
 
     fn vni_view(
@@ -243,6 +254,7 @@ impl Speaker {
             warnings
                 .push("a limit refused MACs or routes of it: see [limits], and the counters in `evpnctl show status`".to_owned());
         }
+        warnings.extend(self.not_taken_beside(vni));
         VniView {
             vni,
             device: ready.map_or_else(|| state.config.settings.device.clone(), |device| device.device.clone()),
@@ -279,6 +291,25 @@ impl Speaker {
         page(items, after, limit, |vtep| VtepView { address: vtep.vtep, vnis: vtep.flood, macs: vtep.macs as u64 })
             .map_or_else(bad_cursor, Reply::Vteps)
     }
+}
+
+/// What `show vnis` has a line for.
+enum Shown<'a> {
+    /// A VNI.
+    Here(&'a VniState),
+    /// Devices that the rule would have and does not take.
+    NotTaken(&'a [UnfitDevice]),
+}
+
+fn view_not_taken(vni: Vni, unfit: &[UnfitDevice]) -> VniView {
+    let text = |of: fn(&UnfitDevice) -> &str| unfit.first().map(|unfit| of(unfit).to_owned());
+    let mut view = VniView::not_taken(vni);
+    view.device = text(|unfit| &unfit.device).unwrap_or_default();
+    view.bridge = text(|unfit| unfit.bridge.as_deref().unwrap_or_default()).unwrap_or_default();
+    view.reason = text(|unfit| &unfit.reason);
+    view.remedy = text(|unfit| &unfit.remedy);
+    view.warnings = unfit.iter().skip(1).map(adopt::in_words).collect();
+    view
 }
 
 /// How a VNI's device stands, in a word.

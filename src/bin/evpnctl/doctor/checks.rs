@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use evpnd::control::VniView;
+
 use super::Finding;
 use super::facts::{Facts, Link, overhead};
 
@@ -70,6 +72,15 @@ fn sessions(facts: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn vnis(facts: &Facts, found: &mut Vec<Finding>) {
+    // Those with a VNI are told of below; an `external` one has none.
+    let told = |warning: &String| {
+        let of = |vni: &VniView| vni.warnings.contains(warning) || vni.reason.as_ref().is_some_and(|why| warning.contains(why));
+        facts.vnis.iter().any(of)
+    };
+    let not_taken = facts.status.iter().flat_map(|status| &status.warnings).filter(|warning| warning.contains(" is not taken: "));
+    for (what, remedy) in not_taken.filter(|warning| !told(warning)).filter_map(|warning| warning.split_once("; ")) {
+        found.push(Finding::new("vni", what.to_owned(), remedy.to_owned()));
+    }
     for vni in &facts.vnis {
         let what = format!("VNI {} is {}", vni.vni, vni.state);
         match (&vni.reason, vni.state.as_str()) {

@@ -134,7 +134,7 @@ impl Facts {
 
     /// The VXLAN devices to look at: the daemon's; where it cannot be asked, those with a bridge.
     pub(super) fn tunnels(&self) -> Vec<&Link> {
-        let known: BTreeSet<&str> = self.vnis.iter().map(|vni| vni.device.as_str()).collect();
+        let known: BTreeSet<&str> = self.vnis.iter().filter(|vni| vni.is_here()).map(|vni| vni.device.as_str()).collect();
         let ours =
             |link: &&Link| if self.no_daemon.is_some() { link.master.is_some() } else { known.contains(link.name.as_str()) };
         self.links.iter().filter(|link| link.kind == "vxlan").filter(ours).collect()

@@ -273,7 +273,7 @@ fn vni_of_bridge(daemon: &mut Daemon, bridge: &str) -> Option<Vni> {
     loop {
         let request = Request::ShowVnis { vni: None, after, limit: Some(evpnd::control::MAX_PAGE) };
         let Ok(Reply::Vnis(page)) = ask(daemon, &request) else { return None };
-        if let Some(found) = page.items.iter().find(|view| view.bridge == bridge) {
+        if let Some(found) = page.items.iter().find(|view| view.bridge == bridge && view.is_here()) {
             return Some(found.vni);
         }
         after = Some(page.next?);

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use evpnd::base::Vni;
-use evpnd::control::{DiffView, MAX_PAGE, Reply, Request};
+use evpnd::control::{DiffView, MAX_PAGE, Reply, Request, VniView};
 use evpnd::fib::Status;
 
 use super::block::{self, Block};
@@ -321,7 +321,7 @@ fn wait_until_let_go(daemon: &mut Daemon, plan: &Plan, end: std::time::Instant) 
     let mut orphans = (0, deadline(ORPHANED));
     loop {
         let known = daemon.ask(&Request::ShowVnis { vni: Some(plan.vni), after: None, limit: None })?;
-        let view = if let Reply::Vnis(page) = known { page.items.into_iter().next() } else { None };
+        let view = if let Reply::Vnis(page) = known { page.items.into_iter().find(VniView::is_here) } else { None };
         let why = if let Some(view) = view {
             match view.callers.is_empty() {
                 true => "the daemon still has it: is --config the file that it reads?".to_owned(),

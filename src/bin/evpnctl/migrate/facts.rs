@@ -112,7 +112,8 @@ fn ask(daemon: &mut Daemon) -> Result<(Fabric, Vec<VniView>), Failure> {
         None => None,
     };
     let request = |after| Request::ShowVnis { vni: None, after, limit };
-    let vnis = all(daemon, request, |reply| if let Reply::Vnis(page) = reply { Some(page) } else { None });
+    let mut vnis = all(daemon, request, |reply| if let Reply::Vnis(page) = reply { Some(page) } else { None });
+    vnis.retain(VniView::is_here);
     for view in &vnis {
         let request =
             |after| Request::ShowRoutes { route_type: Some(3), vni: Some(view.vni), rd: None, neighbor: None, after, limit };
