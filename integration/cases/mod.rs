@@ -14,6 +14,7 @@ mod import_frr;
 mod ipv6;
 mod isolation;
 mod keys;
+mod leftovers;
 mod libvirt;
 mod life;
 mod local_macs;

@@ -137,6 +137,32 @@ pub struct UnfitDevice {
     pub remedy: String,
 }
 
+/// What a VNI that nobody wants any more had on this host: where rows of an earlier run, or of one before a change, may stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The VNI.
+    pub vni: Vni,
+    /// The name of its VXLAN device.
+    pub device: String,
+    /// ifindex of its VXLAN device.
+    pub ifindex: u32,
+    /// ifindex of its bridge; the device's own where it was in none.
+    pub bridge_ifindex: u32,
+}
+
+/// An interface that carries the mark of evpnd, and that no wanted VNI uses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MarkedLink {
+    /// The VNI of a VXLAN device; `None`: it is a bridge.
+    pub vni: Option<Vni>,
+    /// ifindex.
+    pub ifindex: u32,
+    /// Its name.
+    pub name: String,
+    /// The ports of a bridge that do not carry the mark themselves, by name.
+    pub ports: Vec<String>,
+}
+
 /// The state of one VNI's device, as the kernel room tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceState {

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::device::{DeviceSpec, DeviceState, FoundDevice, UnfitDevice};
+use super::device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, UnfitDevice};
 use crate::base::{MacAddr, Vni};
 
 /// Where frames for a MAC, or flooded frames, are sent.
@@ -222,6 +222,10 @@ pub enum KernelCommand {
         /// Which.
         vnis: Vec<Vni>,
     },
+    /// These VNIs are not wanted, or cannot be used, and what an earlier run wrote is to go: from now on [`KernelCommand::Dump`] and
+    /// [`KernelCommand::DumpNeighbors`] read it, rows as we write them only, and none where the device is ours and goes with its
+    /// rows. Until they are wanted or removed.
+    Leftovers(Vec<Leftover>),
     /// Read the neighbours of one VNI's bridge; answered by [`KernelEvent::Neighbors`].
     DumpNeighbors {
         /// Comes back in the answer.
@@ -265,6 +269,12 @@ pub enum KernelEvent {
         devices: Vec<FoundDevice>,
         /// Those beside them that no VNI could use, in order; not those that are another program's own.
         unfit: Vec<UnfitDevice>,
+    },
+    /// The interfaces that carry the mark of evpnd and that no wanted VNI uses, all of them; told when they change, once at the
+    /// start, and after each [`KernelCommand::Remove`].
+    Marked {
+        /// In order.
+        links: Vec<MarkedLink>,
     },
     /// A device is gone.
     DeviceGone {

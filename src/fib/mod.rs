@@ -24,7 +24,7 @@ mod table;
 mod view;
 
 pub use counts::RowCounts;
-pub use device::{DeviceSpec, DeviceState, FoundDevice, ReadyDevice, UnfitDevice};
+pub use device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, ReadyDevice, UnfitDevice};
 pub use fights::Fought;
 pub use message::{
     Batch, BatchDone, Binding, CheckedRow, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LocalMac, NeighborOwner, Op,

@@ -1,9 +1,10 @@
 //! Files: the configuration and the state that outlives the process.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use zeroize::Zeroizing;
 
 use crate::config::{self, Config};
@@ -29,6 +30,23 @@ pub fn read_with_keys(path: &Path, before: &Keys) -> anyhow::Result<(Config, Key
 }
 
 const STATE_FILE: &str = "state.json";
+
+/// Takes a state directory for this process, as long as the file is open: two daemons with one would take the VNIs of each other for
+/// left over. `None`: it cannot be taken, and the first save will say why.
+///
+/// # Errors
+/// Another process has it.
+pub fn take_state_directory(directory: &Path) -> anyhow::Result<Option<File>> {
+    let _ = std::fs::create_dir_all(directory);
+    let Ok(taken) = File::open(directory) else { return Ok(None) };
+    if let Err(std::fs::TryLockError::WouldBlock) = taken.try_lock() {
+        bail!(
+            "another evpnd has the state directory {}: stop it, or give this one a `state-directory` of its own in [router]",
+            directory.display()
+        );
+    }
+    Ok(Some(taken))
+}
 
 /// The kept state, empty where there is none, and whether it is of this boot. Makes the directory: later nothing outside of
 /// it may be made.
@@ -71,7 +89,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path, consequence: &str) -> 
 fn write_whole(directory: &Path, name: &str, octets: &[u8], sync: bool) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)?;
     let fresh = directory.join(format!("{name}.new"));
-    let mut file = std::fs::File::create(&fresh)?;
+    let mut file = File::create(&fresh)?;
     file.write_all(octets)?;
     if sync {
         file.sync_all()?;
@@ -131,6 +149,18 @@ pub fn save_sequences(directory: &Path, sequences: Sequences) {
 mod tests {
     use super::*;
     use crate::base::{MacAddr, Vni};
+
+    #[test]
+    fn a_state_directory_is_one_process_s() {
+        let directory = std::env::temp_dir().join(format!("evpnd-taken-{}", std::process::id()));
+        let first = take_state_directory(&directory).unwrap().unwrap();
+        let refused = take_state_directory(&directory).unwrap_err().to_string();
+        assert!(refused.contains("another evpnd has the state directory") && refused.contains("state-directory"), "{refused}");
+        drop(first);
+        assert!(take_state_directory(&directory).unwrap().is_some());
+        assert!(take_state_directory(Path::new("/proc/nowhere")).unwrap().is_none());
+        std::fs::remove_dir(&directory).unwrap();
+    }
 
     #[test]
     fn sequence_numbers_are_read_back_and_what_is_damaged_is_set_aside() {

@@ -51,6 +51,7 @@ async fn serve(config_path: &Path, config: Config, keys: keys::Keys) -> anyhow::
     let control_socket = control::bind(&config.control).await?;
     let listeners = listener::bind(&config, &keys)?;
     let metrics_server = metrics::bind(&config.metrics)?;
+    let _taken = files::take_state_directory(&config.router.state_directory)?;
     let kept = files::load_state(&config.router.state_directory);
     let mut supervisor = supervisor::Supervisor::from_environment();
 

@@ -33,6 +33,8 @@ pub(super) enum Job {
         vni: Vni,
         /// Given up where there are more.
         at_most: usize,
+        /// Only what is just as we write it.
+        ours: bool,
     },
     /// The neighbours of a VNI's bridge.
     Neighbors {
@@ -215,7 +217,7 @@ impl Dumper {
     /// Ends a listing that has become longer than wanted. A dump ends with its socket only.
     fn give_up(&mut self) -> Option<Finished> {
         let current = self.current.as_ref()?;
-        let Job::Rows { token, vni, at_most } = current.job else { return None };
+        let Job::Rows { token, vni, at_most, .. } = current.job else { return None };
         if current.rows.len().max(current.bridged.len()) <= at_most {
             return None;
         }
@@ -279,7 +281,9 @@ impl Current {
                 }
             }
             Job::Neighbors { .. } => {}
-            Job::Rows { .. } if entry.is_self() => self.rows.extend(entry.row()),
+            Job::Rows { ours, .. } if entry.is_self() => {
+                self.rows.extend(entry.row().filter(|_| !ours || entry.is_as_we_write()))
+            }
             Job::Rows { .. } => {
                 if entry.master.is_some() && entry.vlan.unwrap_or(0) == 0 {
                     self.bridged.push(entry.mac);

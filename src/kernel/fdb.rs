@@ -111,6 +111,13 @@ impl Entry {
         self.flags & libc::NTF_EXT_LEARNED != 0
     }
 
+    /// Whether mark and state are those of our rows. Zebra's rows carry the mark as well, but not the state; its flood entries carry
+    /// no mark (FRR 8 to 10, `zebra/rt_netlink.c`).
+    pub(super) fn is_as_we_write(&self) -> bool {
+        let state = if self.mac == MacAddr::ZERO { FLOOD_STATE } else { UNICAST_STATE };
+        self.is_ext_learned() && self.state == state
+    }
+
     /// A row of the VXLAN FDB; `None` for the bridge's entries, and for what the device learned from a frame (`learning`): it
     /// ages by itself, and a write of ours takes it over with state and mark (`vxlan_fdb_update_existing`). One that names a nexthop group which is not ours is the
     /// operator's, whatever it is marked with, and leads to the unspecified address.

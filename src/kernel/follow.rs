@@ -360,17 +360,11 @@ impl Worker {
                 }
                 Job::Neighbors { token, vni } => match self.bridge_of(vni) {
                     Some(bridge) => self.dumper.begin(job, [bridge].into()),
-                    None => {
-                        let neighbors = Err(format!("VNI {vni} has no bridge that is ready"));
-                        Some(Finished::Neighbors { token, vni, neighbors })
-                    }
+                    None => self.begin_leftover(Job::Neighbors { token, vni }),
                 },
-                Job::Rows { token, vni, .. } => match self.ready_device(vni).map(|ready| ready.ifindex) {
+                Job::Rows { token, vni, at_most, .. } => match self.ready_device(vni).map(|ready| ready.ifindex) {
                     Some(ifindex) => self.dumper.begin(job, [ifindex].into()),
-                    None => {
-                        let rows = Err(format!("VNI {vni} has no device that is ready"));
-                        Some(Finished::Rows { token, vni, rows, other_form: false })
-                    }
+                    None => self.begin_leftover(Job::Rows { token, vni, at_most, ours: true }),
                 },
             };
             self.finished(finished);
@@ -381,7 +375,7 @@ impl Worker {
     pub(super) fn finished(&mut self, finished: Option<Finished>) {
         match finished {
             Some(Finished::Rows { token, vni, mut rows, other_form }) => {
-                if let (true, Ok(rows)) = (self.is_bare(vni), &mut rows) {
+                if let (true, Ok(rows)) = (self.is_bare(vni) || self.is_bare_leftover(vni), &mut rows) {
                     rows.iter_mut().for_each(|row| row.bridged = true);
                 }
                 self.out.push(KernelEvent::Rows { token, vni, rows });

@@ -180,6 +180,11 @@ impl Links {
         self.by_vni.values().flatten().filter_map(|index| self.link(*index))
     }
 
+    /// All interfaces that carry our mark.
+    pub(super) fn made(&self) -> impl Iterator<Item = &Link> {
+        self.by_index.values().filter(|link| link.made)
+    }
+
     /// The ports of a bridge (or members of anything), by number.
     pub(super) fn members(&self, master: u32) -> impl Iterator<Item = &Link> {
         self.by_master.get(&master).into_iter().flatten().filter_map(|index| self.link(*index))

@@ -122,6 +122,7 @@ impl Worker {
             managed.not_before = None;
             self.dirty.insert(vni);
         }
+        self.keep_leftovers();
         self.retune = true;
         self.want_nexthops();
         self.want_misses();
@@ -162,6 +163,7 @@ impl Worker {
         if std::mem::take(&mut self.retune) {
             self.tune();
             self.tell_found();
+            self.tell_marked();
         }
     }
 
@@ -368,6 +370,7 @@ impl Worker {
             let found: Vec<Link> = self.links.vxlans(vni).cloned().collect();
             let mut bridges: Vec<u32> = found.iter().filter_map(|link| link.master).collect();
             bridges.extend(spec.and_then(|spec| self.links.named(&spec.bridge)).map(|link| link.ifindex));
+            bridges.extend(self.close_leftover(vni));
             bridges.sort_unstable();
             bridges.dedup();
             let mut removed = Vec::new();

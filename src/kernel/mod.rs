@@ -18,6 +18,7 @@
 //! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
 //! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
 //! | `found` | devices that nobody declared |
+//! | `leftovers` | what no VNI wants any more |
 //! | `bare` | devices without a bridge |
 //! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
@@ -43,6 +44,7 @@ mod found;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod heard;
+mod leftovers;
 mod links;
 mod listen;
 mod manage;

@@ -26,7 +26,7 @@ use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
 use super::{EVENTS, KernelOptions, Shared, closed, filter};
 use crate::base::{MacAddr, Vni};
-use crate::fib::{DeviceState, FoundDevice, KernelCommand, KernelEvent, ReadyDevice, UnfitDevice};
+use crate::fib::{DeviceState, FoundDevice, KernelCommand, KernelEvent, Leftover, MarkedLink, ReadyDevice, UnfitDevice};
 
 /// Commands taken in one turn: between them notifications are read, so that a burst of writes delays no local MAC.
 const COMMANDS_PER_TURN: usize = 4;
@@ -60,6 +60,10 @@ pub(super) struct Worker {
     pub(super) links: Links,
     /// The devices that were told last.
     pub(super) found: Option<(Vec<FoundDevice>, Vec<UnfitDevice>)>,
+    /// The interfaces of ours that nobody wants, as they were told last.
+    pub(super) marked: Option<Vec<MarkedLink>>,
+    /// VNIs that nobody wants any more, whose rows are being deleted.
+    pub(super) leftovers: BTreeMap<Vni, Leftover>,
     /// The wanted devices.
     pub(super) managed: BTreeMap<Vni, Managed>,
     /// Names of devices and bridges in the wanted list.
@@ -176,6 +180,8 @@ impl Worker {
             counted: None,
             links: Links::default(),
             found: None,
+            marked: None,
+            leftovers: BTreeMap::new(),
             managed: BTreeMap::new(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),
@@ -260,7 +266,8 @@ impl Worker {
                 self.tell_lost();
                 self.hand_over();
             }
-            KernelCommand::Dump { token, vni, at_most } => self.dumper.push(Job::Rows { token, vni, at_most }),
+            KernelCommand::Dump { token, vni, at_most } => self.dumper.push(Job::Rows { token, vni, at_most, ours: false }),
+            KernelCommand::Leftovers(leftovers) => self.open_leftovers(leftovers),
             KernelCommand::DumpNeighbors { token, vni } => self.dumper.push(Job::Neighbors { token, vni }),
             KernelCommand::GetRow { token, vni, mac } => {
                 let row = self.row(vni, mac);

@@ -3,6 +3,7 @@
 //! The order costs the fabric no frame that it need not lose: peers hear the withdraws first and stop sending here,
 //! then the rows go, then the sessions, then the devices.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::base::{Time, Vni};
@@ -22,6 +23,8 @@ pub(super) struct Drain {
     step: Step,
     pub(super) deadline: Time,
     vnis: Vec<Vni>,
+    /// Those of which rows were left when its patience was over.
+    left: Vec<Vni>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,11 +42,17 @@ impl Speaker {
         if self.drain.is_some() {
             return Some(Reply::Refused { message: "a drain is under way already".to_owned() });
         }
-        let vnis: Vec<Vni> = self.vnis.keys().copied().collect();
-        for &vni in &vnis {
+        for &vni in self.vnis.keys() {
             self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni);
         }
-        self.drain = Some(Drain { request: Some(request), step: Step::Withdrawing, deadline: now + PATIENCE, vnis });
+        // Those as well that nobody wants any more, or that are on their way out.
+        let vnis: BTreeSet<Vni> = self.vnis.keys().chain(self.kept.devices.keys()).chain(&self.removing).copied().collect();
+        let vnis = vnis.into_iter().collect();
+        self.drain =
+            Some(Drain { request: Some(request), step: Step::Withdrawing, deadline: now + PATIENCE, vnis, left: Vec::new() });
+        // What stood before us is confirmed by nobody now.
+        self.sweep_now(now, "this host leaves the fabric");
+        self.look_for_leftovers();
         None
     }
 
@@ -58,7 +67,7 @@ impl Speaker {
         match drain.step {
             Step::Withdrawing => {
                 let told = self.peers.iter().all(|peer| peer.session.established().is_none() || !self.rib.has_pending(peer.id));
-                let cleared = drain.vnis.iter().all(|&vni| self.fib.is_cleared(vni));
+                let cleared = drain.vnis.iter().all(|&vni| self.is_gone(vni));
                 if (told && cleared && !self.rib.has_changes()) || late {
                     self.drain_devices(now);
                 }
@@ -68,10 +77,19 @@ impl Speaker {
         }
     }
 
+    /// Whether nothing of ours stands for a VNI, and that is known.
+    fn is_gone(&self, vni: Vni) -> bool {
+        let unread = self.is_unread(vni) || self.fib.unlisted().contains(&vni);
+        !unread && !self.vnis.get(&vni).is_some_and(|state| state.adopting) && self.fib.is_cleared(vni)
+    }
+
     fn drain_devices(&mut self, now: Time) {
         self.shutdown_for_drain(now);
-        let has_kernel = self.config.router.vtep.is_some() && !self.vnis.is_empty();
+        let vnis = self.drain.iter().flat_map(|drain| &drain.vnis);
+        let left = vnis.copied().filter(|vni| !self.is_gone(*vni)).collect();
         let Some(drain) = &mut self.drain else { return };
+        drain.left = left;
+        let has_kernel = self.config.router.vtep.is_some() && !drain.vnis.is_empty();
         drain.step = Step::Removing;
         drain.deadline = now + PATIENCE;
         if has_kernel {
@@ -97,11 +115,17 @@ impl Speaker {
         }
         what.extend(kept.iter().map(|(vni, why)| format!("VNI {vni} keeps its device: {why}")));
         let what = if what.is_empty() { "no device was ours to remove".to_owned() } else { what.join("; ") };
-        if self.drain.is_some() {
-            self.finish_drain(what);
-        } else {
+        let Some(drain) = &self.drain else {
             self.events.note(crate::control::Level::Info, what);
-        }
+            return;
+        };
+        // With a device that is removed go its rows.
+        let left: Vec<Vni> = drain.left.iter().copied().filter(|vni| !vnis.contains(vni)).collect();
+        let rows = match left.is_empty() {
+            true => "our rows are gone".to_owned(),
+            false => format!("rows of VNI {} could not all be deleted in time", join(&left)),
+        };
+        self.finish_drain(format!("{rows}; {what}"));
     }
 
     fn finish_drain(&mut self, what: String) {
@@ -112,7 +136,7 @@ impl Speaker {
         drain.step = Step::Done;
         drain.deadline = Time::from_micros(u64::MAX);
         if let Some(request) = drain.request.take() {
-            let message = format!("drained: sessions are closed, our rows are gone; {what}");
+            let message = format!("drained: sessions are closed, {what}");
             self.actions.push_back(Action::Reply(request, Box::new(Reply::Done { message })));
         }
         self.events.push(Event::Drained { what });

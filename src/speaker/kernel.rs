@@ -88,6 +88,7 @@ impl Speaker {
         self.number_rds(&vnis);
         self.renew_instances(now, &BTreeSet::new());
         for config in vnis {
+            self.wanted_again(config.vni);
             let rd = self.rd_of(&config);
             // Before the first route: what is announced sleeps.
             self.fib.set_on_demand(now, config.vni, config.on_demand());
@@ -170,13 +171,18 @@ impl Speaker {
 
     /// A VNI leaves: routes are withdrawn, rows cleared, devices that we made are removed.
     pub(super) fn remove_vni(&mut self, now: Time, vni: Vni, why: &str) {
+        let is_known = self.is_known(vni);
         if self.vnis.remove(&vni).is_none() {
             return;
         }
         self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni);
         self.fib.set_on_demand(now, vni, None);
         self.events.push(Event::VniGone { vni, reason: why.to_owned() });
-        self.removing.insert(vni);
+        if is_known {
+            self.removing.insert(vni);
+        } else {
+            self.look_for_leftovers();
+        }
     }
 
     /// Devices of VNIs that left are removed when their rows are.
@@ -299,7 +305,11 @@ impl Speaker {
             KernelEvent::Asked { vni, ip } => self.fib.handle_asked(now, vni, ip),
             KernelEvent::MissesDropped { times } => self.misses_dropped = times,
             KernelEvent::FramesDropped { times } => self.frames_dropped = times,
-            KernelEvent::Removed { vnis, kept } => self.devices_removed(&vnis, &kept),
+            KernelEvent::Removed { vnis, kept } => {
+                self.leftovers_removed(now, &vnis, &kept);
+                self.devices_removed(&vnis, &kept);
+            }
+            KernelEvent::Marked { links } => self.marked_told(now, links),
             KernelEvent::Fatal(why) => self.kernel_fault = Some(why),
         }
     }
@@ -338,7 +348,8 @@ impl Speaker {
                 warnings: device.warnings.clone(),
             });
         }
-        state.device = Some(DeviceState::Ready(device));
+        state.device = Some(DeviceState::Ready(device.clone()));
+        self.note_device(now, &device);
         self.set_install(now, vni);
         if !same_device {
             // The rows that stand in it are read before anything is written: what is right already is left alone.
@@ -409,6 +420,9 @@ impl Speaker {
 
     /// A device is gone with all that stood in it and in its bridge.
     fn rows_gone(&mut self, vni: Vni) {
+        if self.drain.is_some() {
+            self.look_for_leftovers();
+        }
         self.fib.device_gone(vni);
         self.fib.neighbors_gone(vni);
     }
@@ -499,9 +513,13 @@ impl Speaker {
     pub(super) fn sweep(&mut self, now: Time, why: &str) {
         self.sweep_at = None;
         self.sweep_waits = self.evpn.is_importing();
-        if self.sweep_waits {
-            return;
+        if !self.sweep_waits {
+            self.sweep_now(now, why);
         }
+    }
+
+    pub(super) fn sweep_now(&mut self, now: Time, why: &str) {
+        (self.sweep_at, self.sweep_waits) = (None, false);
         let before = self.fib.stats().swept;
         self.fib.sweep(now);
         self.note_swept(self.fib.stats().swept - before, why);

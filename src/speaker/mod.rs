@@ -12,6 +12,7 @@ mod drain;
 mod events;
 mod graceful;
 mod kernel;
+mod leftovers;
 mod limits;
 mod metrics;
 mod on_demand;
@@ -37,6 +38,7 @@ use crate::fib::message::KernelCommand;
 use crate::rib::{Rib, RibConfig};
 
 pub use kernel::VniState;
+pub use leftovers::KeptDevice;
 pub use on_demand::KeptVni;
 pub use peers::Peer;
 pub use sizes::Sizes;
@@ -98,6 +100,8 @@ pub struct KeptState {
     pub run_time: BTreeMap<Vni, KeptVni>,
     /// MACs that requests claimed, and the names of their ports; void after a boot.
     pub claims: BTreeMap<Vni, BTreeMap<MacAddr, String>>,
+    /// VNIs whose devices were written to, and those devices; void after a boot.
+    pub devices: BTreeMap<Vni, KeptDevice>,
     /// The boot in which this was written, by the kernel's name for it; empty after a drain.
     pub boot: String,
     /// It was read in the boot in which it was written: rows and devices of the earlier run stand.
@@ -126,6 +130,7 @@ pub struct Speaker {
     stations: on_demand::Stations,
     /// Devices of the host that somebody else made.
     found: adopt::Found,
+    leftovers: leftovers::Leftovers,
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     sequences: sequences::SequenceTimers,
@@ -216,6 +221,7 @@ impl Speaker {
             requests: show_kernel::Waiting::default(),
             stations: on_demand::Stations::default(),
             found: adopt::Found::default(),
+            leftovers: leftovers::Leftovers::default(),
             sweep_at,
             sequences,
             sweep_waits: false,
@@ -300,6 +306,7 @@ impl Speaker {
         consider(self.downs.values().min().map(|&at| (at, "a VNI whose device is down")));
         consider(self.audit_timeout());
         consider(self.restart.poll_timeout());
+        consider(self.leftovers.poll_timeout());
         consider(self.sequences.poll_timeout());
         consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
         next
@@ -319,6 +326,7 @@ impl Speaker {
             self.sweep(now, "the restart timer ran out");
         }
         self.read_rows_again(now);
+        self.leftovers_timer(now);
         self.withdraw_downs(now);
         self.audit_timer(now);
         self.ask_for_refused(now);

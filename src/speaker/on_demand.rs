@@ -102,9 +102,6 @@ impl Speaker {
             return;
         }
         let vnis: Vec<Vni> = configs.iter().map(|config| config.vni).collect();
-        for vni in &vnis {
-            self.removing.remove(vni);
-        }
         self.add_vnis(now, configs);
         for vni in vnis {
             if let Some(state) = self.vnis.get_mut(&vni) {

@@ -501,6 +501,7 @@ impl Speaker {
     /// are on their way.
     pub fn shutdown(&mut self, now: Time, text: &str) {
         self.save_sequences();
+        self.save_now();
         self.stopping = true;
         self.events.push(Event::Stopping { reason: text.to_owned() });
         for id in self.peers.ids() {

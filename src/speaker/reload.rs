@@ -115,10 +115,6 @@ impl Speaker {
         }
         self.change_vnis(now, vnis_changed);
         if !vnis_added.is_empty() {
-            for vni in &vnis_added {
-                // A VNI that a request had added is the file's from now on.
-                self.removing.remove(&vni.vni);
-            }
             self.add_vnis(now, vnis_added);
         }
         self.limits_changed(now);

@@ -64,8 +64,10 @@ impl Speaker {
             self.restart.awaited = self.kept.neighbors.clone();
         } else {
             self.kept.neighbors.clear();
+            self.kept.devices.clear();
             self.restart.save_at = Some(now);
         }
+        self.look_for_leftovers();
         self.rib.hold_end_of_rib(true);
         self.fib.defer_moves();
     }
@@ -197,8 +199,15 @@ impl Speaker {
         }
     }
 
-    fn save_soon(&mut self, now: Time) {
+    pub(super) fn save_soon(&mut self, now: Time) {
         self.restart.save_at.get_or_insert(now + SAVE_AFTER);
+    }
+
+    /// The process ends: what waits to be written is.
+    pub(super) fn save_now(&mut self) {
+        if self.restart.save_at.take().is_some() {
+            self.actions.push_back(Action::Save(self.kept.clone()));
+        }
     }
 
     /// We leave for good: the next run is no restart.
@@ -206,6 +215,7 @@ impl Speaker {
         self.kept.neighbors.clear();
         self.kept.run_time.clear();
         self.kept.claims.clear();
+        self.kept.devices.clear();
         self.kept.boot.clear();
         self.actions.push_back(Action::Save(self.kept.clone()));
     }

@@ -145,6 +145,7 @@ impl Speaker {
                 warnings.push(format!("{count} MACs are at two hosts at once{frozen}: see `evpnctl show macs --duplicates`"));
             }
         }
+        warnings.extend(self.leftover_warnings());
         let failed = self.fib.failed_count();
         if failed > 0 {
             warnings.push(format!("{failed} rows are refused by the kernel: see `evpnctl diff`"));

@@ -21,6 +21,8 @@ pub(super) enum Token {
     Audit,
     /// All have said what they have: what of an earlier run was wanted by nobody?
     Leftovers,
+    /// What stands of a VNI that nobody wants any more?
+    Unwanted,
     /// Some rows, one by one, for the audit.
     Check,
     /// The neighbours of a bridge: of one that became ready, after notifications were lost, or for the audit.
@@ -123,6 +125,7 @@ impl Speaker {
                 self.audit_goes_on(now, token);
                 self.listed(vni, Token::Neighbors, token);
             }
+            (Some(Token::Unwanted), found) => self.leftover_neighbors_read(now, vni, found),
             (Some(Token::Diff(id)), found) => self.continue_diff(id, vni, Answer::Neighbors(found)),
             _ => {}
         }
@@ -181,6 +184,7 @@ impl Speaker {
                 self.audit_goes_on(now, token);
                 self.listed(vni, Token::Audit, token);
             }
+            (Token::Unwanted, rows) => self.leftover_rows_read(now, vni, rows),
             (Token::Diff(id), rows) => self.continue_diff(id, vni, Answer::Rows(rows)),
             (Token::Explain(_) | Token::Check | Token::Neighbors, _) => {}
         }

@@ -123,6 +123,7 @@ impl Speaker {
         self.take_evpn_events();
         // Before the batches are cut: what it wants gone must not wait for the next turn, which may be a keepalive away.
         self.sweep_when_confirmed(now);
+        self.clear_leftovers();
         self.continue_moves(now);
         self.tell_fights(now);
         self.plan_refused(now);

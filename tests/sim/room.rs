@@ -260,6 +260,8 @@ impl Room {
                 }
                 self.events.push_back(KernelEvent::Removed { vnis: gone, kept });
             }
+            // Rows and neighbours of this kernel are all ours, and read whoever wants them.
+            KernelCommand::Leftovers(_) => {}
             // This kernel keeps nothing for remotes.
             KernelCommand::Remotes { .. } => {}
             KernelCommand::AskAddresses(asked) => {

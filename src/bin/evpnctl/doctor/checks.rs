@@ -13,12 +13,13 @@ const SHOWN: usize = 5;
 
 /// Every check, in the order of docs/DOCTOR.md.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let checks: [fn(&Facts, &mut Vec<Finding>); 17] = [
+    let checks: [fn(&Facts, &mut Vec<Finding>); 18] = [
         daemon,
         sessions,
         vnis,
         rows,
         duplicates,
+        leftovers,
         vtep_address,
         routes,
         answers,
@@ -134,6 +135,13 @@ fn duplicates(facts: &Facts, found: &mut Vec<Finding>) {
             warning.clone(),
             "find the cloned machine or the loop; then evpnctl clear duplicate",
         ));
+    }
+}
+
+fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
+    let warnings = facts.status.iter().flat_map(|status| &status.warnings);
+    for (what, remedy) in warnings.filter_map(|warning| warning.strip_prefix("left over: ")?.rsplit_once("; ")) {
+        found.push(Finding::new("leftovers", what, remedy));
     }
 }
 
