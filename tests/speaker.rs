@@ -218,6 +218,70 @@ fn a_reload_applies_what_it_says_it_applies() {
     assert!(message.contains("listen-port from 179 to 1179") && !message.contains("4790"), "{message}");
 }
 
+/// Import targets and whether it is a request's, of a VNI.
+fn shown(daemon: &mut Daemon, vni: u32) -> (Vec<String>, bool) {
+    match daemon.ask(Request::ShowVnis { vni: Some(number(vni)), after: None, limit: None }) {
+        Reply::Vnis(page) => (page.items[0].import.clone(), page.items[0].run_time),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The settings of the last wish for a VNI's device: MTU and group.
+fn wished(daemon: &mut Daemon, vni: u32) -> (Option<u32>, Option<std::net::IpAddr>) {
+    let commands = daemon.commands();
+    let mut lists =
+        commands.iter().filter_map(|command| if let KernelCommand::Devices(specs) = command { Some(specs) } else { None });
+    let spec = lists.next_back().and_then(|specs| specs.iter().find(|spec| spec.vni == number(vni)).cloned()).unwrap();
+    (spec.mtu, spec.group)
+}
+
+fn held(vni: u32) -> Request {
+    Request::VniAdd(VniAdd { caller: Some("web".to_owned()), ..add(vni) })
+}
+
+/// What the next restart would change by itself, the reload changes.
+#[test]
+fn a_vni_that_leaves_the_file_has_the_settings_of_its_callers_at_once() {
+    let mut daemon = Daemon::new("[[vni]]\nid = 300\nimport = [\"65000:9\"]\nflood = \"multicast\"\ngroup = \"239.1.1.1\"\n");
+    done(daemon.ask(held(300)));
+    assert_eq!(shown(&mut daemon, 300), (vec!["65000:9".to_owned()], false));
+    daemon.speaker.reload(NOW, Ok(Daemon::config("10.0.0.1", "")), None);
+    assert_eq!(wished(&mut daemon, 300), (None, None));
+    let told: Vec<String> = std::iter::from_fn(|| daemon.speaker.poll_event()).map(|event| event.to_string()).collect();
+    let said = told.last().unwrap();
+    assert!(said.contains("stays for its callers") && said.contains("VNI 300 changed (import, flood)"), "{said}");
+    let after = shown(&mut daemon, 300);
+    let mut again = Daemon::new("");
+    done(again.ask(held(300)));
+    assert_eq!(after, shown(&mut again, 300));
+}
+
+#[test]
+fn other_defaults_reach_what_callers_hold() {
+    let mut daemon = Daemon::new("");
+    done(daemon.ask(held(300)));
+    done(daemon.ask(Request::VniAdd(VniAdd { mtu: Some(1300), ..add(301) })));
+    let defaults = "[vni-defaults]\nimport = [\"65000:9\"]\nmtu = 1400\n";
+    daemon.speaker.reload(NOW, Ok(Daemon::config("10.0.0.1", defaults)), None);
+    assert_eq!(wished(&mut daemon, 300).0, Some(1400));
+    assert_eq!(shown(&mut daemon, 300).0, ["65000:9"]);
+    done(daemon.ask_reload(defaults));
+    daemon.speaker.reload(NOW, Ok(Daemon::config("10.0.0.1", "")), None);
+    assert_eq!(wished(&mut daemon, 301).0, Some(1300), "as it was asked for");
+}
+
+#[test]
+fn a_file_that_takes_a_name_of_what_callers_hold_is_refused_whole() {
+    let mut daemon = Daemon::new("");
+    done(daemon.ask(held(300)));
+    let file = "[[vni]]\nid = 400\nbridge = \"br300\"\n";
+    let message = refused(daemon.ask_reload(file));
+    assert!(message.contains("br300 belongs to VNI 400") && message.contains("evpnctl vni del 300"), "{message}");
+    assert_eq!(rds(&mut daemon).keys().copied().collect::<Vec<_>>(), [300]);
+    done(daemon.ask(Request::VniDel { vni: number(300), caller: None }));
+    done(daemon.ask_reload(file));
+}
+
 #[test]
 fn another_connect_retry_is_heeded_by_the_next_attempt() {
     let neighbor = |retry: u32| format!("[[neighbor]]\naddress = \"10.0.0.2\"\nconnect-retry = {retry}\n");

@@ -75,57 +75,64 @@ fn vnis(old: &Config, new: &Config, found: &mut Difference) {
     for (vni, after) in &new.vnis {
         match old.vnis.get(vni) {
             None => found.vnis_added.push(after.clone()),
-            Some(before) if before == after => {}
-            Some(before) => {
-                let VniConfig { vni: _, rd, existing: _, settings } = before;
-                let VniSettings {
-                    device,
-                    bridge,
-                    import,
-                    export,
-                    neighbor_suppression,
-                    neighbor_learning,
-                    isolated_ports,
-                    probe_silent,
-                    flood,
-                    learning,
-                    install,
-                    install_lifetime_secs,
-                    mtu,
-                    static_macs,
-                } = settings;
-                let now = &after.settings;
-                // The third: the device spec changes; otherwise the routes do.
-                let table = [
-                    ("device", *device != now.device, true),
-                    ("bridge", *bridge != now.bridge, true),
-                    ("rd", *rd != after.rd, false),
-                    ("import", *import != now.import, false),
-                    ("export", *export != now.export, false),
-                    ("neighbor-suppression", *neighbor_suppression != now.neighbor_suppression, true),
-                    ("flood", *flood != now.flood, false),
-                    ("learning", *learning != now.learning, true),
-                    ("install", *install != now.install, true),
-                    ("install-lifetime", *install_lifetime_secs != now.install_lifetime_secs, true),
-                    ("neighbor-learning", *neighbor_learning != now.neighbor_learning, true),
-                    ("isolated-ports", *isolated_ports != now.isolated_ports, true),
-                    ("probe-silent", *probe_silent != now.probe_silent, true),
-                    ("mtu", *mtu != now.mtu, true),
-                    ("static", *static_macs != now.static_macs, false),
-                ];
-                let changed = || table.iter().filter(|(_, changed, _)| *changed);
-                found.vnis_changed.push(VniChange {
-                    vni: after.clone(),
-                    device: changed().any(|(_, _, device)| *device),
-                    // What ARP and ND are answered for is the instance's to know.
-                    instance: changed().any(|(_, _, device)| !*device)
-                        || before.suppresses() != after.suppresses()
-                        || *learning != now.learning,
-                    keys: changed().map(|(key, _, _)| *key).collect(),
-                });
-            }
+            Some(before) => found.vnis_changed.extend(vni_change(before, after)),
         }
     }
+}
+
+/// What changes of a VNI, and what has to be done for it; `None`: nothing.
+pub fn vni_change(before: &VniConfig, after: &VniConfig) -> Option<VniChange> {
+    if before == after {
+        return None;
+    }
+    let VniConfig { vni: _, rd, existing, settings } = before;
+    let VniSettings {
+        device,
+        bridge,
+        import,
+        export,
+        neighbor_suppression,
+        neighbor_learning,
+        isolated_ports,
+        probe_silent,
+        flood,
+        learning,
+        install,
+        install_lifetime_secs,
+        mtu,
+        static_macs,
+    } = settings;
+    let now = &after.settings;
+    // The third: the device spec changes; otherwise the routes do.
+    let table = [
+        ("device", *device != now.device, true),
+        ("bridge", *bridge != now.bridge, true),
+        ("rd", *rd != after.rd, false),
+        ("import", *import != now.import, false),
+        ("export", *export != now.export, false),
+        ("neighbor-suppression", *neighbor_suppression != now.neighbor_suppression, true),
+        ("flood", *flood != now.flood, false),
+        ("learning", *learning != now.learning, true),
+        ("install", *install != now.install, true),
+        ("install-lifetime", *install_lifetime_secs != now.install_lifetime_secs, true),
+        ("neighbor-learning", *neighbor_learning != now.neighbor_learning, true),
+        ("isolated-ports", *isolated_ports != now.isolated_ports, true),
+        ("probe-silent", *probe_silent != now.probe_silent, true),
+        ("mtu", *mtu != now.mtu, true),
+        ("static", *static_macs != now.static_macs, false),
+        // Of a request, not of a file.
+        ("existing", *existing != after.existing, true),
+    ];
+    let changed = || table.iter().filter(|(_, changed, _)| *changed);
+    Some(VniChange {
+        vni: after.clone(),
+        device: changed().any(|(_, _, device)| *device),
+        // What ARP and ND are answered for is the instance's to know.
+        instance: changed().any(|(_, _, device)| !*device)
+            || before.suppresses() != after.suppresses()
+            || *learning != now.learning,
+        keys: changed().map(|(key, _, _)| *key).collect(),
+    })
 }
 
 fn rest(old: &Config, new: &Config, found: &mut Difference) {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{MacAddr, Time, Vni};
-use crate::config::{self, VniConfig};
+use crate::config::{self, Config, VniChange, VniConfig};
 use crate::control::{Level, Reply, VniAdd};
 use crate::fib::message::{KernelCommand, LocalMac};
 
@@ -209,6 +209,43 @@ impl Speaker {
             true => Reply::NotFound { message: format!("{} holds no VNI", in_words(caller)) },
             false => Reply::Done { message: said.join("; ") },
         }
+    }
+
+    /// What another configuration changes of the VNIs that stay beside it for their callers: each is as if it were asked for now, as
+    /// a restart would make it.
+    ///
+    /// # Errors
+    /// Which cannot be had with it, why, and what to do.
+    pub(super) fn run_time_changes(&self, config: &Config) -> Result<Vec<VniChange>, String> {
+        // What needs a restart stays in force as it was.
+        let config = Config { router: self.config.router.clone(), ..config.clone() };
+        let names = |vni: &VniConfig| {
+            let both = [vni.settings.device.clone(), vni.settings.bridge.clone()];
+            // Names are for what is made.
+            let made = !vni.existing;
+            both.into_iter().filter(move |name| made && name != config::NO_BRIDGE)
+        };
+        let mut taken: BTreeMap<String, Vni> =
+            config.vnis.values().flat_map(|vni| names(vni).map(move |name| (name, vni.vni))).collect();
+        let mut changes = Vec::new();
+        for (&vni, kept) in self.kept.run_time.iter().filter(|(vni, _)| !config.vnis.contains_key(vni)) {
+            let Some(state) = self.vnis.get(&vni) else { continue };
+            let made = config::vni_at_run_time(&config, &BTreeMap::new(), &kept.request).and_then(|after| {
+                match names(&after).find_map(|name| taken.insert(name.clone(), vni).map(|other| (name, other))) {
+                    Some((name, other)) => Err(format!("{name} belongs to VNI {other} already")),
+                    None => Ok(after),
+                }
+            });
+            let holder = in_words(kept.callers.first().map_or("", String::as_str));
+            let after = made.map_err(|why| {
+                format!(
+                    "VNI {vni}, which {holder} holds, cannot be had with this file: {why}; change it, or run \
+                     `evpnctl vni del {vni}` first"
+                )
+            })?;
+            changes.extend(config::vni_change(&state.config, &after));
+        }
+        Ok(changes)
     }
 
     /// Whether somebody holds a VNI that the configuration file names no more: then it stays, as a request's.

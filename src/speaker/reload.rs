@@ -20,16 +20,18 @@ impl Speaker {
                 self.events.push(Event::ConfigRefused { error: report.lines().next().unwrap_or_default().to_owned() });
                 Reply::Refused { message: report }
             }
-            Ok(config) if let Some(message) = self.clash(&config) => {
-                self.events.push(Event::ConfigRefused { error: message.clone() });
-                Reply::Refused { message }
-            }
-            Ok(config) => {
-                let (changes, needs_restart) = self.apply(now, config);
-                let message = Event::ConfigReloaded { changes, needs_restart };
-                self.events.push(message.clone());
-                Reply::Done { message: message.to_string() }
-            }
+            Ok(config) => match self.clash(&config).map_or_else(|| self.run_time_changes(&config), Err) {
+                Err(message) => {
+                    self.events.push(Event::ConfigRefused { error: message.clone() });
+                    Reply::Refused { message }
+                }
+                Ok(of_callers) => {
+                    let (changes, needs_restart) = self.apply(now, config, of_callers);
+                    let message = Event::ConfigReloaded { changes, needs_restart };
+                    self.events.push(message.clone());
+                    Reply::Done { message: message.to_string() }
+                }
+            },
         };
         if let Some(request) = request {
             self.actions.push_back(Action::Reply(request, Box::new(reply)));
@@ -50,8 +52,9 @@ impl Speaker {
         })
     }
 
-    fn apply(&mut self, now: Time, config: Config) -> (Vec<String>, Vec<String>) {
+    fn apply(&mut self, now: Time, config: Config, of_callers: Vec<VniChange>) -> (Vec<String>, Vec<String>) {
         let mut difference = config::difference(&self.config, &config);
+        difference.vnis_changed.extend(of_callers);
         let mut stay = Vec::new();
         difference.vnis_removed.retain(|&vni| {
             let kept = self.keep_for_callers(vni);
