@@ -134,7 +134,7 @@ fn each_of_many_broken_set_ups_is_found() {
         "nft",
         ["flush chain inet t in; add chain inet t in { policy drop; }; add rule inet t in meta l4proto { tcp, icmp } accept"],
     );
-    expect(a, "firewall", "none names UDP port 4789", false);
+    expect(a, "firewall", "inet t in drops UDP port 4789 from other hosts (its policy)", false);
     a.namespace.output("nft", ["delete table inet t"]);
     // 15: another control plane.
     let rival = a.path("zebra");

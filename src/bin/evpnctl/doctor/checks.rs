@@ -7,6 +7,7 @@ use evpnd::control::VniView;
 
 use super::Finding;
 use super::facts::{Facts, Link, overhead};
+use super::firewall::Way;
 
 /// Names shown of a long list.
 const SHOWN: usize = 5;
@@ -145,12 +146,8 @@ fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {
     }
 }
 
-fn local(facts: &Facts) -> Option<IpAddr> {
-    facts.status.as_ref()?.vtep
-}
-
 fn vtep_address(facts: &Facts, found: &mut Vec<Finding>) {
-    let Some(vtep) = local(facts).filter(|_| !facts.links.is_empty()) else { return };
+    let Some(vtep) = facts.local().filter(|_| !facts.links.is_empty()) else { return };
     match facts.links.iter().find(|link| link.addresses.contains(&vtep)) {
         None => found.push(Finding::new(
             "vtep-address",
@@ -367,25 +364,30 @@ fn rivals(facts: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn firewall(facts: &Facts, found: &mut Vec<Finding>) {
-    let Some(rules) = &facts.rules else { return };
-    let ports: BTreeSet<u64> = facts.tunnels().iter().filter_map(|link| link.data["port"].as_u64()).collect();
-    for port in &ports {
-        for (_, place) in rules.dropped.iter().filter(|(dropped, _)| dropped == port) {
-            let what = format!("a rule in {place} drops UDP port {port}: tunnels from other hosts do not arrive");
-            found.push(Finding::new("firewall", what, format!("nft list chain {place}; accept udp dport {port} before it")));
-        }
-        for (place, named) in &rules.closed {
-            if !named.contains(port) {
-                let what = format!("{place} drops what no rule takes, and none names UDP port {port}");
-                found.push(Finding::new("firewall", what, format!("nft add rule {place} udp dport {port} accept")));
+    for obstacle in &facts.obstacles {
+        let chain = &obstacle.by.chain;
+        let who = obstacle.by.handle.map_or_else(|| "its policy".to_owned(), |handle| format!("its rule with handle {handle}"));
+        let whom = if obstacle.all { "other hosts".to_owned() } else { list(&obstacle.vteps) };
+        let port = obstacle.port;
+        let (what, lost) = match obstacle.way {
+            Way::In => (format!("drops UDP port {port} from {whom}"), "tunnels from there do not arrive"),
+            Way::Out => (format!("drops UDP port {port} to {whom}"), "tunnels do not get there"),
+            Way::Through => {
+                let what = format!("frames between guests pass {chain}, which drops them ({who}; bridge-nf-call-iptables)");
+                found.push(Finding::new("br-netfilter", what, "sysctl net.bridge.bridge-nf-call-iptables=0"));
+                continue;
             }
-        }
-    }
-    if facts.bridges_are_filtered && !ports.is_empty() {
-        for place in &rules.forward_closed {
-            let what = format!("frames between guests pass {place}, which drops what no rule takes (bridge-nf-call-iptables)");
-            found.push(Finding::new("br-netfilter", what, "sysctl net.bridge.bridge-nf-call-iptables=0"));
-        }
+        };
+        let own = chain.rsplit(' ').next().unwrap_or_default();
+        let remedy = match obstacle.by.handle {
+            _ if chain.split(' ').nth(1) == Some("firewalld") && obstacle.way == Way::In => {
+                format!("firewall-cmd --permanent --add-port={port}/udp, with the --zone of the underlay; firewall-cmd --reload")
+            }
+            _ if own.starts_with("ufw-") && obstacle.way == Way::In => format!("ufw allow {port}/udp"),
+            Some(_) => format!("nft -a list chain {chain}; nft insert rule {chain} udp dport {port} accept"),
+            None => format!("nft add rule {chain} udp dport {port} accept"),
+        };
+        found.push(Finding::new("firewall", format!("{chain} {what} ({who}): {lost}"), remedy));
     }
 }
 

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use evpnd::control::{MAX_PAGE, NeighborView, Page, Reply, Request, Status, VniView, VtepView};
 use serde_json::Value;
 
-use super::firewall::Rules;
+use super::firewall::{self, Obstacle, Rules};
 use crate::arguments::Cli;
 use crate::daemon::{Daemon, Failure};
 
-/// VTEPs that are pinged, in order of address: more would be a flood, and take long.
-const PROBED: usize = 64;
+/// VTEPs that are looked at one by one, in order of address: more pings would be a flood, and take long.
+pub(super) const PROBED: usize = 64;
 /// What VXLAN adds to a tenant's packet: Ethernet 14, IP 20 or 40, UDP 8, VXLAN 8 (RFC 7348 §5).
 pub(super) fn overhead(vtep: IpAddr) -> u64 {
     if vtep.is_ipv4() { 50 } else { 70 }
@@ -66,7 +66,8 @@ pub(super) struct Facts {
     pub bad_checksums: u64,
     /// Whether the clock is synchronised.
     pub clock: Option<bool>,
-    pub rules: Option<Rules>,
+    /// What the packet filter drops of tunnels and their bridges.
+    pub obstacles: Vec<Obstacle>,
     /// Frames of bridges pass the host's iptables rules (br_netfilter).
     pub bridges_are_filtered: bool,
     /// What could not be looked at, and why.
@@ -132,6 +133,11 @@ impl Facts {
         self.links.iter().find(|link| link.name == name)
     }
 
+    /// The address that this host's tunnels have.
+    pub(super) fn local(&self) -> Option<IpAddr> {
+        self.status.as_ref()?.vtep
+    }
+
     /// The VXLAN devices to look at: the daemon's; where it cannot be asked, those with a bridge.
     pub(super) fn tunnels(&self) -> Vec<&Link> {
         let known: BTreeSet<&str> = self.vnis.iter().filter(|vni| vni.is_here()).map(|vni| vni.device.as_str()).collect();
@@ -147,7 +153,7 @@ impl Facts {
     }
 
     fn look_at_ways(&mut self) {
-        let local = self.status.as_ref().and_then(|status| status.vtep);
+        let local = self.local();
         let vteps: Vec<IpAddr> = self.vteps.iter().map(|vtep| vtep.address).collect();
         for &vtep in &vteps {
             let way = json("ip", &["-j", "route", "get", "fibmatch", &vtep.to_string()]);
@@ -197,7 +203,11 @@ impl Facts {
         self.rivals = rivals();
         self.clock = clock();
         match Rules::read() {
-            Ok(rules) => self.rules = Some(rules),
+            Ok(rules) => {
+                let (obstacles, unclear) = firewall::look(self, &rules);
+                self.obstacles = obstacles;
+                self.skipped.extend(unclear);
+            }
             Err(why) => self.skipped.push(format!("firewall rules ({why})")),
         }
     }

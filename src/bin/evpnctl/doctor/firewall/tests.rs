@@ -1,0 +1,175 @@
+//! Rule sets as `nft -j list ruleset` writes them (nft 1.0.6 and iptables-nft 1.8.9; `tests/vectors/README.md`), and what becomes of the
+//! packets of tunnels.
+
+use serde_json::Value;
+
+use super::rules::{Dropped, Verdict};
+use super::values::Packet;
+use super::{Rules, Way};
+
+/// What is expected of a rule set.
+enum Then {
+    Passes,
+    /// By this chain; the rule's handle, none for its policy.
+    Dropped(&'static str, Option<u64>),
+    /// Because of this place.
+    Unclear(&'static str),
+}
+use Then::{Dropped as By, Passes, Unclear};
+
+fn ruleset(name: &str) -> Value {
+    let path = format!("{}/tests/vectors/nft/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))).unwrap()
+}
+
+/// A packet from or to 10.0.0.2, the tunnel of another host, by eth0.
+fn packet(way: Way) -> Packet {
+    let (other, own) = (Some("10.0.0.2".parse().unwrap()), Some("10.0.0.1".parse().unwrap()));
+    let (from, to) = if way == Way::In { (other, own) } else { (own, other) };
+    Packet { way, v4: true, from, to, devices: Some(vec!["eth0".to_owned()]), port: 4789 }
+}
+
+/// The same where no other host is known yet, and not by which device it will be reached.
+fn unknown(way: Way) -> Packet {
+    let known = packet(way);
+    let (from, to) = if way == Way::In { (None, known.to) } else { (known.from, None) };
+    Packet { from, to, devices: None, ..known }
+}
+
+fn six() -> Packet {
+    let (from, to) = (Some("2001:db8::2".parse().unwrap()), Some("2001:db8::1".parse().unwrap()));
+    Packet { v4: false, from, to, ..packet(Way::In) }
+}
+
+#[track_caller]
+fn check(name: &str, packet: &Packet, then: &Then) {
+    let is = Rules::parse(&ruleset(name)).verdict(packet);
+    let same = match (&is, then) {
+        (Verdict::Passes, Passes) => true,
+        (Verdict::Dropped(Dropped { chain, handle }), By(place, rule)) => chain == place && handle == rule,
+        (Verdict::Unclear(place), Unclear(because)) => place.contains(because),
+        _ => false,
+    };
+    assert!(same, "{name}: {is:?} of {packet:?}");
+}
+
+#[test]
+fn what_lets_tunnels_in_is_no_finding() {
+    // A range of ports, a set with a name, a source, a device, a map of verdicts; what is dropped is of other devices, or comes after.
+    for name in [
+        "range",
+        "named_set",
+        "source",
+        "interface",
+        "other_interface",
+        "underlay_then_rest",
+        "verdict_map",
+        "ufw_allows",
+        "firewalld_allows",
+        "iptables_allows",
+    ] {
+        check(name, &packet(Way::In), &Passes);
+        check(name, &packet(Way::Out), &Passes);
+    }
+}
+
+#[test]
+fn what_drops_tunnels_is_found_where_it_stands() {
+    for (name, way, chain, handle) in [
+        ("ufw_denies", Way::In, "ip filter ufw-skip-to-policy-input", Some(23)),
+        ("firewalld_denies", Way::In, "inet firewalld filter_INPUT_POLICIES", Some(28)),
+        ("jumped_drop", Way::In, "inet filter tunnels", Some(3)),
+        ("prerouting", Way::In, "ip raw prerouting", Some(2)),
+        ("output", Way::Out, "inet filter output", Some(2)),
+        ("nothing_named", Way::In, "inet filter input", None),
+        ("later_chain", Way::In, "inet late input", Some(2)),
+        ("iptables_rejects", Way::In, "ip filter INPUT", Some(6)),
+    ] {
+        check(name, &packet(way), &By(chain, handle));
+        let other = if way == Way::In { Way::Out } else { Way::In };
+        check(name, &packet(other), &Passes);
+    }
+    // Rules for IPv4 alone, and those for both.
+    check("prerouting", &six(), &Passes);
+    check("nothing_named", &six(), &By("inet filter input", None));
+    check("firewalld_allows", &six(), &Passes);
+    // Another port, another source, another device.
+    check("range", &Packet { port: 8472, ..packet(Way::In) }, &By("inet filter input", None));
+    check("source", &Packet { from: Some("10.0.1.2".parse().unwrap()), ..packet(Way::In) }, &By("ip filter input", None));
+    check(
+        "other_interface",
+        &Packet { devices: Some(vec!["wan0".to_owned()]), ..packet(Way::In) },
+        &By("inet filter input", Some(2)),
+    );
+    let elsewhere = Packet { from: Some("10.0.0.4".parse().unwrap()), ..packet(Way::In) };
+    check("underlay_then_rest", &elsewhere, &By("inet filter input", Some(5)));
+}
+
+#[test]
+fn what_is_not_understood_alarms_nobody() {
+    // A mark that anybody may have set, a rate, octets at an offset, a match of iptables that nft shows the name of alone.
+    for (name, because) in
+        [("marked", "handle 2"), ("limited", "handle 2"), ("raw_payload", "handle 2"), ("iptables_multiport", "handle 4")]
+    {
+        check(name, &packet(Way::In), &Unclear(because));
+    }
+    // Nobody is known yet: what asks for a source or a device may take them, and what does not is clear.
+    check("source", &unknown(Way::In), &Unclear("ip filter input (rule handle 2)"));
+    check("output", &unknown(Way::Out), &Unclear("inet filter output (rule handle 2)"));
+    check("range", &unknown(Way::In), &Passes);
+    check("nothing_named", &unknown(Way::In), &By("inet filter input", None));
+    // Rules that this version of doctor has never seen.
+    let mut ruleset = ruleset("nothing_named");
+    for object in ruleset["nftables"].as_array_mut().unwrap() {
+        if let Some(rule) = object.get_mut("rule").filter(|rule| rule["handle"] == 5) {
+            rule["expr"] = serde_json::json!([{"quantum": {"spin": "up"}}]);
+        }
+    }
+    assert!(matches!(Rules::parse(&ruleset).verdict(&packet(Way::In)), Verdict::Unclear(place) if place.contains("handle 5")));
+}
+
+#[test]
+fn a_chain_at_the_device_is_of_that_device() {
+    // nft 1.0.6 does not say which it is; newer ones do.
+    check("ingress", &packet(Way::In), &Unclear("netdev filter ingress (rule handle 2)"));
+    let mut ruleset = ruleset("ingress");
+    for (device, dropped) in [("eth0", true), ("wan0", false)] {
+        let chain = ruleset["nftables"].as_array_mut().unwrap().iter_mut().find_map(|object| object.get_mut("chain")).unwrap();
+        chain["dev"] = device.into();
+        let is = Rules::parse(&ruleset).verdict(&packet(Way::In));
+        assert_eq!(matches!(is, Verdict::Dropped(_)), dropped, "{device}: {is:?}");
+    }
+}
+
+#[test]
+fn a_packet_that_may_be_untracked_may_not_be_new() {
+    let mut ruleset = ruleset("nothing_named");
+    let accept = |state: Value| {
+        serde_json::json!({"rule": {"family": "inet", "table": "filter", "chain": "input", "handle": 9, "expr": [
+            {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": state}}, {"accept": null}]}})
+    };
+    let objects = ruleset["nftables"].as_array_mut().unwrap();
+    objects.push(accept("new".into()));
+    assert_eq!(Rules::parse(&ruleset).verdict(&packet(Way::In)), Verdict::Passes);
+    let objects = ruleset["nftables"].as_array_mut().unwrap();
+    objects.push(
+        serde_json::json!({"rule": {"family": "inet", "table": "raw", "chain": "x", "handle": 1, "expr": [{"notrack": null}]}}),
+    );
+    assert!(matches!(Rules::parse(&ruleset).verdict(&packet(Way::In)), Verdict::Unclear(place) if place.contains("handle 9")));
+    ruleset["nftables"].as_array_mut().unwrap().push(accept(serde_json::json!(["new", "untracked"])));
+    assert_eq!(Rules::parse(&ruleset).verdict(&packet(Way::In)), Verdict::Passes);
+}
+
+#[test]
+fn frames_between_guests_that_docker_drops() {
+    let frame =
+        Packet { from: None, to: None, devices: Some(vec!["br100".to_owned()]), port: super::ANY_PORT, ..packet(Way::Through) };
+    check("docker", &frame, &By("ip filter FORWARD", None));
+    check("range", &frame, &Passes);
+    // `iptables -A DOCKER-USER -i br+ -j ACCEPT`, before the rule that returns.
+    let mut ruleset = ruleset("docker");
+    let accept = serde_json::json!({"rule": {"family": "ip", "table": "filter", "chain": "DOCKER-USER", "handle": 14, "expr": [
+        {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "br*"}}, {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}});
+    ruleset["nftables"].as_array_mut().unwrap().insert(2, accept);
+    assert_eq!(Rules::parse(&ruleset).verdict(&frame), Verdict::Passes);
+}
