@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use evpnd::base::{MacAddr, Vni};
@@ -52,7 +53,11 @@ pub(crate) enum Command {
         what: MacCommand,
     },
     /// Look for what breaks VXLAN in practice, with a remedy for each finding; exit 0 where nothing is found
-    Doctor,
+    Doctor {
+        /// Be silent about what is known and meant so: a check, or one at a place (isolation:br100); may be given several times
+        #[arg(long, value_name = "CHECK[:WHERE]")]
+        ignore: Vec<Ignore>,
+    },
     /// Make an evpnd.toml of an frr.conf, and tell of every line that could not be carried over; needs no daemon
     ImportFrr {
         /// The integrated frr.conf, or what vtysh -c 'show running-config' says; - is standard input
@@ -257,4 +262,53 @@ pub(crate) enum Clear {
         #[arg(value_names = ["vni", "N", "mac", "M"], num_args = 0..=4)]
         words: Vec<String>,
     },
+}
+
+/// Every check, as in docs/DOCTOR.md.
+pub(crate) const CHECKS: [&str; 23] = [
+    "daemon",
+    "overflow",
+    "session",
+    "vni",
+    "rows",
+    "limits",
+    "duplicates",
+    "leftovers",
+    "vtep-address",
+    "route",
+    "no-answer",
+    "mtu",
+    "path-mtu",
+    "port-mtu",
+    "rp-filter",
+    "learning",
+    "bridge",
+    "isolation",
+    "rivals",
+    "firewall",
+    "br-netfilter",
+    "checksum",
+    "clock",
+];
+
+/// What somebody knows of and wants to hear no more: a check, everywhere or at one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ignore {
+    pub(crate) check: String,
+    pub(crate) at: Option<String>,
+}
+
+impl FromStr for Ignore {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (check, at) = text.split_once(':').map_or((text, None), |(check, at)| (check, Some(at.to_owned())));
+        if !CHECKS.contains(&check) {
+            return Err(format!("there is no check \"{check}\": {}", CHECKS.join(", ")));
+        }
+        if at.as_deref() == Some("") {
+            return Err(format!("the place is missing: {check}:br100, or {check} for all of them"));
+        }
+        Ok(Self { check: check.to_owned(), at })
+    }
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Command::ImportFrr { file, output, force, vtep } => {
             return import::run(&import::Wanted { file, output: output.as_deref(), force: *force, vtep: *vtep, json: cli.json });
         }
-        Command::Doctor => return doctor::run(&cli),
+        Command::Doctor { ignore } => return doctor::run(&cli, ignore),
         Command::Migrate(what) => return migrate::run(&cli, what),
         _ => {}
     }

@@ -61,7 +61,7 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
         // They ask by themselves.
         Command::LibvirtHook { .. }
         | Command::OpennebulaHook { .. }
-        | Command::Doctor
+        | Command::Doctor { .. }
         | Command::ImportFrr { .. }
         | Command::Migrate(_) => {
             return Vec::new();

@@ -12,6 +12,19 @@ use super::firewall::Way;
 /// Names shown of a long list.
 const SHOWN: usize = 5;
 
+/// Counters of refusals that guests and operators notice (docs/CONTROL.md).
+const LIMITS: [&str; 9] = [
+    "evpn_macs_over_limit",
+    "evpn_local_macs_over_limit",
+    "evpn_port_macs_over_limit",
+    "evpn_routes_over_limit",
+    "evpn_local_ips_over_limit",
+    "evpn_address_routes_over_limit",
+    "evpn_flood_over_limit",
+    "rib_paths_over_limit",
+    "fib_awake_over_limit",
+];
+
 /// Every check, in the order of docs/DOCTOR.md.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let checks: [fn(&Facts, &mut Vec<Finding>); 18] = [
@@ -69,7 +82,7 @@ fn sessions(facts: &Facts, found: &mut Vec<Finding>) {
         let what = format!("the session to {} is not up ({}){why}", neighbor.address, neighbor.state);
         let remedy =
             format!("ip route get {0}; is a BGP speaker at {0}, does it know this host, is TCP port 179 open?", neighbor.address);
-        found.push(Finding::new("session", what, remedy));
+        found.push(Finding::new("session", what, remedy).at(neighbor.address));
     }
 }
 
@@ -85,19 +98,18 @@ fn vnis(facts: &Facts, found: &mut Vec<Finding>) {
     }
     for vni in &facts.vnis {
         let what = format!("VNI {} is {}", vni.vni, vni.state);
+        let mut tell = |what: String, remedy: String| found.push(Finding::new("vni", what, remedy).at(vni.vni));
         match (&vni.reason, vni.state.as_str()) {
             (Some(reason), _) => {
                 let remedy = vni.remedy.clone().unwrap_or_else(|| "see the log".to_owned());
-                found.push(Finding::new("vni", format!("{what}: {reason}"), remedy));
+                tell(format!("{what}: {reason}"), remedy);
             }
             (None, "ready") => {}
-            (None, "down") => {
-                found.push(Finding::new("vni", what, format!("ip link set {} up; ip link set {} up", vni.device, vni.bridge)))
-            }
-            (None, _) => found.push(Finding::new("vni", what, "the kernel is asked for it: look again; journalctl -u evpnd")),
+            (None, "down") => tell(what, format!("ip link set {} up; ip link set {} up", vni.device, vni.bridge)),
+            (None, _) => tell(what, "the kernel is asked for it: look again; journalctl -u evpnd".to_owned()),
         }
         for warning in &vni.warnings {
-            found.push(Finding::new("vni", format!("VNI {}: {warning}", vni.vni), format!("evpnctl show vnis {}", vni.vni)));
+            tell(format!("VNI {}: {warning}", vni.vni), format!("evpnctl show vnis {}", vni.vni));
         }
     }
 }
@@ -116,15 +128,10 @@ fn rows(facts: &Facts, found: &mut Vec<Finding>) {
         let what = format!("somebody undoes rows of evpnd again and again ({} rows so far)", counter("fib_fights"));
         found.push(Finding::new("rivals", what, "bridge monitor fdb shows who writes; stop the other control plane"));
     }
-    let limits = ["evpn_macs_over_limit", "evpn_local_macs_over_limit", "evpn_port_macs_over_limit", "evpn_routes_over_limit"];
-    let hit: Vec<&str> = limits.into_iter().filter(|name| counter(name) > 0).collect();
-    if !hit.is_empty() {
-        let what = format!("limits refused MACs or routes: {}", list(hit));
-        found.push(Finding::new(
-            "limits",
-            what,
-            "evpnctl show vnis ID says how often; raise [limits], or find the guest that invents MACs",
-        ));
+    for name in LIMITS.into_iter().filter(|name| counter(name) > 0) {
+        let what = format!("a limit refused MACs, addresses or routes {} times so far: {name}", counter(name));
+        let remedy = "evpnctl show vnis ID says where; raise it in [limits], or find the guest that invents them";
+        found.push(Finding::new("limits", what, remedy).at(name));
     }
 }
 
@@ -154,11 +161,14 @@ fn vtep_address(facts: &Facts, found: &mut Vec<Finding>) {
             format!("the tunnel address {vtep} is on no interface of this host: others' tunnels end nowhere"),
             format!("ip address add {vtep} dev DEVICE, or mend `vtep` in [router]"),
         )),
-        Some(link) if !link.up => found.push(Finding::new(
-            "vtep-address",
-            format!("{}, which has the tunnel address {vtep}, is down", link.name),
-            format!("ip link set {} up", link.name),
-        )),
+        Some(link) if !link.up => found.push(
+            Finding::new(
+                "vtep-address",
+                format!("{}, which has the tunnel address {vtep}, is down", link.name),
+                format!("ip link set {} up", link.name),
+            )
+            .at(&link.name),
+        ),
         Some(_) => {}
     }
 }
@@ -204,7 +214,7 @@ fn mtu(facts: &Facts, found: &mut Vec<Finding>) {
             format!("packets of {names} may have {needs} octets, and {device} carries {has}: large frames of guests are lost");
         let remedy =
             format!("ip link set {device} mtu {needs}, on every hop of the underlay as well; or `mtu = {room}` in [vxlan]");
-        found.push(Finding::new("mtu", what, remedy));
+        found.push(Finding::new("mtu", what, remedy).at(device));
     }
     for (vtep, reach) in &facts.reach {
         let device_too_small = reach.devices.iter().filter_map(|name| facts.link(name)).map(|link| link.mtu).min();
@@ -215,7 +225,7 @@ fn mtu(facts: &Facts, found: &mut Vec<Finding>) {
         let what =
             format!("packets of {size} octets do not get through to {vtep}, smaller ones do: large frames of guests are lost");
         let remedy = format!("tracepath -n {vtep} names the hop; raise its MTU, or lower `mtu` in [vxlan]");
-        found.push(Finding::new("path-mtu", what, remedy));
+        found.push(Finding::new("path-mtu", what, remedy).at(vtep));
     }
 }
 
@@ -234,7 +244,7 @@ fn port_mtu(facts: &Facts, found: &mut Vec<Finding>) {
                 first.mtu, tunnel.mtu, tunnel.name
             );
             let remedy = format!("give the guests an MTU of {0} (ip link set {1} mtu {0})", tunnel.mtu, first.name);
-            found.push(Finding::new("port-mtu", what, remedy));
+            found.push(Finding::new("port-mtu", what, remedy).at(&tunnel.name));
         }
     }
 }
@@ -260,22 +270,24 @@ fn learning(facts: &Facts, found: &mut Vec<Finding>) {
     if facts.no_daemon.is_none() {
         return;
     }
-    for tunnel in facts.tunnels() {
+    // One with a group, or a single remote, floods and learns, and cannot do otherwise: `evpnctl migrate` is for it.
+    let floods = |link: &Link| ["group", "group6", "remote", "remote6"].iter().any(|key| link.data[*key].is_string());
+    for tunnel in facts.tunnels().into_iter().filter(|link| !floods(link)) {
+        let mut tell = |what: String, remedy: String| found.push(Finding::new("learning", what, remedy).at(&tunnel.name));
         if tunnel.data["learning"] == true {
             let what = format!("{} learns MACs from tunnelled frames: whoever sends may take any MAC", tunnel.name);
-            found.push(Finding::new("learning", what, format!("ip link set {} type vxlan nolearning", tunnel.name)));
-        }
-        if tunnel.port.as_ref().is_some_and(|port| port["learning"] == true) && tunnel.data["learning"] != true {
+            tell(what, format!("ip link set {} type vxlan nolearning", tunnel.name));
+        } else if tunnel.port.as_ref().is_some_and(|port| port["learning"] == true) {
             let what = format!("the bridge learns at the port {}: frames of others move MACs behind the tunnel", tunnel.name);
-            found.push(Finding::new("learning", what, format!("bridge link set dev {} learning off", tunnel.name)));
+            tell(what, format!("bridge link set dev {} learning off", tunnel.name));
         }
     }
 }
 
 fn ports(facts: &Facts, found: &mut Vec<Finding>) {
     for tunnel in facts.tunnels() {
-        let mut complain = |what: String, remedy: String| found.push(Finding::new("bridge", what, remedy));
         let name = &tunnel.name;
+        let mut complain = |what: String, remedy: String| found.push(Finding::new("bridge", what, remedy).at(name));
         if let Some(port) = &tunnel.port {
             for (flag, wanted, words) in [
                 ("isolated", false, "isolated ports cannot reach it"),
@@ -320,34 +332,30 @@ fn ports(facts: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn isolation(facts: &Facts, found: &mut Vec<Finding>) {
-    for tunnel in facts.tunnels() {
-        let bridge = tunnel.master.as_deref().and_then(|name| facts.link(name));
-        if let Some(bridge) = bridge.filter(|bridge| facts.rp_filter.get(&bridge.name).is_some_and(|mode| *mode != 1)) {
-            let what =
-                format!("{} takes packets to any address of this host from guests that know its MAC (rp_filter)", bridge.name);
+    // Frames of guests get to the host by the bridge alone: those that a port takes in never see the port's own addresses, and a
+    // tunnel without a bridge has its addresses by right (docs/CONFIG.md).
+    let bridges: BTreeSet<&str> = facts.tunnels().into_iter().filter_map(|tunnel| tunnel.master.as_deref()).collect();
+    for bridge in bridges.into_iter().filter_map(|name| facts.link(name)) {
+        let name = &bridge.name;
+        let mut tell = |what: String, remedy: String| found.push(Finding::new("isolation", what, remedy).at(name));
+        if facts.rp_filter.get(name).is_some_and(|mode| *mode != 1) {
+            let what = format!("{name} takes packets to any address of this host from guests that know its MAC (rp_filter)");
             let remedy = format!(
-                "sysctl net.ipv4.conf.{0}.rp_filter=1 net.ipv4.conf.{0}.arp_ignore=1, with net.ipv4.conf.all.rp_filter at most 1",
-                bridge.name
+                "sysctl net.ipv4.conf.{name}.rp_filter=1 net.ipv4.conf.{name}.arp_ignore=1, with net.ipv4.conf.all.rp_filter at most 1"
             );
-            found.push(Finding::new("isolation", what, remedy));
+            tell(what, remedy);
         }
-        for link in bridge.into_iter().chain([tunnel]) {
-            let (link_local, own): (Vec<IpAddr>, Vec<IpAddr>) =
-                link.addresses.iter().copied().partition(|address| match address {
-                    IpAddr::V6(v6) => v6.is_unicast_link_local(),
-                    IpAddr::V4(_) => false,
-                });
-            if !own.is_empty() {
-                let what = format!("{} has the address {}: guests reach this host by it", link.name, list(&own));
-                found.push(Finding::new(
-                    "isolation",
-                    what,
-                    format!("ip address del {} dev {}, unless it is their gateway", own[0], link.name),
-                ));
-            } else if !link_local.is_empty() {
-                let what = format!("IPv6 is on at {}: guests reach this host by {}", link.name, list(&link_local));
-                found.push(Finding::new("isolation", what, format!("sysctl net.ipv6.conf.{}.disable_ipv6=1", link.name)));
-            }
+        let (link_local, own): (Vec<IpAddr>, Vec<IpAddr>) = bridge.addresses.iter().copied().partition(|address| match address {
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        });
+        if !own.is_empty() {
+            let what = format!("{name} has the address {}: guests reach this host by it", list(&own));
+            let remedy = format!("ip address del {} dev {name}; --ignore isolation:{name}, where it is their gateway", own[0]);
+            tell(what, remedy);
+        } else if !link_local.is_empty() {
+            let what = format!("IPv6 is on at {name}: guests reach this host by {}", list(&link_local));
+            tell(what, format!("sysctl net.ipv6.conf.{name}.disable_ipv6=1"));
         }
     }
 }
@@ -358,7 +366,7 @@ fn rivals(facts: &Facts, found: &mut Vec<Finding>) {
         found.push(Finding::new(
             "rivals",
             what,
-            "let one of them own the tunnels: stop the other, or take l2vpn evpn out of its configuration",
+            "let one of them own the tunnels: stop the other, or take l2vpn evpn out of its configuration; --ignore rivals, where it has none",
         ));
     }
 }
@@ -393,7 +401,7 @@ fn firewall(facts: &Facts, found: &mut Vec<Finding>) {
 
 fn host(facts: &Facts, found: &mut Vec<Finding>) {
     if facts.bad_checksums > 0 {
-        let what = format!("{} UDP datagrams came with a wrong checksum and were dropped", facts.bad_checksums);
+        let what = format!("{} UDP datagrams came with a wrong checksum just now and were dropped", facts.bad_checksums);
         let remedy =
             "a sender's offload is broken: on it, ethtool -K DEVICE tx-udp_tnl-csum-segmentation off tx-udp_tnl-segmentation off";
         found.push(Finding::new("checksum", what, remedy));

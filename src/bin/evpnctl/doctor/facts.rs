@@ -62,7 +62,7 @@ pub(super) struct Facts {
     pub rp_filter: BTreeMap<String, u8>,
     /// Programs of other routing daemons, and of more than one evpnd, in this network namespace.
     pub rivals: Vec<String>,
-    /// UDP datagrams that came with a wrong checksum.
+    /// UDP datagrams that came with a wrong checksum while all this was looked at.
     pub bad_checksums: u64,
     /// Whether the clock is synchronised.
     pub clock: Option<bool>,
@@ -76,6 +76,7 @@ pub(super) struct Facts {
 
 pub(super) fn gather(cli: &Cli) -> Facts {
     let mut facts = Facts::default();
+    let checksums_before = bad_checksums();
     match Daemon::connect(cli, None) {
         Ok(mut daemon) => facts.ask(&mut daemon),
         Err(Failure::Daemon(why)) => facts.no_daemon = Some(why),
@@ -84,6 +85,7 @@ pub(super) fn gather(cli: &Cli) -> Facts {
     facts.look_at_links();
     facts.look_at_ways();
     facts.look_at_host();
+    facts.bad_checksums = bad_checksums().saturating_sub(checksums_before);
     facts
 }
 
@@ -138,12 +140,18 @@ impl Facts {
         self.status.as_ref()?.vtep
     }
 
-    /// The VXLAN devices to look at: the daemon's; where it cannot be asked, those with a bridge.
+    /// The VXLAN devices to look at: the daemon's, and those of bridges that it does not have, or not yet. Other programs' own are left
+    /// alone, as are devices for many VNIs.
     pub(super) fn tunnels(&self) -> Vec<&Link> {
         let known: BTreeSet<&str> = self.vnis.iter().filter(|vni| vni.is_here()).map(|vni| vni.device.as_str()).collect();
-        let ours =
-            |link: &&Link| if self.no_daemon.is_some() { link.master.is_some() } else { known.contains(link.name.as_str()) };
-        self.links.iter().filter(|link| link.kind == "vxlan").filter(ours).collect()
+        let bridged = |link: &Link| {
+            let master = link.master.as_deref().and_then(|name| self.link(name));
+            master.is_some_and(|master| master.kind == "bridge")
+                && link.data["external"] != true
+                && evpnd::kernel::owner(&link.name).is_none()
+        };
+        let vxlans = self.links.iter().filter(|link| link.kind == "vxlan");
+        vxlans.filter(|link| known.contains(link.name.as_str()) || bridged(link)).collect()
     }
 
     /// The largest packet of a tenant, tunnelled to `vtep`, with its outer IP header.
@@ -199,8 +207,8 @@ impl Facts {
             }
         }
         self.bridges_are_filtered = number("/proc/sys/net/bridge/bridge-nf-call-iptables") == Some(1);
-        self.bad_checksums = bad_checksums("/proc/net/snmp", "Udp:") + bad_checksums6("/proc/net/snmp6");
         self.rivals = rivals();
+        self.rivals.retain(|name| may_speak_evpn(name));
         self.clock = clock();
         match Rules::read() {
             Ok(rules) => {
@@ -270,8 +278,13 @@ fn ping_all(local: IpAddr, targets: impl Iterator<Item = (IpAddr, u64)>) -> Opti
     Some(running.into_iter().map(|(vtep, mut child)| (vtep, child.wait().is_ok_and(|status| status.success()))).collect())
 }
 
+/// UDP datagrams with a wrong checksum since the host began.
+fn bad_checksums() -> u64 {
+    bad_checksums4("/proc/net/snmp", "Udp:") + bad_checksums6("/proc/net/snmp6")
+}
+
 /// `InCsumErrors` of a line of /proc/net/snmp; two lines of each kind, names and numbers.
-fn bad_checksums(path: &str, kind: &str) -> u64 {
+fn bad_checksums4(path: &str, kind: &str) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let mut lines = text.lines().filter(|line| line.starts_with(kind)).map(|line| line.split_whitespace());
     let (Some(names), Some(numbers)) = (lines.next(), lines.next()) else { return 0 };
@@ -308,6 +321,26 @@ pub(crate) fn rivals() -> Vec<String> {
         found.insert(format!("evpnd, {evpnds} times"));
     }
     found.into_iter().collect()
+}
+
+/// Whether a routing daemon may do what evpnd does. FRR and BIRD route many an underlay and have no EVPN there: they are asked. zebra
+/// alone has none, it only writes what bgpd says.
+fn may_speak_evpn(name: &str) -> bool {
+    let asked = |program: &str, words: &[&str]| {
+        let output = Command::new(program).args(words).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    match name {
+        "zebra" => false,
+        // Where vtysh is not here, or reaches another bgpd, nobody knows.
+        "bgpd" => asked("vtysh", &["-c", "show running-config"])
+            .is_none_or(|text| !text.contains("router bgp") || text.lines().any(|line| line.trim() == "advertise-all-vni")),
+        // BIRD 2 has no EVPN; BIRD 3 has it as a kind of protocol.
+        "bird" => asked("birdc", &["-r", "show", "protocols"]).is_some_and(|text| {
+            text.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|kind| kind.eq_ignore_ascii_case("evpn")))
+        }),
+        _ => true,
+    }
 }
 
 /// Whether the kernel takes the clock for synchronised (adjtimex(2)); none where it says nothing.

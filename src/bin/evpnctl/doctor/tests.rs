@@ -1,0 +1,102 @@
+//! The checks over hosts that are made up, where the kernel of the machine under test would be in the way.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::facts::{Facts, Link};
+use super::{Finding, checks};
+use crate::arguments::{CHECKS, Ignore};
+
+fn link(name: &str, kind: &str, master: Option<&str>) -> Link {
+    Link {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        master: master.map(str::to_owned),
+        up: true,
+        mtu: 1500,
+        ..Link::default()
+    }
+}
+
+/// A bridge without a port, and a tunnel in it as `ip link add` makes it: it floods to a group and learns.
+fn segment(bridge: &str, tunnel: &str) -> [Link; 2] {
+    let port =
+        json!({"state": "forwarding", "flood": true, "bcast_flood": true, "hairpin": false, "isolated": false, "learning": true});
+    let data = json!({"id": 7, "group": "239.0.0.7", "port": 4789, "learning": true});
+    [link(bridge, "bridge", None), Link { data, port: Some(port), ..link(tunnel, "vxlan", Some(bridge)) }]
+}
+
+fn found(facts: &Facts) -> Vec<(&'static str, Option<String>)> {
+    checks::judge(facts).into_iter().map(|finding| (finding.check, finding.at)).collect()
+}
+
+fn at(place: &str) -> Option<String> {
+    Some(place.to_owned())
+}
+
+/// Before a host has its first VNI, what its devices will suffer from is found; how multicast works is not.
+#[test]
+fn devices_that_the_daemon_does_not_have_are_looked_at() {
+    let mut facts = Facts { links: segment("br7", "vxlan7").into(), ..Facts::default() };
+    assert!(found(&facts).is_empty());
+    facts.no_daemon = Some("no daemon".to_owned());
+    assert_eq!(found(&facts), [("daemon", None)]);
+    facts.no_daemon = None;
+    let port = facts.links[1].port.as_mut().unwrap();
+    port["flood"] = json!(false);
+    port["state"] = json!("listening");
+    facts.links[0].addresses = vec!["192.0.2.1".parse().unwrap()];
+    facts.links[0].data = json!({"vlan_filtering": 1});
+    let expected = [("bridge", at("vxlan7")), ("bridge", at("vxlan7")), ("bridge", at("vxlan7")), ("isolation", at("br7"))];
+    assert_eq!(found(&facts), expected);
+    // Another program's own, a device for many VNIs, and one that is in no bridge (of this kind).
+    for change in [
+        |links: &mut Vec<Link>| links[1].name = "flannel.7".to_owned(),
+        |links: &mut Vec<Link>| links[1].data = json!({"external": true}),
+        |links: &mut Vec<Link>| links[1].master = None,
+        |links: &mut Vec<Link>| links[0].kind = "openvswitch".to_owned(),
+    ] {
+        let mut other = Facts { links: facts.links.clone(), ..Facts::default() };
+        change(&mut other.links);
+        assert!(found(&other).is_empty());
+    }
+}
+
+/// What guests cannot reach is no hole: addresses of the tunnel itself, in a bridge or without one.
+#[test]
+fn addresses_that_guests_do_not_reach_are_no_finding() {
+    let mut links = Vec::from(segment("br7", "vxlan7"));
+    links[1].addresses = vec!["fe80::7".parse().unwrap(), "192.0.2.7".parse().unwrap()];
+    let facts = Facts { links, rp_filter: BTreeMap::from([("br7".to_owned(), 1), ("vxlan7".to_owned(), 0)]), ..Facts::default() };
+    assert!(found(&facts).is_empty());
+    let mut open = Facts { links: facts.links.clone(), ..Facts::default() };
+    open.links[0].addresses = vec!["fe80::8".parse().unwrap()];
+    open.rp_filter.insert("br7".to_owned(), 2);
+    assert_eq!(found(&open), [("isolation", at("br7")), ("isolation", at("br7"))]);
+}
+
+#[test]
+fn what_is_ignored_is_one_check_or_one_place() {
+    let finding = Finding::new("isolation", "what", "remedy").at("br100");
+    let takes = |text: &str| text.parse::<Ignore>().unwrap().takes(&finding);
+    assert!(takes("isolation") && takes("isolation:br100"));
+    assert!(!takes("isolation:br10") && !takes("bridge") && !takes("bridge:br100"));
+    // A place may have colons, and there are findings without one.
+    let session = Finding::new("session", "what", "remedy").at("2001:db8::1");
+    assert!("session:2001:db8::1".parse::<Ignore>().unwrap().takes(&session));
+    assert!(!"clock:br100".parse::<Ignore>().unwrap().takes(&Finding::new("clock", "what", "remedy")));
+    for wrong in ["", "isolaton", "isolation:", ":br100"] {
+        let why = wrong.parse::<Ignore>().unwrap_err();
+        assert!(why.contains("isolation"), "{wrong}: {why}");
+    }
+}
+
+#[test]
+fn every_check_is_documented() {
+    let documented: Vec<&str> = include_str!("../../../../docs/DOCTOR.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(documented, CHECKS);
+}
