@@ -347,6 +347,28 @@ fn what_is_wanted_before_the_device_is_adopted_is_compared_with_what_stands() {
     assert_eq!(ops.iter().map(|op| op.mac).collect::<Vec<_>>(), [mac(2)]);
 }
 
+/// The mark belongs to the all-zero entry and not to each of its destinations: once known, each member is whose it is.
+#[test]
+fn members_of_a_flood_list_are_told_by_whose_they_are() {
+    let mut fib = Fib::new(1);
+    let [ours, theirs] = ["10.0.0.2", "10.9.9.9"].map(|ip| row(MacAddr::ZERO, to(ip), true));
+    let plain = |row: KernelRow| KernelRow { ext_learned: false, ..row };
+    fib.device_ready(secs(0), vni(100), 7, Some(false), vec![ours, plain(theirs)]);
+    fib.set_flood(secs(1), vni(100), ours.remote);
+    fib.sweep(secs(1));
+    assert!(fib.take_floods_changed());
+    for listing in [[ours, theirs], [plain(ours), plain(theirs)], [ours, plain(theirs)]] {
+        assert_eq!(fib.handle_rows(secs(60), vni(100), &listing), 0);
+        listing.iter().for_each(|row| assert!(!fib.handle_row_changed(secs(60), vni(100), row)));
+        assert_eq!(fib.poll_batch(secs(60)), None, "{listing:?}");
+    }
+    let mut standing: Vec<_> = fib.standing_floods().collect();
+    standing.sort();
+    assert_eq!(standing, [(vni(100), ours.remote, true), (vni(100), theirs.remote, false)]);
+    fib.clear_flood(secs(61), vni(100), ours.remote);
+    assert_eq!(step(&mut fib, secs(61)).iter().map(|op| op.remote).collect::<Vec<_>>(), [ours.remote]);
+}
+
 #[test]
 fn the_operators_rows_are_never_written_or_deleted() {
     let mut fib = Fib::new(1);

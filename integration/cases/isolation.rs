@@ -9,7 +9,7 @@ use crate::harness::fabric::{Family, Guest, Host};
 use crate::harness::raw::{PacketSocket, in_namespace, plain_frame};
 use crate::harness::{ensure, patience, stays_true, wait_until};
 
-use super::scenario::{ASN, Site, VNI};
+use super::scenario::{ASN, Site, VNI, state};
 
 fn pings(guest: &Guest, words: &[&str]) -> bool {
     let all: Vec<&str> = ["-n", "-c", "2", "-i", "0.2", "-W", "1"].iter().chain(words).copied().collect();
@@ -337,4 +337,27 @@ fn a_tenant_cannot_send_into_another_vni() {
         ensure(count == 0, || format!("{count} frames"))
     });
     daemon.expect_no_difference();
+}
+
+/// What an earlier run isolated is known as ours: killed and started again without the key, it undoes that, and not what an operator did.
+#[test]
+fn ports_that_an_earlier_run_isolated_are_undone() {
+    let site = Site::new();
+    let [a, ..] = &site.hosts;
+    a.make_vxlan(VNI, a.v4());
+    let mut guests = [site.fabric.guest(31), site.fabric.guest(32)];
+    guests.iter_mut().for_each(|guest| guest.plug(a, VNI));
+    a.namespace.bridge_batch(&format!("link set dev {} isolated on\n", guests[1].port));
+    let config = |more| Config::hypervisor(a, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, more);
+    let first = Evpnd::start(a, &config("isolated-ports = true\n"));
+    expect_isolated(a, &guests[0].port, true);
+    wait_until("it is kept", 20, || {
+        let kept = state(a);
+        ensure(kept["isolated"]["100"].is_array(), || kept.to_string())
+    });
+    drop(first);
+    assert_eq!(is_isolated(a, &guests[0].port), Some(true));
+    let _second = Evpnd::start(a, &config(""));
+    expect_isolated(a, &guests[0].port, false);
+    assert_eq!(is_isolated(a, &guests[1].port), Some(true), "the operator's");
 }

@@ -11,6 +11,7 @@ mod harness_itself;
 mod healing;
 mod hostile;
 mod import_frr;
+mod in_place;
 mod ipv6;
 mod isolation;
 mod keys;

@@ -10,7 +10,7 @@ use crate::harness::rows::{self, text};
 use crate::harness::watch::{Pings, RowWatch};
 use crate::harness::{ensure, wait_until};
 
-use super::scenario::{ASN, Site, VNI};
+use super::scenario::{ASN, Site, VNI, state};
 
 fn mac(number: u32) -> [u8; 6] {
     rows::mac(0x50, number)
@@ -193,4 +193,45 @@ fn a_mac_that_moved_keeps_its_sequence_over_a_kill() {
     let log = first.log();
     assert!(log.contains("sequences.json is broken") && log.contains("set aside"), "{log}");
     [first, second].iter().for_each(Evpnd::expect_no_difference);
+}
+
+/// Members of a flood list share one mark. Killed and started again, ours go with their hosts and an operator's stay, whoever came to the
+/// list first.
+#[test]
+fn members_of_a_flood_list_are_told_apart_over_a_kill() {
+    for operator_first in [false, true] {
+        let site = Site::new();
+        let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+        let [a, b, _] = &site.hosts;
+        let theirs = std::net::IpAddr::from([10, 0, 0, 77]);
+        a.make_vxlan(VNI, a.v4());
+        let append =
+            || a.namespace.output("bridge", ["fdb", "append", rows::FLOOD, "dev", "vxlan100", "dst", "10.0.0.77", "self"]);
+        if operator_first {
+            append();
+        }
+        let audit = |host| config(&site, host).section("vxlan", "audit-interval = 1\n");
+        let (first, second) = (Evpnd::start(a, &audit(a)), Evpnd::start(b, &audit(b)));
+        wait_until("the list has the other host", 20, || {
+            let list = rows::flood_list(&a.namespace, "vxlan100");
+            ensure(list.contains(&b.v4()), || format!("{list:?}"))
+        });
+        if !operator_first {
+            append();
+        }
+        wait_until("both are kept, each as whose it is", 30, || {
+            let kept = state(a);
+            let wanted = serde_json::json!({"ours": ["10.0.0.2"], "theirs": ["10.0.0.77"]});
+            ensure(kept["floods"]["100"] == wanted, || kept.to_string())
+        });
+        drop(first);
+        let first = Evpnd::start_again(a);
+        told_all(&site, &first);
+        a.expect_flood_list(VNI, &[b.v4(), theirs]);
+        second.say(&["drain"]);
+        a.expect_flood_list(VNI, &[theirs]);
+        // And no audit takes it.
+        std::thread::sleep(Duration::from_secs(3));
+        a.expect_flood_list(VNI, &[theirs]);
+    }
 }

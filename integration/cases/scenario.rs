@@ -8,6 +8,12 @@ pub const VNI: u32 = 100;
 /// The AS of iBGP cases.
 pub const ASN: u32 = 65000;
 
+/// What the daemon of a host has in its state file; null where there is none yet.
+pub fn state(host: &Host) -> serde_json::Value {
+    let text = std::fs::read_to_string(host.path("state/state.json")).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 /// Hosts 1, 2 and 3, and host 254 for the middle.
 pub struct Site {
     /// The underlay.

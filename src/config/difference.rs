@@ -166,7 +166,7 @@ fn rest(old: &Config, new: &Config, found: &mut Difference) {
     restart("where metrics are served", places(&old.metrics), places(&new.metrics));
     restart("event-buffer", old.limits.event_buffer.to_string(), new.limits.event_buffer.to_string());
     if old.vxlan.port != new.vxlan.port {
-        found.applied.push(format!("devices that evpnd made are made again with UDP port {}", new.vxlan.port));
+        found.applied.push(format!("the UDP port of devices that evpnd makes is {}", new.vxlan.port));
     }
     if old.graceful_restart != new.graceful_restart {
         found
@@ -226,8 +226,8 @@ impl Difference {
     }
 }
 
-/// `VNI 100 added`, `VNIs 100, 101, 102 and 97 more added`.
-fn phrase(what: &str, vnis: impl Iterator<Item = String>) -> Option<String> {
+/// `VNI 100 added`, `VNIs 100, 101, 102 and 97 more added`; nothing of no VNI.
+pub fn phrase(what: &str, vnis: impl Iterator<Item = String>) -> Option<String> {
     let vnis: Vec<String> = vnis.collect();
     match vnis.as_slice() {
         [] => None,

@@ -28,7 +28,7 @@ mod secret;
 mod tests;
 mod vni;
 
-pub use difference::{difference, vni_change};
+pub use difference::{difference, phrase, vni_change};
 pub use graceful::GracefulRestart;
 pub use model::{
     Config, Control, Cost, Difference, DuplicateDetection, ExportTarget, Flood, ImportTarget, Install, Learning, Limits, Metrics,

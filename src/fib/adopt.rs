@@ -148,8 +148,10 @@ impl Fib {
         if row.has(flag::FOREIGN) || (!kernel.ext_learned && goal == NONE) {
             self.found(id, kernel);
             let swept = self.swept;
+            // The mark of a member of a flood list may be another member's.
+            let marked = kernel.ext_learned && !(row.has(flag::FLOOD) && row.has(flag::FOREIGN));
             let row = self.rows.row_mut(id);
-            if kernel.ext_learned {
+            if marked {
                 let unknown = if goal == NONE && !swept { flag::UNCONFIRMED } else { flag::FORCE };
                 row.flags = row.flags & !flag::FOREIGN | unknown;
             } else {
@@ -217,6 +219,7 @@ impl Fib {
         let installed = self.remotes.acquire(kernel.remote).0;
         let (wanted, flood) =
             if kernel.mac == MacAddr::ZERO { (self.remotes.acquire(kernel.remote).0, flag::FLOOD) } else { (NONE, 0) };
+        self.floods_changed |= flood != 0;
         let flags = flags | flood | flag::UNWANTED;
         self.insert(Row { mac: kernel.mac, device: slot, wanted, installed, next: NONE, flags, stamp: old_stamp(self.now) })
     }
@@ -293,7 +296,9 @@ impl Fib {
             }
             return false;
         }
-        let theirs = !kernel.ext_learned && (row.has(flag::FOREIGN) || goal == NONE || row.installed == NONE);
+        // The mark of a member of a flood list may be another member's.
+        let marked = kernel.ext_learned && !(row.has(flag::FLOOD) && row.has(flag::FOREIGN));
+        let theirs = !marked && (row.has(flag::FOREIGN) || goal == NONE || row.installed == NONE);
         if theirs || fresh {
             self.found(id, kernel);
             let deferred = !theirs && goal != NONE && self.defers_from(self.rows.row(id).installed, goal);

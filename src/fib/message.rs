@@ -2,6 +2,7 @@
 //!
 //! Plain data, so that a simulated kernel speaks it as well as netlink does. Read `device` for the devices.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -182,6 +183,8 @@ pub struct LocalMac {
 pub enum KernelCommand {
     /// The whole wanted list of devices; may be sent again with changes.
     Devices(Vec<DeviceSpec>),
+    /// Ports (interface numbers) that an earlier run isolated, by VNI; sent once, before the first list of devices.
+    Isolated(BTreeMap<Vni, BTreeSet<u32>>),
     /// Write rows.
     Write(Batch),
     /// Set a MAC at a port as if it had been heard there, or (no port) take it from where it is; answered by
@@ -262,6 +265,13 @@ pub enum KernelCommand {
 pub enum KernelEvent {
     /// A device became usable, changed, or cannot be used.
     Device(DeviceState),
+    /// The ports of a VNI that we isolated, all of them: told when they change.
+    Isolated {
+        /// Which VNI.
+        vni: Vni,
+        /// Their interface numbers.
+        ports: BTreeSet<u32>,
+    },
     /// The VXLAN devices of the host that somebody else made and that a VNI could use, all of them; told when they change, and once
     /// at the start.
     Found {

@@ -217,6 +217,11 @@ impl Rows {
             .copied()
     }
 
+    /// The rows of all flood lists.
+    pub fn floods(&self) -> impl Iterator<Item = &Row> {
+        self.flood.iter().map(|&id| self.row(id))
+    }
+
     /// Stores a row whose key is new. `FLOOD` in its flags says which table it joins.
     pub fn insert(&mut self, row: Row) -> u32 {
         let id = if self.free == NONE {

@@ -62,6 +62,8 @@ pub struct Fib {
     pub(super) audit_lists: usize,
     /// A remote fell out of use, or may have before we came.
     pub(super) remotes_shrunk: bool,
+    /// What stands of a flood list changed since that was asked last.
+    pub(super) floods_changed: bool,
     pub(super) now: Time,
     /// When that happened which rows change for; `None`: now.
     pub(super) cause: Option<Time>,
@@ -146,6 +148,7 @@ impl Fib {
             deferring: false,
             audit_lists: 0,
             remotes_shrunk: false,
+            floods_changed: false,
             now: Time::ZERO,
             cause: None,
             stats: FibStats::default(),
@@ -398,7 +401,9 @@ impl Fib {
 
     /// The kernel holds `remote` (one use of it is handed over), or nothing.
     pub(super) fn set_installed(&mut self, id: u32, remote: u32) {
-        let old = std::mem::replace(&mut self.rows.row_mut(id).installed, remote);
+        let row = self.rows.row_mut(id);
+        let old = std::mem::replace(&mut row.installed, remote);
+        self.floods_changed |= row.has(flag::FLOOD);
         if old != NONE {
             self.release(old);
         }

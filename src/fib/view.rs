@@ -250,6 +250,20 @@ impl Fib {
         self.rows.row(id).has(flag::BRIDGE_LOCAL | flag::IN_FLIGHT | flag::UNSURE | flag::FOREIGN)
     }
 
+    /// Whether what stands of flood lists changed since this was asked last.
+    pub fn take_floods_changed(&mut self) -> bool {
+        std::mem::take(&mut self.floods_changed)
+    }
+
+    /// What stands of all flood lists, and whether it is ours.
+    pub fn standing_floods(&self) -> impl Iterator<Item = (Vni, Remote, bool)> {
+        let standing = self.rows.floods().filter(|row| row.installed != NONE);
+        standing.filter_map(|row| {
+            let vni = self.devices.get(usize::from(row.device))?.vni;
+            Some((vni, self.remote(row.installed)?, !row.has(flag::FOREIGN)))
+        })
+    }
+
     /// The wanted flood list of a VNI, in order.
     pub fn flood(&self, vni: Vni) -> Vec<(Remote, Status)> {
         let rows = self.device_rows(vni).filter(|(mac, _)| *mac == MacAddr::ZERO);

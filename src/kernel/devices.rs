@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
+use super::regroup::Regroup;
 use super::warnings::warnings;
 use crate::base::Vni;
 use crate::fib::{DeviceSpec, ReadyDevice};
@@ -37,6 +38,8 @@ pub(super) enum Step {
     SetLocal { name: String, local: IpAddr },
     /// Set it down, take its group (or default destination) away, and set it up.
     ClearGroup { name: String, group: IpAddr },
+    /// Change the group of a device of ours while guests talk.
+    Regroup { name: String, what: Regroup },
     /// Set the MTU.
     SetMtu { name: String, mtu: u32 },
     /// Set it up.
@@ -60,7 +63,7 @@ pub(super) enum Soft {
     Local,
     /// [`Step::SetMtu`].
     Mtu,
-    /// [`Step::ClearGroup`].
+    /// [`Step::ClearGroup`], [`Step::Regroup`].
     Group,
 }
 
@@ -74,7 +77,7 @@ impl Step {
             Self::SetLearning { .. } => Some(Soft::Learning),
             Self::SetLocal { .. } => Some(Soft::Local),
             Self::SetMtu { .. } => Some(Soft::Mtu),
-            Self::ClearGroup { .. } => Some(Soft::Group),
+            Self::ClearGroup { .. } | Self::Regroup { .. } => Some(Soft::Group),
             Self::MakeVxlan(_) | Self::MakeBridge { .. } | Self::Enslave { .. } | Self::Up { .. } | Self::Delete { .. } => None,
         }
     }
@@ -107,6 +110,8 @@ impl fmt::Display for Step {
             Self::SetLearning { name, on } => write!(f, "learning of {name} turned {}", on_off(*on)),
             Self::SetLocal { name, local } => write!(f, "local address of {name} set to {local}"),
             Self::ClearGroup { name, group } => write!(f, "destination {group} taken from {name}"),
+            Self::Regroup { name, what: Regroup { to: Some(group), .. } } => write!(f, "group of {name} set to {group}"),
+            Self::Regroup { name, .. } => write!(f, "group taken from {name}"),
             Self::SetMtu { name, mtu } => write!(f, "MTU of {name} set to {mtu}"),
             Self::Up { name } => write!(f, "{name} set up"),
             Self::Delete { name } => write!(f, "{name} removed"),
@@ -147,7 +152,7 @@ pub(super) struct Circumstances {
     pub failed: BTreeMap<Soft, String>,
     /// A device without a bridge has been so for a while.
     pub settled: bool,
-    /// Ports that we isolated, in this run.
+    /// Ports that we isolated, in this run or an earlier one of this boot.
     pub isolated: BTreeSet<u32>,
     /// Whether devices that do not say it tunnel over IPv6.
     pub over_ipv6: BTreeMap<u32, bool>,
@@ -349,9 +354,9 @@ fn adopt(
         return Ok(verdict);
     }
     let deaf = (spec.on_demand && !info.l2miss) || spec.bare != info.proxy;
-    if link.made && (info.port != spec.port || !same_family || info.group != spec.group || deaf) {
-        // None can be changed on a device that stands (a group not without harm: see `warnings`); it is ours, and the
-        // configuration changed.
+    let regroup = link.made && info.group != spec.group;
+    if link.made && (info.port != spec.port || !same_family || deaf || regroup && known.failed.contains_key(&Soft::Group)) {
+        // None can be changed on a device that stands; it is ours, and the configuration changed.
         return Ok(Verdict::Work(vec![Step::Delete { name }]));
     }
     let mut steps = Vec::new();
@@ -360,6 +365,11 @@ fn adopt(
             steps.push(step);
         }
     };
+    if regroup {
+        // First: whoever the group reaches must not be missed because something else took its time.
+        let what = Regroup { from: info.group, to: spec.group, port: info.port, local: spec.local };
+        soft(Step::Regroup { name: name.clone(), what });
+    }
     if info.learning != spec.learning {
         soft(Step::SetLearning { name: name.clone(), on: spec.learning });
     }

@@ -113,7 +113,12 @@ impl Worker {
             for name in [&spec.device, &spec.bridge].into_iter().take(if spec.bare { 1 } else { 2 }) {
                 self.names.entry(name.clone()).or_default().insert(vni);
             }
-            let managed = self.managed.entry(vni).or_insert_with(|| Managed::new(spec.clone()));
+            let before = &mut self.isolated_before;
+            let managed = self.managed.entry(vni).or_insert_with(|| {
+                let mut managed = Managed::new(spec.clone());
+                managed.known.isolated = before.remove(&vni).unwrap_or_default();
+                managed
+            });
             managed.worked &= managed.spec == spec;
             managed.spec = spec;
             managed.fresh = true;
@@ -225,6 +230,7 @@ impl Worker {
                     self.out.push(KernelEvent::DeviceMended { vni, what: mended.join(", ") });
                 }
                 let failed = outcome.failed.contains_key(&devices::Soft::Isolated);
+                let before = managed.known.isolated.clone();
                 for (name, on) in steps.iter().filter_map(Step::isolates).filter(|_| !failed) {
                     let Some(ifindex) = self.links.named(name).map(|link| link.ifindex) else { continue };
                     if on {
@@ -232,6 +238,11 @@ impl Worker {
                     } else {
                         managed.known.isolated.remove(&ifindex)
                     };
+                }
+                if managed.known.isolated != before {
+                    // Those that went with their guests are nobody's.
+                    managed.known.isolated.retain(|ifindex| self.links.link(*ifindex).is_some());
+                    self.out.push(KernelEvent::Isolated { vni, ports: managed.known.isolated.clone() });
                 }
                 managed.known.failed.extend(outcome.failed);
                 // Something vanished meanwhile: its notification waits, and the next verdict will know. Once.
@@ -356,6 +367,9 @@ impl Worker {
                     "a port that evpnd isolated stays so: bridge link set dev PORT isolated off"
                 );
             }
+        }
+        if !managed.known.isolated.is_empty() {
+            self.out.push(KernelEvent::Isolated { vni, ports: BTreeSet::new() });
         }
         Some(managed)
     }

@@ -53,6 +53,7 @@ mod neighbors;
 mod nexthops;
 mod packets;
 mod reader;
+mod regroup;
 mod request;
 mod setup;
 mod socket;

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::codec;
 use super::devices::{Refusal, Soft, Step};
 use super::links::{self, Link, LinkKind, Links, PortFlags};
+use super::regroup;
 use super::request::{KernelSaid, Requests};
 use crate::fib::DeviceSpec;
 
@@ -84,10 +85,8 @@ fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), Kerne
                 if spec.on_demand {
                     codec::attribute(out, links::IFLA_VXLAN_L2MISS, &[1]);
                 }
-                if let (Some(group), Some(underlay)) = (spec.group, underlay) {
-                    let kind = if group.is_ipv4() { links::IFLA_VXLAN_GROUP } else { links::IFLA_VXLAN_GROUP6 };
-                    codec::address(out, kind, group);
-                    codec::attribute(out, links::IFLA_VXLAN_LINK, &underlay.to_ne_bytes());
+                if let Some(group) = spec.group {
+                    regroup::destination(out, group, underlay);
                 }
             })
         }
@@ -130,20 +129,30 @@ fn take(requests: &mut Requests, links: &Links, step: &Step) -> Result<(), Kerne
             flags(requests, libc::IFF_UP as u32)?;
             cleared
         }
+        Step::Regroup { name, what } => regroup::change(requests, links, name, what),
         Step::SetMtu { name, mtu } => set(requests, name, |out| codec::attribute(out, libc::IFLA_MTU, &mtu.to_ne_bytes())),
-        Step::Up { name } => {
-            let up = libc::IFF_UP as u32;
-            requests.change(libc::RTM_SETLINK, 0, |out| {
-                codec::ifinfo(out, 0, 0, up, up);
-                codec::text(out, libc::IFLA_IFNAME, name);
-            })
-        }
+        Step::Up { name } => set_up(requests, name),
         Step::Delete { name } => delete(requests, name),
     }
 }
 
+/// Sets an interface up.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn set_up(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {
+    let up = libc::IFF_UP as u32;
+    requests.change(libc::RTM_SETLINK, 0, |out| {
+        codec::ifinfo(out, 0, 0, up, up);
+        codec::text(out, libc::IFLA_IFNAME, name);
+    })
+}
+
 /// Makes an interface and marks it as ours.
-fn make(
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn make(
     requests: &mut Requests,
     name: &str,
     kind: &str,
@@ -179,7 +188,10 @@ fn set(requests: &mut Requests, name: &str, attributes: impl FnOnce(&mut Vec<u8>
 }
 
 /// Changes what only the VXLAN driver knows; `RTM_SETLINK` ignores it, `RTM_NEWLINK` on a device that exists does not.
-fn change_vxlan(requests: &mut Requests, name: &str, data: impl FnOnce(&mut Vec<u8>)) -> Result<(), KernelSaid> {
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn change_vxlan(requests: &mut Requests, name: &str, data: impl FnOnce(&mut Vec<u8>)) -> Result<(), KernelSaid> {
     requests.change(libc::RTM_NEWLINK, 0, |out| {
         codec::ifinfo(out, 0, 0, 0, 0);
         codec::text(out, libc::IFLA_IFNAME, name);
@@ -246,7 +258,10 @@ const IPV4_SETTINGS: [(&str, &str); 3] = [("arp_ignore", "1"), ("rp_filter", "1"
 
 /// Turns IPv6 off on an interface, until `closed` lets it be turned on, and IPv4 toward what is not its own. A kernel without IPv6 has nothing to
 /// turn off.
-fn quiet(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn quiet(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {
     // A kernel that does not know the attribute has the setting.
     let _ = set(requests, name, |out| {
         codec::nested(out, libc::IFLA_AF_SPEC, |out| {
@@ -278,7 +293,11 @@ fn write_setting(path: &str, value: &str) -> Result<(), KernelSaid> {
     }
 }
 
-fn delete(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {
+/// Removes an interface that we have just made.
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn delete(requests: &mut Requests, name: &str) -> Result<(), KernelSaid> {
     requests.change(libc::RTM_DELLINK, 0, |out| {
         codec::ifinfo(out, 0, 0, 0, 0);
         codec::text(out, libc::IFLA_IFNAME, name);
@@ -367,7 +386,10 @@ fn underlay_mtu(requests: &mut Requests, links: &Links, local: IpAddr) -> u32 {
 
 /// The interface on which a group is joined: that of the local address; where that is a loopback or dummy, that of the default
 /// route.
-fn underlay_link(requests: &mut Requests, links: &Links, local: IpAddr) -> Result<u32, KernelSaid> {
+///
+/// # Errors
+/// What the kernel said, or that there is none.
+pub(super) fn underlay_link(requests: &mut Requests, links: &Links, local: IpAddr) -> Result<u32, KernelSaid> {
     let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let real = |index: &u32| {
         let virtual_only = |link: &Link| link.loopback || link.kind == LinkKind::Other("dummy".to_owned());
@@ -427,7 +449,7 @@ fn words(step: &Step, said: &KernelSaid) -> Refusal {
         Step::Quiet { name } | Step::SetPort { name, .. } | Step::SetLearning { name, .. } | Step::Isolate { name, .. } => {
             format!("{name} could not be changed")
         }
-        Step::SetLocal { name, .. } | Step::SetMtu { name, .. } | Step::ClearGroup { name, .. } => {
+        Step::SetLocal { name, .. } | Step::SetMtu { name, .. } | Step::ClearGroup { name, .. } | Step::Regroup { name, .. } => {
             format!("{name} could not be changed")
         }
     };

@@ -7,6 +7,7 @@ use super::codec::{self, Message};
 use super::devices::{self, Circumstances, Soft, Step, Verdict};
 use super::fdb::Entry;
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
+use super::regroup::Regroup;
 use crate::base::{MacAddr, Random, Vni};
 use crate::fib::DeviceSpec;
 
@@ -389,6 +390,13 @@ fn a_device_of_ours_follows_the_configuration() {
     let moved = judge(DeviceSpec { local: "10.0.0.7".parse().unwrap(), mtu: Some(1400), ..spec(5) });
     assert!(moved.contains(&Step::SetLocal { name: name(), local: "10.0.0.7".parse().unwrap() }));
     assert!(moved.contains(&Step::SetMtu { name: name(), mtu: 1400 }));
+    // A group in place; only where the kernel does not let it be changed the device is made anew.
+    let group: std::net::IpAddr = "239.1.1.1".parse().unwrap();
+    let what = Regroup { from: None, to: Some(group), port: 4789, local: spec(5).local };
+    assert!(judge(DeviceSpec { group: Some(group), ..spec(5) }).contains(&Step::Regroup { name: name(), what }));
+    let failed = Circumstances { failed: [(Soft::Group, "no".to_owned())].into(), ..Circumstances::default() };
+    let spec = DeviceSpec { group: Some(group), ..spec(5) };
+    assert_eq!(devices::judge(&spec, &host.0, &|_| true, &failed), Ok(Verdict::Work(vec![Step::Delete { name: name() }])));
 }
 
 #[test]

@@ -66,6 +66,8 @@ pub(super) struct Worker {
     pub(super) leftovers: BTreeMap<Vni, Leftover>,
     /// The wanted devices.
     pub(super) managed: BTreeMap<Vni, Managed>,
+    /// Ports that an earlier run isolated, of VNIs that were not wanted yet.
+    pub(super) isolated_before: BTreeMap<Vni, BTreeSet<u32>>,
     /// Names of devices and bridges in the wanted list.
     pub(super) names: BTreeMap<String, BTreeSet<Vni>>,
     /// VXLAN devices that are ready.
@@ -183,6 +185,7 @@ impl Worker {
             marked: None,
             leftovers: BTreeMap::new(),
             managed: BTreeMap::new(),
+            isolated_before: BTreeMap::new(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),
             bridges: BTreeMap::new(),
@@ -249,6 +252,7 @@ impl Worker {
     fn handle_command(&mut self, command: KernelCommand) {
         match command {
             KernelCommand::Devices(specs) => self.want(specs),
+            KernelCommand::Isolated(ports) => self.isolated_before = ports,
             KernelCommand::Write(batch) => {
                 let done = self.write_opening(&batch);
                 // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also

@@ -55,7 +55,7 @@ impl VniState {
 }
 
 /// What a VNI needs of the kernel.
-fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
+pub(super) fn device_spec(config: &Config, vni: &VniConfig) -> Option<DeviceSpec> {
     let group = match vni.settings.flood {
         Flood::Multicast(group) => Some(group),
         Flood::IngressReplication | Flood::None => None,
@@ -165,7 +165,11 @@ impl Speaker {
         if self.config.router.vtep.is_none() {
             return;
         }
-        let specs = self.vnis.values().filter_map(|vni| device_spec(&self.config, &vni.config)).collect();
+        let spec = |vni: &VniState| {
+            let spec = device_spec(&self.config, &vni.config)?;
+            Some(DeviceSpec { group: spec.group.or_else(|| self.group_kept(spec.vni)), ..spec })
+        };
+        let specs = self.vnis.values().filter_map(spec).collect();
         self.actions.push_back(Action::Kernel(KernelCommand::Devices(specs)));
     }
 
@@ -175,6 +179,7 @@ impl Speaker {
         if self.vnis.remove(&vni).is_none() {
             return;
         }
+        self.regroupings.remove(&vni);
         self.evpn.remove_instance(now, &mut self.rib, &mut self.fib, vni);
         self.fib.set_on_demand(now, vni, None);
         self.events.push(Event::VniGone { vni, reason: why.to_owned() });
@@ -264,6 +269,7 @@ impl Speaker {
             KernelEvent::Device(DeviceState::Ready(device)) => self.device_ready(now, device),
             KernelEvent::Device(DeviceState::Unusable { vni, reason, remedy }) => self.device_unusable(now, vni, reason, remedy),
             KernelEvent::Found { devices, unfit } => self.devices_found(now, devices, unfit),
+            KernelEvent::Isolated { vni, ports } => self.note_isolated(now, vni, ports),
             KernelEvent::DeviceGone { vni, reason } => self.device_gone(now, vni, &reason),
             KernelEvent::Rows { token, vni, rows } => self.rows_read(now, token, vni, rows),
             KernelEvent::TooManyRows { token, vni } => self.too_many_rows(now, token, vni),
@@ -436,7 +442,10 @@ impl Speaker {
         state.adopting = false;
         let is_ipv6 = local.as_ref().map(IpAddr::is_ipv6);
         match rows {
-            Some(rows) => self.fib.device_ready(now, vni, ifindex, is_ipv6, rows),
+            Some(mut rows) => {
+                self.sort_flood(vni, &mut rows);
+                self.fib.device_ready(now, vni, ifindex, is_ipv6, rows);
+            }
             None => self.fib.device_ready_unlisted(now, vni, ifindex, is_ipv6),
         }
         self.device_up_or_down(now, vni);

@@ -11,6 +11,8 @@ mod audit;
 mod drain;
 mod events;
 mod graceful;
+mod in_place;
+mod kept_rows;
 mod kernel;
 mod leftovers;
 mod limits;
@@ -37,6 +39,7 @@ use crate::fib::Fib;
 use crate::fib::message::KernelCommand;
 use crate::rib::{Rib, RibConfig};
 
+pub use kept_rows::KeptFlood;
 pub use kernel::VniState;
 pub use leftovers::KeptDevice;
 pub use on_demand::KeptVni;
@@ -102,6 +105,10 @@ pub struct KeptState {
     pub claims: BTreeMap<Vni, BTreeMap<MacAddr, String>>,
     /// VNIs whose devices were written to, and those devices; void after a boot.
     pub devices: BTreeMap<Vni, KeptDevice>,
+    /// Who wrote the members of flood lists, which share one mark; void after a boot.
+    pub floods: BTreeMap<Vni, KeptFlood>,
+    /// Ports (interface numbers) that `isolated-ports` isolated; void after a boot.
+    pub isolated: BTreeMap<Vni, BTreeSet<u32>>,
     /// The boot in which this was written, by the kernel's name for it; empty after a drain.
     pub boot: String,
     /// It was read in the boot in which it was written: rows and devices of the earlier run stand.
@@ -134,6 +141,9 @@ pub struct Speaker {
     /// Rows that stood in the kernel at start are swept at this time at the latest; `None`: swept.
     sweep_at: Option<Time>,
     sequences: sequences::SequenceTimers,
+    /// VNIs on their way to a group or from one.
+    regroupings: BTreeMap<Vni, in_place::Regrouping>,
+    kept_rows: kept_rows::KeptRows,
     /// They are swept when what the table holds for new VNIs was looked up.
     sweep_waits: bool,
     drain: Option<drain::Drain>,
@@ -204,6 +214,11 @@ impl Speaker {
         evpn.restore_sequences(&std::mem::take(&mut kept.sequences));
         let mut fib = Fib::new(seed.next_u64());
         fib.set_awake_limit(config.limits.on_demand_rows as usize);
+        if !kept.is_restart {
+            kept.floods.clear();
+            kept.isolated.clear();
+        }
+        let kept_rows = kept_rows::KeptRows::new(kept.floods.clone());
         let sweep_at = Some(now + config.graceful_restart.restart_time());
         let audit = audit::Audit::new(now, &config);
         Self {
@@ -224,6 +239,8 @@ impl Speaker {
             leftovers: leftovers::Leftovers::default(),
             sweep_at,
             sequences,
+            regroupings: BTreeMap::new(),
+            kept_rows,
             sweep_waits: false,
             drain: None,
             restart: restart::Restart::default(),
@@ -251,6 +268,9 @@ impl Speaker {
         let (asn, vtep) = (self.config.router.asn, self.config.router.vtep);
         self.events.push(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), asn, vtep });
         self.begin_restart(now);
+        if !self.kept.isolated.is_empty() {
+            self.actions.push_back(Action::Kernel(KernelCommand::Isolated(self.kept.isolated.clone())));
+        }
         let vnis: Vec<_> = self.config.vnis.values().cloned().collect();
         self.add_vnis(now, vnis);
         self.restore_run_time_vnis(now);
@@ -308,6 +328,8 @@ impl Speaker {
         consider(self.restart.poll_timeout());
         consider(self.leftovers.poll_timeout());
         consider(self.sequences.poll_timeout());
+        consider(self.kept_rows.poll_timeout().map(|at| (at, "members of flood lists and isolated ports to keep")));
+        consider(self.regroupings_timeout().map(|at| (at, "a VNI that comes to its group, or leaves it")));
         consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
         next
     }
@@ -331,6 +353,8 @@ impl Speaker {
         self.audit_timer(now);
         self.ask_for_refused(now);
         self.sequences_timer(now);
+        self.continue_regroupings(now);
+        self.kept_rows_timer(now);
         self.settle(now);
     }
 

@@ -502,6 +502,7 @@ impl Speaker {
     pub fn shutdown(&mut self, now: Time, text: &str) {
         self.save_sequences();
         self.save_now();
+        self.save_kept_rows();
         self.stopping = true;
         self.events.push(Event::Stopping { reason: text.to_owned() });
         for id in self.peers.ids() {

@@ -83,6 +83,7 @@ impl Speaker {
         let graceful_changed = self.config.graceful_restart != config.graceful_restart;
         let form_changes = self.config.vxlan.nexthop_groups != config.vxlan.nexthop_groups;
         let audit_changes = self.config.vxlan.audit_interval_secs != config.vxlan.audit_interval_secs;
+        let standing = self.standing();
         self.config = config;
         self.config.router = router;
         self.config.control = control;
@@ -120,6 +121,7 @@ impl Speaker {
         if !vnis_added.is_empty() {
             self.add_vnis(now, vnis_added);
         }
+        changes.extend(self.tell_in_place(&standing));
         self.limits_changed(now);
         self.adopt_found(now);
         self.wish_devices();
@@ -169,15 +171,17 @@ impl Speaker {
         }
     }
 
-    fn change_vnis(&mut self, now: Time, changes: Vec<VniChange>) {
+    pub(super) fn change_vnis(&mut self, now: Time, changes: Vec<VniChange>) {
         let mut instances = BTreeSet::new();
         for change in changes {
-            if let Some(state) = self.vnis.get_mut(&change.vni.vni) {
-                instances.extend(change.instance.then_some(change.vni.vni));
+            let vni = change.vni.vni;
+            let Some(before) = self.vnis.get(&vni).map(|state| state.config.clone()) else { continue };
+            let at_once = self.note_regrouping(now, &before, &change.vni);
+            instances.extend((change.instance && at_once).then_some(vni));
+            if let Some(state) = self.vnis.get_mut(&vni) {
                 state.config = change.vni;
-                let vni = state.config.vni;
-                self.set_install(now, vni);
             }
+            self.set_install(now, vni);
         }
         if !instances.is_empty() {
             self.number_rds(&[]);

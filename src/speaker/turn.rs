@@ -128,6 +128,7 @@ impl Speaker {
         self.tell_fights(now);
         self.plan_refused(now);
         self.note_sequences(now);
+        self.note_floods(now);
         while let Some(batch) = self.fib.poll_batch(now) {
             self.actions.push_back(Action::Kernel(KernelCommand::Write(batch)));
         }

@@ -445,7 +445,7 @@ fn finish(
         plan.notes.push(format!("announced by {}: compare with the hosts that should be", list(announced.keys())));
     }
     if here.made && tunnel.group.is_some() {
-        plan.notes.push("evpnd made this device, and makes it anew without the group: a moment without frames".to_owned());
+        plan.notes.push("evpnd made this device: it takes the group from it 3 s after it has told the others".to_owned());
     }
     if !here.made {
         if let Some(membership) = membership(tunnel, &entry.before).filter(|_| tunnel.group.is_some() || entry.leaving) {
