@@ -120,14 +120,18 @@ fn what_left_the_file_while_the_daemon_was_down_goes_after_the_start() {
         drop(first);
         let first = Evpnd::start_again(a);
         expect_gone(a, &["br301"]);
-        assert!(a.has_interface("vxlan555") && left_over(&first).len() == 1, "{:?}", left_over(&first));
+        assert!(a.has_interface("vxlan555"));
+        wait_until("only the other one is named", 20, || {
+            let said = left_over(&first);
+            ensure(said.len() == 1 && said[0].contains("vxlan555"), || format!("{said:?}"))
+        });
     });
 }
 
 #[test]
 fn a_drain_takes_what_left_the_file_earlier_and_a_deletion_that_was_cut_short() {
     with_rows(|site, first| {
-        let [a, b, _] = &site.hosts;
+        let a = &site.hosts[0];
         first.say(&["vni", "add", "300", "--for", "web", "--wait", "10"]);
         strangers(a);
         first.say(&["vni", "del", "300", "--for", "web"]);
@@ -140,7 +144,6 @@ fn a_drain_takes_what_left_the_file_earlier_and_a_deletion_that_was_cut_short() 
         assert!(first.wait(patience(10)).is_some_and(|status| status.success()));
         expect_gone(a, &["vxlan100", "br100", "vxlan300", "br300", "vxlan301", "br301"]);
         expect_only_strangers(a);
-        b.expect_flood_list(MADE, &[]);
     });
 }
 
