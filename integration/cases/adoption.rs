@@ -348,3 +348,54 @@ fn a_bridge_that_filters_vlans_and_a_device_for_many_vnis() {
     let untouched = host.namespace.output("ip", ["-d", "link", "show", "many"]);
     assert!(untouched.contains("external") && !untouched.contains("nolearning"), "{untouched}");
 }
+
+/// A device that still has a group is run beside it: hosts that know nothing else hear its broadcasts, and it theirs. Once the group
+/// is gone from the device, by EVPN alone.
+#[test]
+fn a_device_that_has_a_group_is_taken_beside_it() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, plain] = &site.hosts;
+    for host in [a, plain] {
+        host.namespace.ip_batch(&format!(
+            "link add br100 type bridge mcast_snooping 0\nlink set br100 addrgenmode none up\n\
+             link add vxlan100 type vxlan id {VNI} local {} group 239.1.1.1 dev eth0 dstport 4789\n\
+             link set vxlan100 addrgenmode none master br100 up\n",
+            host.v4()
+        ));
+    }
+    let [mut here, mut there, mut far] = [11, 21, 31].map(|number| site.fabric.guest(number));
+    here.plug(a, VNI);
+    far.plug(plain, VNI);
+    here.expect_ping(&far);
+    let rule = "adopt = \"all\"\nfix-devices = true\n";
+    let config = Config::hypervisor(a, ASN, Family::V4).neighbor(site.middle.v4(), "").section("vxlan", rule);
+    let first = Evpnd::start(a, &config);
+    let second = Evpnd::start(b, &Config::hypervisor(b, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, ""));
+    there.plug(b, VNI);
+    expect_vnis(&first, &[(VNI.into(), "ready")]);
+    let floods = || rows::flood_list(&a.namespace, "vxlan100");
+    let group: std::net::IpAddr = "239.1.1.1".parse().expect("an address");
+    wait_until("the group, and a copy to the host that is not in it", 20, || {
+        ensure(floods() == [b.v4(), group].into(), || format!("{:?}", floods()))
+    });
+    // ARP and its answer, to and from a host that knows the group alone.
+    far.namespace.ip("neigh flush dev eth0");
+    far.expect_ping(&here);
+    here.expect_ping(&there);
+    // The same after a restart, from its first moment on.
+    drop(first);
+    let first = Evpnd::start_again(a);
+    expect_vnis(&first, &[(VNI.into(), "ready")]);
+    assert!(floods().contains(&group));
+    far.namespace.ip("neigh flush dev eth0");
+    far.expect_ping(&here);
+    // Whoever made the device takes the group from it.
+    a.namespace.ip("link set vxlan100 type vxlan remote 0.0.0.0");
+    wait_until("EVPN alone", 20, || {
+        let shown = a.namespace.output("ip", ["-d", "link", "show", "dev", "vxlan100"]);
+        ensure(floods() == [b.v4()].into() && shown.contains("nolearning"), || format!("{:?} {shown}", floods()))
+    });
+    here.expect_ping(&there);
+    [&first, &second].into_iter().for_each(Evpnd::expect_no_difference);
+}

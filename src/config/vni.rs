@@ -552,11 +552,20 @@ pub fn vni_at_run_time(config: &Config, existing: &BTreeMap<Vni, VniConfig>, add
             super::router::MTU.end()
         ));
     }
+    let flood = match add.group {
+        Some(group) if !group.is_multicast() => return Err(format!("{group} is not a multicast address")),
+        Some(group) if config.router.vtep.is_some_and(|vtep| vtep.is_ipv4() != group.is_ipv4()) => {
+            return Err(format!("group {group} is of another address family than the VTEP"));
+        }
+        Some(group) => Flood::Multicast(group),
+        None => defaults.flood,
+    };
     let settings = VniSettings {
         device,
         bridge,
         import,
         export,
+        flood,
         neighbor_suppression: suppression,
         mtu: add.mtu.or(defaults.mtu),
         ..defaults.clone()

@@ -193,6 +193,9 @@ pub struct VniAdd {
     /// without this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existing: bool,
+    /// The group that its other hosts flood to: it runs beside multicast (`flood = "multicast"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<IpAddr>,
     /// Who wants it: a VNI stays until the last caller has let go of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
@@ -211,6 +214,7 @@ impl VniAdd {
             neighbor_suppression: None,
             mtu: None,
             existing: false,
+            group: None,
             caller: None,
         }
     }

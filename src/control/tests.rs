@@ -459,6 +459,7 @@ fn every_key_is_documented() {
         neighbor_suppression: Some(true),
         mtu: Some(1),
         existing: true,
+        group: Some("239.1.1.1".parse().unwrap()),
         caller: Some(String::new()),
         ..VniAdd::new(vni(1))
     };

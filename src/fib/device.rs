@@ -120,6 +120,8 @@ pub struct FoundDevice {
     pub device: String,
     /// The name of its bridge.
     pub bridge: String,
+    /// The multicast group that it floods to.
+    pub group: Option<IpAddr>,
 }
 
 /// A VXLAN device of the host that somebody else made and that no VNI can use as it stands.

@@ -1,6 +1,8 @@
 //! VXLAN devices of the host that somebody else made: which could serve a VNI, and which are another program's own and never touched,
 //! declared or not.
 
+use std::net::IpAddr;
+
 use super::links::{LinkKind, Links, VxlanInfo};
 use super::worker::Worker;
 use crate::fib::{FoundDevice, KernelEvent, UnfitDevice};
@@ -25,13 +27,18 @@ pub fn owner(name: &str) -> Option<&'static str> {
 pub(super) fn found(links: &Links) -> (Vec<FoundDevice>, Vec<UnfitDevice>) {
     let (mut fit, mut unfit) = (Vec::new(), Vec::new());
     for link in links.all_vxlans().filter(|link| !link.made && owner(&link.name).is_none()) {
-        let LinkKind::Vxlan(VxlanInfo { vni, .. }) = link.kind else { continue };
+        let LinkKind::Vxlan(VxlanInfo { vni, group, .. }) = link.kind else { continue };
         let master = link.master.and_then(|master| links.link(master));
         let bridge = master.filter(|master| matches!(master.kind, LinkKind::Bridge { .. })).map(|bridge| bridge.name.clone());
         let name = &link.name;
         let (reason, remedy) = match (vni, &bridge) {
             (Some(vni), Some(bridge)) => {
-                fit.push(FoundDevice { vni, device: name.clone(), bridge: bridge.clone() });
+                fit.push(FoundDevice {
+                    vni,
+                    device: name.clone(),
+                    bridge: bridge.clone(),
+                    group: group.filter(IpAddr::is_multicast),
+                });
                 continue;
             }
             // Nobody bridges it: it is for whoever sends into it with a tunnel key, and no segment of this host.

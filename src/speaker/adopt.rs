@@ -2,12 +2,14 @@
 //! and goes, and a restart has it back before its device is told of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::base::{Time, Vni};
+use crate::config::{Flood, VniChange};
 use crate::control::{Level, Reply, VniAdd};
 use crate::fib::{FoundDevice, UnfitDevice};
 
-use super::Speaker;
+use super::{Action, Speaker};
 
 /// Who holds their VNIs, in the words of `show vnis`.
 const HOLDER: &str = "adopt = \"all\"";
@@ -84,7 +86,10 @@ impl Speaker {
                 continue;
             }
             if let Some(device) = held.get(&vni) {
-                // It goes on with the one that it has.
+                // It goes on with the one that it has, by its group or without.
+                if let Some(found) = devices.iter().find(|found| Some(&found.device) == device.as_ref()) {
+                    self.follow_group(now, vni, self.group_beside(found));
+                }
                 if devices.iter().any(|found| Some(&found.device) == device.as_ref()) {
                     devices.retain(|found| Some(&found.device) != device.as_ref());
                     not_taken.extend(devices.iter().map(|found| twin(found, device.iter())));
@@ -100,10 +105,12 @@ impl Speaker {
                 continue;
             }
             let Some(found) = devices.pop().filter(|_| which(vni)) else { continue };
+            let group = self.group_beside(&found);
             let request = VniAdd {
                 device: Some(found.device.clone()),
                 bridge: Some(found.bridge.clone()),
                 existing: true,
+                group,
                 caller: Some(HOLDER.to_owned()),
                 ..VniAdd::new(vni)
             };
@@ -152,6 +159,31 @@ impl Speaker {
         let without_vni = self.found.not_taken.get(&None).into_iter().flatten();
         without_vni.chain(self.vnis_not_taken().flat_map(|(_, unfit)| unfit)).map(in_words)
     }
+
+    /// The group beside which a device is run: hosts that know nothing but the group would hear no broadcast of one that left it unasked.
+    /// Where `[vni-defaults]` say how to flood, they say it.
+    fn group_beside(&self, found: &FoundDevice) -> Option<IpAddr> {
+        let vtep = self.config.router.vtep?;
+        let unsaid = self.config.vni_defaults.flood == Flood::IngressReplication;
+        found.group.filter(|group| unsaid && group.is_ipv4() == vtep.is_ipv4())
+    }
+
+    /// The group was taken from a device, or given to it, by whoever made it.
+    fn follow_group(&mut self, now: Time, vni: Vni, group: Option<IpAddr>) {
+        let Some(kept) = self.kept.run_time.get_mut(&vni).filter(|kept| kept.request.group != group) else { return };
+        kept.request.group = group;
+        let flood = group.map_or(self.config.vni_defaults.flood, Flood::Multicast);
+        let Some(mut config) = self.vnis.get(&vni).map(|state| state.config.clone()) else { return };
+        config.settings.flood = flood;
+        let what = match group {
+            Some(group) => format!("VNI {vni} runs beside multicast now: its device has the group {group}"),
+            None => format!("VNI {vni} runs by EVPN alone now: its device has no group any more"),
+        };
+        self.events.note(Level::Info, what);
+        self.change_vnis(now, vec![VniChange { vni: config, device: true, instance: true, keys: vec!["flood"] }]);
+        self.actions.push_back(Action::Save(self.kept.clone()));
+        self.wish_devices();
+    }
 }
 
 /// A device that is not taken, in a sentence.
@@ -193,8 +225,12 @@ mod tests {
     }
 
     fn found(speaker: &mut Speaker, devices: &[(u32, &str)]) {
-        let device =
-            |&(number, name): &(u32, &str)| FoundDevice { vni: vni(number), device: name.into(), bridge: format!("b{name}") };
+        let device = |&(number, name): &(u32, &str)| FoundDevice {
+            vni: vni(number),
+            device: name.into(),
+            bridge: format!("b{name}"),
+            group: None,
+        };
         let event = KernelEvent::Found { devices: devices.iter().map(device).collect(), unfit: Vec::new() };
         speaker.handle_kernel(Time::ZERO, event);
     }
@@ -238,8 +274,12 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_shown_with_the_reason() {
         let mut speaker = start(KeptState::default());
-        let device =
-            |number, name: &str, bridge: &str| FoundDevice { vni: vni(number), device: name.into(), bridge: bridge.into() };
+        let device = |number, name: &str, bridge: &str| FoundDevice {
+            vni: vni(number),
+            device: name.into(),
+            bridge: bridge.into(),
+            group: None,
+        };
         let devices = [device(5, "tw1", "b1"), device(5, "tw2", "b2"), device(6, "t6", "b6"), device(8, "t8", "br7")];
         let more = vec![
             unfit(None, "ext", Some("b3")),

@@ -478,7 +478,7 @@ mod tests {
         speaker.start(Time::ZERO);
         speaker.vni_add(Time::ZERO, &VniAdd::new(vni(500)));
         let (device, bridge) = ("eth0.700".to_owned(), "onebr.500".to_owned());
-        speaker.devices_found(Time::ZERO, vec![FoundDevice { vni: vni(700), device, bridge }], Vec::new());
+        speaker.devices_found(Time::ZERO, vec![FoundDevice { vni: vni(700), device, bridge, group: None }], Vec::new());
         assert!(!speaker.vnis.contains_key(&vni(700)));
         speaker.vni_del(Time::ZERO, vni(500), None);
         assert!(speaker.vnis.contains_key(&vni(700)));

@@ -43,6 +43,7 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
                 mtu: *mtu,
                 existing: *existing,
                 caller: caller.clone(),
+                ..VniAdd::new(*vni)
             };
             return ids.iter().map(|vni| Request::VniAdd(add(vni))).collect();
         }
