@@ -116,18 +116,18 @@ fn a_static_entry_that_is_set_over_a_row_is_a_local_mac() {
         room.listen(100);
         room.seen.clear();
         for (number, word) in [(1, "replace"), (2, "append")] {
-            sh(&format!("bridge fdb {word} {} dev port0 master static", mac(number)));
+            sh(&format!("bridge fdb {word} {} dev t1 master static", mac(number)));
         }
         let marked = fdb(mac(1));
-        assert!(marked.iter().any(|line| line.contains("dev port0") && line.contains("extern_learn")), "{marked:?}");
+        assert!(marked.iter().any(|line| line.contains("dev t1") && line.contains("extern_learn")), "{marked:?}");
         room.listen(100);
         let told = |event: &KernelEvent| match event {
-            KernelEvent::LocalMac(local) if local.is_static && local.port_name == "port0" => Some(local.mac),
+            KernelEvent::LocalMac(local) if local.is_static && local.port_name == "t1" => Some(local.mac),
             _ => None,
         };
         assert_eq!(room.seen.iter().filter_map(told).collect::<Vec<_>>(), [mac(1), mac(2)], "{:#?}", room.seen);
         // It is told of when it goes, too, and of our own writes still nothing.
-        sh(&format!("bridge fdb del {} dev port0 master", mac(1)));
+        sh(&format!("bridge fdb del {} dev t1 master", mac(1)));
         room.write(vec![op(index, OpKind::ReplaceUnicast, mac(3), "10.0.0.3")]);
         room.listen(100);
         let gone = |event: &&KernelEvent| matches!(event, KernelEvent::LocalMacGone { mac: of, .. } if *of == mac(1));

@@ -7,7 +7,7 @@ use crate::harness::fabric::{Family, Host};
 use crate::harness::rows::{self, Row};
 use crate::harness::{ensure, patience, wait_until};
 
-use super::scenario::{ASN, Site, VNI};
+use super::scenario::{ASN, Site, VNI, state};
 
 /// VNIs that evpnd makes devices for, and one whose device the operator made.
 const MADE: u32 = 301;
@@ -53,6 +53,11 @@ fn leading(host: &Host, vni: u32) -> Vec<Row> {
 /// What another control plane (as zebra writes it) and an operator have on the operator's device.
 fn strangers(host: &Host) {
     let device = format!("vxlan{THEIRS}");
+    // The last of them takes our mark from the list.
+    wait_until("who wrote the list is kept", 20, || {
+        let kept = state(host);
+        ensure(kept["floods"][THEIRS.to_string()]["ours"][0] == "10.0.0.2", || kept.to_string())
+    });
     host.namespace.bridge_batch(&format!(
         "fdb replace 02:77:00:00:00:01 dev {device} dst 10.0.0.77 self master extern_learn dynamic\n\
          fdb append 02:77:00:00:00:02 dev {device} dst 10.0.0.78 self static\n\

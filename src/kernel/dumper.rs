@@ -282,7 +282,9 @@ impl Current {
             }
             Job::Neighbors { .. } => {}
             Job::Rows { ours, .. } if entry.is_self() => {
-                self.rows.extend(entry.row().filter(|_| !ours || entry.is_as_we_write()))
+                // An unmarked member of a flood list may be ours for all that: who wrote it is known elsewhere (`speaker/kept_rows.rs`).
+                let unsure = entry.mac == MacAddr::ZERO && !entry.is_ext_learned();
+                self.rows.extend(entry.row().filter(|_| !ours || unsure || entry.is_as_we_write()))
             }
             Job::Rows { .. } => {
                 if entry.master.is_some() && entry.vlan.unwrap_or(0) == 0 {

@@ -292,8 +292,6 @@ mod tests {
         let row = |number, state: &str, device: &str, reason: &str, warnings| {
             (number, state.into(), device.into(), reason.into(), warnings)
         };
-        let refused = vnis[3].3.clone();
-        assert!(refused.contains("br7"), "{refused}");
         assert_eq!(
             vnis,
             [
@@ -301,12 +299,13 @@ mod tests {
                 // Which of two is meant nobody can know.
                 row(5, "not-taken", "tw1", "VNI 5 has another VXLAN device: tw2", 1),
                 row(6, "waiting", "t6", "", 1),
-                row(8, "not-taken", "t8", &refused, 0),
+                // In the bridge of another VNI: the kernel room will say that it cannot be used.
+                row(8, "waiting", "t8", "", 0),
             ]
         );
         let ignored = "or ignore-devices = [\"ext\"] in [vxlan]";
         assert_eq!(warnings[0], format!("ext is not taken: ext is no good; another; {ignored}"));
-        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        assert_eq!(warnings.len(), 4, "{warnings:?}");
         // The log tells of each once; one without a bridge may be on its way into it.
         let mut told = || -> Vec<String> {
             let events = std::iter::from_fn(|| speaker.poll_event()).map(|event| event.to_string());
@@ -315,7 +314,7 @@ mod tests {
                 .filter_map(|line| Some(line.split(' ').next()?.to_owned()))
                 .collect()
         };
-        assert_eq!(told(), ["ext", "tw1", "tw2", "t8"]);
+        assert_eq!(told(), ["ext", "tw1", "tw2"]);
         // One of the two goes: the other is meant. It stays so when the first comes back.
         found(&mut speaker, &[(5, "tw2")]);
         assert_eq!(shown(&mut speaker).0, [row(5, "waiting", "tw2", "", 0)]);

@@ -147,11 +147,13 @@ impl Speaker {
 
     /// The rows of one, as we write them.
     pub(super) fn leftover_rows_read(&mut self, now: Time, vni: Vni, rows: Result<Vec<KernelRow>, String>) {
-        let (Some(kept), Some(Stage::Reading { neighbors, .. })) =
-            (self.kept.devices.get(&vni), self.leftovers.stages.get(&vni).copied())
-        else {
-            return;
-        };
+        let Some(Stage::Reading { neighbors, .. }) = self.leftovers.stages.get(&vni).copied() else { return };
+        let rows = rows.map(|mut rows| {
+            self.sort_flood(vni, &mut rows);
+            rows.retain(|row| row.ext_learned);
+            rows
+        });
+        let Some(kept) = self.kept.devices.get(&vni) else { return };
         match rows {
             Ok(rows) => {
                 if kept.made || !rows.is_empty() {
