@@ -270,18 +270,21 @@ fn a_device_that_cannot_be_used_costs_no_other_vni_at_the_start() {
          link add one type vxlan id 113 local {local} dstport 4791\nlink set one up\nlink add two type vxlan id 113 local {local} dstport 4792\n\
          link add blue type veth peer name blue1\n\
          link add name br115 type bridge\nlink set br115 up\nlink add many type vxlan external dstport 4793\nlink set many master br115\n\
-         link add vxlan116 type veth peer name other116\n"
+         link add vxlan116 type veth peer name other116\n\
+         link add odd type bridge\nlink set odd up\nlink add tunnel117 type vxlan id 117 local {local} dstport 4794\n\
+         link set tunnel117 master odd up\nlink add many2 type vxlan external dstport 4795\nlink set many2 master odd\n"
     ));
     let config = Config::hypervisor(a, ASN, Family::V4).vni(111, "").vni(112, "").vni(113, "");
-    let config = config.vni(114, "bridge = \"blue\"\n").vni(115, "").vni(116, "");
+    let config = config.vni(114, "bridge = \"blue\"\n").vni(115, "").vni(116, "").vni(117, "");
     let daemon = Evpnd::start(a, &config);
     let bad = "unusable";
-    expect_vnis(&daemon, &[(111, bad), (112, "ready"), (113, bad), (114, bad), (115, bad), (116, bad)]);
+    expect_vnis(&daemon, &[(111, bad), (112, "ready"), (113, bad), (114, bad), (115, bad), (116, bad), (117, bad)]);
     for (vni, reason, remedy) in [
         ("111", "a device of Docker", "use another VNI"),
         ("113", "2 VXLAN devices: one, two", "ip link del two"),
         ("114", "blue is not a bridge", "another `bridge`"),
         ("115", "bridge br115 has many, a single VXLAN device for many VNIs", "ip link set many nomaster"),
+        ("117", "bridge odd has many2", "ip link set many2 nomaster"),
         ("116", "vxlan116 exists that is not VXLAN", "another `device`"),
     ] {
         let shown = &daemon.json(&["show", "vnis", vni])[0];
@@ -292,8 +295,11 @@ fn a_device_that_cannot_be_used_costs_no_other_vni_at_the_start() {
     for name in ["vxlan111", "br111", "vxlan113", "br113", "vxlan114", "vxlan115", "br116"] {
         assert!(!a.has_interface(name), "{name} was made for a VNI that cannot be used");
     }
-    a.namespace.ip_batch("link del two\nlink set many nomaster\nlink del vxlan116\n");
-    expect_vnis(&daemon, &[(111, bad), (112, "ready"), (113, "ready"), (114, bad), (115, "ready"), (116, "ready")]);
+    a.namespace.ip_batch("link del two\nlink set many nomaster\nlink set many2 nomaster\nlink del vxlan116\n");
+    expect_vnis(
+        &daemon,
+        &[(111, bad), (112, "ready"), (113, "ready"), (114, bad), (115, "ready"), (116, "ready"), (117, "ready")],
+    );
 }
 
 #[test]

@@ -192,18 +192,21 @@ impl Worker {
             concerned.extend(self.devices.get(&link.ifindex));
             concerned.extend(self.bridges.get(&link.ifindex));
             concerned.extend(link.master.and_then(|master| self.bridges.get(&master)));
-            // A bridge that cannot be used for what is in it.
-            let bridge = link.master.and_then(|master| self.links.link(master));
-            concerned.extend(bridge.and_then(|bridge| self.names.get(&bridge.name)).into_iter().flatten());
-            if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
-                concerned.push(*vni);
-            }
-            if let LinkKind::Bridge { .. } = link.kind {
-                for member in self.links.members(link.ifindex) {
+            let bridge = match link.kind {
+                LinkKind::Bridge { .. } => Some(link),
+                _ => link.master.and_then(|master| self.links.link(master)),
+            };
+            // One that could not be used for what is in it, whatever the VNIs of its devices say that it is called.
+            if let Some(bridge) = bridge {
+                concerned.extend(self.names.get(&bridge.name).into_iter().flatten());
+                for member in self.links.members(bridge.ifindex) {
                     if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &member.kind {
                         concerned.push(*vni);
                     }
                 }
+            }
+            if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
+                concerned.push(*vni);
             }
             if let Some(vni) = self.devices.get(&link.ifindex).copied().filter(|vni| self.is_bare(*vni)) {
                 // Its MAC may be another one.
