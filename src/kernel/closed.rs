@@ -168,6 +168,17 @@ fn is_gateway(requests: &mut Requests, ifindex: u32) -> bool {
     setup::addresses(requests, libc::AF_INET6).unwrap_or_default().iter().any(|(index, ip)| *index == ifindex && global(ip))
 }
 
+/// The usual ports and these, as many as the filter has room for.
+fn ports(of_devices: impl Iterator<Item = u16>) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::from(USUAL_PORTS);
+    for port in of_devices {
+        if ports.len() < PORTS {
+            ports.insert(port);
+        }
+    }
+    ports
+}
+
 impl Worker {
     /// A qdisc or a filter went, or another came: is it about a bridge of ours?
     pub(super) fn handle_filter(&mut self, message: &Message<'_>) {
@@ -178,11 +189,10 @@ impl Worker {
 
     /// The ports of all VXLAN devices of this host, whoever's.
     pub(super) fn vxlan_ports(&self) -> BTreeSet<u16> {
-        let of = |link: &Link| match &link.kind {
+        ports(self.links.all_vxlans().filter_map(|link| match &link.kind {
             LinkKind::Vxlan(info) => Some(info.port),
             _ => None,
-        };
-        USUAL_PORTS.into_iter().chain(self.links.all_vxlans().filter_map(of)).take(PORTS).collect()
+        }))
     }
 
     /// Looks at the bridges that are new or whose filters changed, or (`all`) at every one.
@@ -246,6 +256,14 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_port_is_known_however_many_devices_have_it() {
+        let many = std::iter::repeat_n(4789, 4000).chain([60_300]);
+        assert_eq!(ports(many), BTreeSet::from([4789, 8472, 60_300]));
+        let all = ports(1..=1000);
+        assert!(all.len() == PORTS && USUAL_PORTS.iter().all(|port| all.contains(port)));
+    }
 
     #[test]
     fn another_program_in_its_place_is_not_ours() {
