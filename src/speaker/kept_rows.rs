@@ -15,6 +15,8 @@ use super::{Action, Speaker};
 
 /// So long after the first change they are written: members of a list come and go together. What came since is judged by its mark.
 const SAVE_AFTER: Duration = Duration::from_secs(1);
+/// So many members are written in a second, on the average: a save holds the core up, and thousands of lists may change for minutes.
+const MEMBERS_A_SECOND: usize = 4000;
 
 /// The members of one flood list, by who wrote them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -32,12 +34,20 @@ pub(super) struct KeptRows {
     /// Of an earlier run, of devices that were not read yet.
     earlier: BTreeMap<Vni, KeptFlood>,
     save_at: Option<Time>,
+    /// Members that the last save wrote.
+    saved: usize,
 }
 
 impl KeptRows {
     /// With what an earlier run of this boot kept.
     pub(super) fn new(earlier: BTreeMap<Vni, KeptFlood>) -> Self {
-        Self { earlier, save_at: None }
+        Self { earlier, ..Self::default() }
+    }
+
+    /// Something changed.
+    fn changed(&mut self, now: Time) {
+        let wait = SAVE_AFTER * (1 + self.saved / MEMBERS_A_SECOND).try_into().unwrap_or(u32::MAX);
+        self.save_at.get_or_insert(now + wait);
     }
 
     /// When something is to be written.
@@ -60,14 +70,14 @@ impl Speaker {
         let before =
             if ports.is_empty() { self.kept.isolated.remove(&vni) } else { self.kept.isolated.insert(vni, ports.clone()) };
         if before.unwrap_or_default() != ports {
-            self.kept_rows.save_at.get_or_insert(now + SAVE_AFTER);
+            self.kept_rows.changed(now);
         }
     }
 
     /// Takes up what changed in flood lists.
     pub(super) fn note_floods(&mut self, now: Time) {
         if self.fib.take_floods_changed() {
-            self.kept_rows.save_at.get_or_insert(now + SAVE_AFTER);
+            self.kept_rows.changed(now);
         }
     }
 
@@ -92,7 +102,25 @@ impl Speaker {
                 kept.theirs.insert(remote.ip)
             };
         }
+        self.kept_rows.saved = floods.values().map(|flood| flood.ours.len() + flood.theirs.len()).sum();
         self.kept.floods = floods;
         self.actions.push_back(Action::Save(self.kept.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_written_less_often() {
+        let wait_after = |saved: usize| {
+            let mut rows = KeptRows { saved, ..KeptRows::default() };
+            rows.changed(Time::ZERO);
+            rows.changed(Time::ZERO + Duration::from_millis(500));
+            rows.poll_timeout()
+        };
+        assert_eq!(wait_after(100), Some(Time::ZERO + SAVE_AFTER));
+        assert_eq!(wait_after(100 * MEMBERS_A_SECOND), Some(Time::ZERO + SAVE_AFTER * 101));
     }
 }
