@@ -25,6 +25,12 @@ pub use request::{Request, VniAdd};
 /// The longest line of a request that the daemon reads, in octets: longer ones are refused and the connection closed.
 pub const MAX_REQUEST_LEN: usize = 64 * 1024;
 
+/// Who holds the VNIs of devices that the configuration takes as they come, among the `callers` of `show vnis`.
+pub const HELD_BY_RULE: &str = "adopt = \"all\"";
+
+/// The same for a VNI that was added without a caller.
+pub const HELD_BY_HAND: &str = "evpnctl vni add";
+
 /// How many items a page of a long table holds where the request names no limit.
 pub const DEFAULT_PAGE: u32 = 1000;
 

@@ -6,13 +6,10 @@ use std::net::IpAddr;
 
 use crate::base::{Time, Vni};
 use crate::config::{Flood, VniChange};
-use crate::control::{Level, Reply, VniAdd};
+use crate::control::{HELD_BY_RULE, Level, Reply, VniAdd};
 use crate::fib::{FoundDevice, UnfitDevice};
 
 use super::{Action, Speaker};
-
-/// Who holds their VNIs, in the words of `show vnis`.
-const HOLDER: &str = "adopt = \"all\"";
 
 /// Devices that could serve a VNI: more than one, where it is not known which is meant.
 type ByVni = BTreeMap<Vni, Vec<FoundDevice>>;
@@ -42,7 +39,7 @@ impl Speaker {
         let Some((taken, _)) = self.taken() else { return };
         let held: Vec<Vni> = self.held_by_rule().filter(|(vni, _)| !taken.contains_key(vni)).map(|(vni, _)| vni).collect();
         for vni in held {
-            self.vni_del(now, vni, Some(HOLDER));
+            self.vni_del(now, vni, Some(HELD_BY_RULE));
         }
         self.found.refused.retain(|vni| taken.contains_key(vni));
         self.adopt(now, |_| true);
@@ -58,7 +55,7 @@ impl Speaker {
 
     /// VNIs that the rule holds, and the devices for which it has them.
     fn held_by_rule(&self) -> impl Iterator<Item = (Vni, Option<&String>)> {
-        let held = self.kept.run_time.iter().filter(|(_, kept)| kept.callers.contains(HOLDER));
+        let held = self.kept.run_time.iter().filter(|(_, kept)| kept.callers.contains(HELD_BY_RULE));
         held.map(|(&vni, kept)| (vni, kept.request.device.as_ref()))
     }
 
@@ -111,7 +108,7 @@ impl Speaker {
                 bridge: Some(found.bridge.clone()),
                 existing: true,
                 group,
-                caller: Some(HOLDER.to_owned()),
+                caller: Some(HELD_BY_RULE.to_owned()),
                 ..VniAdd::new(vni)
             };
             if let Reply::Refused { message: reason } = self.vni_add(now, &request) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{MacAddr, Time, Vni};
 use crate::config::{self, Config, VniChange, VniConfig};
-use crate::control::{Level, Reply, VniAdd};
+use crate::control::{HELD_BY_HAND, Level, Reply, VniAdd};
 use crate::fib::message::{KernelCommand, LocalMac};
 
 use super::{Action, RequestId, Speaker};
@@ -374,7 +374,7 @@ impl Speaker {
 }
 
 fn in_words(caller: &str) -> &str {
-    if caller.is_empty() { "evpnctl vni add" } else { caller }
+    if caller.is_empty() { HELD_BY_HAND } else { caller }
 }
 
 fn more(others: usize) -> String {

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use evpnd::base::{MacAddr, Vni};
 use evpnd::config::Config;
-use evpnd::control::{MAX_PAGE, Reply, Request, VniView};
+use evpnd::control::{HELD_BY_RULE, MAX_PAGE, Reply, Request, VniView};
 use serde_json::Value;
 
 use super::block::{Block, way_of};
-use super::held::ADOPTED;
 use super::plan::{Fabric, Here, Tunnel};
 use super::record::Record;
 use crate::arguments::Migrate;
@@ -90,8 +89,12 @@ impl Facts {
         let mut holders = view.map(|view| view.callers.clone()).unwrap_or_default();
         let made = view.is_some_and(|view| view.made_device);
         // What the file declares is not adopted; it would be at once when it leaves the file.
-        if config.is_some() && !made && self.config.vxlan.adopt.takes(vni, device) && !holders.iter().any(|who| who == ADOPTED) {
-            holders.push(ADOPTED.to_owned());
+        if config.is_some()
+            && !made
+            && self.config.vxlan.adopt.takes(vni, device)
+            && !holders.iter().any(|who| who == HELD_BY_RULE)
+        {
+            holders.push(HELD_BY_RULE.to_owned());
         }
         Here { known: config.is_some(), way: config.and_then(way_of), ours: Block::read(&self.text).has(vni), made, holders }
     }

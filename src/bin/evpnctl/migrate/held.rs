@@ -2,19 +2,15 @@
 //! and what the file has of them as well is not given back.
 
 use evpnd::base::Vni;
+use evpnd::control::{HELD_BY_HAND, HELD_BY_RULE};
 
 use super::plan::{Goal, Here, Plan, Tunnel, list};
-
-/// Who holds what `adopt = "all"` takes, in the words of `show vnis`.
-pub(super) const ADOPTED: &str = "adopt = \"all\"";
-/// The same for what somebody added by hand.
-const BY_HAND: &str = "evpnctl vni add";
 
 /// Who holds a VNI, and how each lets go of it.
 pub(super) fn by(here: &Here, vni: Vni, device: &str) -> String {
     let how = |who: &String| match who.as_str() {
-        ADOPTED => format!("{who} (ignore-devices = [{device:?}] in [vxlan] of the file, and evpnctl reload)"),
-        BY_HAND => format!("{who} (evpnctl vni del {vni})"),
+        HELD_BY_RULE => format!("{who} (ignore-devices = [{device:?}] in [vxlan] of the file, and evpnctl reload)"),
+        HELD_BY_HAND => format!("{who} (evpnctl vni del {vni})"),
         _ => format!("{who} (evpnctl vni del {vni} --for {who})"),
     };
     list(here.holders.iter().map(how))
