@@ -28,6 +28,15 @@ pub(super) enum Regrouping {
     Leaves(IpAddr, Time),
 }
 
+impl Regrouping {
+    /// When it goes on.
+    fn at(self) -> Time {
+        match self {
+            Self::Comes(at) | Self::Leaves(_, at) => at,
+        }
+    }
+}
+
 fn group(config: &VniConfig) -> Option<IpAddr> {
     match config.settings.flood {
         Flood::Multicast(group) => Some(group),
@@ -65,7 +74,7 @@ impl Speaker {
 
     /// When the next is due.
     pub(super) fn regroupings_timeout(&self) -> Option<Time> {
-        self.regroupings.values().map(|(Regrouping::Comes(at) | Regrouping::Leaves(_, at))| *at).min()
+        self.regroupings.values().map(|regrouping| regrouping.at()).min()
     }
 
     /// Does what is due.
@@ -73,15 +82,8 @@ impl Speaker {
         if self.regroupings_timeout().is_none_or(|at| at > now) {
             return;
         }
-        let due = |regrouping: &Regrouping| match regrouping {
-            Regrouping::Comes(at) | Regrouping::Leaves(_, at) => *at <= now,
-        };
-        let done: Vec<(Vni, Regrouping)> = self
-            .regroupings
-            .iter()
-            .filter(|(_, regrouping)| due(regrouping))
-            .map(|(vni, regrouping)| (*vni, *regrouping))
-            .collect();
+        let due = self.regroupings.iter().filter(|(_, regrouping)| regrouping.at() <= now);
+        let done: Vec<(Vni, Regrouping)> = due.map(|(vni, regrouping)| (*vni, *regrouping)).collect();
         let mut come = BTreeSet::new();
         for (vni, regrouping) in done {
             self.regroupings.remove(&vni);
@@ -112,8 +114,8 @@ impl Speaker {
                 "keeps its UDP port: evpnd did not make its device"
             } else if let Some(regrouping) = self.regroupings.get(vni) {
                 match regrouping {
-                    Regrouping::Comes(_) => "joins its group now and announces in 3 s that it hears it",
-                    Regrouping::Leaves(..) => "announces now that it wants copies and leaves its group in 3 s",
+                    Regrouping::Comes(_) => "joins its group now and announces some seconds later that it hears it",
+                    Regrouping::Leaves(..) => "announces now that it wants copies and leaves its group some seconds later",
                 }
             } else if ready.made_device && old.group.is_some() && new.group.is_some() && old.group != new.group {
                 "goes from one group to another at once: who still floods to the old one is not heard"
