@@ -54,11 +54,7 @@ fn with_two_hosts(kind: Kind, more: &str, act: impl FnOnce(&Site, Reflector<'_>,
     let middle = reflector(&site, kind, false);
     let [a, b, _] = &site.hosts;
     let daemons = [a, b].map(|host| Evpnd::start(host, &config(&site, host).section("graceful-restart", more)));
-    let guests = [a, b].map(|host| {
-        let mut guest = site.fabric.guest(host.number * 10 + 1);
-        guest.plug(host, VNI);
-        guest
-    });
+    let guests = [a, b].map(|host| site.fabric.guest_at(host, VNI));
     a.expect_remote_macs(VNI, &[(&guests[1], b.v4())]);
     b.expect_remote_macs(VNI, &[(&guests[0], a.v4())]);
     for (host, other) in [(a, b), (b, a)] {

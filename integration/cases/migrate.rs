@@ -68,12 +68,7 @@ impl Segment {
     }
 
     fn guests(&self) -> Vec<Guest> {
-        let plugged = self.hosts.iter().map(|host| {
-            let mut guest = self.fabric.guest(host.number * 10 + 1);
-            guest.plug(host, VNI);
-            guest
-        });
-        plugged.collect()
+        self.hosts.iter().map(|host| self.fabric.guest_at(host, VNI)).collect()
     }
 
     fn config(&self, host: &Host) -> Config {

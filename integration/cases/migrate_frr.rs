@@ -29,12 +29,7 @@ impl Hosts {
     }
 
     fn guests(&self) -> Vec<Guest> {
-        let plugged = self.hosts.iter().map(|host| {
-            let mut guest = self.fabric.guest(host.number * 10 + 1);
-            guest.plug(host, VNI);
-            guest
-        });
-        plugged.collect()
+        self.hosts.iter().map(|host| self.fabric.guest_at(host, VNI)).collect()
     }
 
     fn expect_rows(&self, guests: &[Guest]) {

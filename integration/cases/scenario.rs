@@ -56,11 +56,7 @@ impl Site {
 
     /// Three guests, one on each hypervisor, plugged in.
     pub fn guests(&self) -> [Guest; 3] {
-        self.hosts.each_ref().map(|host| {
-            let mut guest = self.fabric.guest(host.number * 10 + 1);
-            guest.plug(host, VNI);
-            guest
-        })
+        self.hosts.each_ref().map(|host| self.fabric.guest_at(host, VNI))
     }
 
     /// Rows on every hypervisor, flood lists, traffic, a move, a withdraw, and no difference left behind.

@@ -80,6 +80,13 @@ impl Fabric {
         Guest { namespace, number, port: format!("vm{number}"), place: None }
     }
 
+    /// The first guest of a host (number 11 of host 1), plugged in.
+    pub fn guest_at(&self, host: &Host, vni: u32) -> Guest {
+        let mut guest = self.guest(host.number * 10 + 1);
+        guest.plug(host, vni);
+        guest
+    }
+
     /// The same machine once more, with the same MAC and address: where it migrates to, or a clone.
     pub fn twin(&self, guest: &Guest) -> Guest {
         static TWINS: AtomicU32 = AtomicU32::new(1);
