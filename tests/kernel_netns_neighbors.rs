@@ -195,6 +195,20 @@ fn what_hosts_say_of_their_addresses_is_heard() {
     });
 }
 
+/// A host says so unasked when it comes by an address. It is told each time, for the address may have been elsewhere meanwhile.
+#[test]
+fn an_address_said_unasked_is_told_each_time() {
+    with_tenant_of(listening(), |room, _, _, inside| {
+        let mac = tenants_mac(inside);
+        inside("echo 1 > /proc/sys/net/ipv4/conf/t0/arp_notify");
+        for _ in 0..3 {
+            // Linux says so where the MAC is set, also to what it was.
+            inside(&format!("ip link set t0 address {mac}"));
+            says(room, mac, "192.0.2.9");
+        }
+    });
+}
+
 #[test]
 fn a_room_that_is_not_asked_to_listen_hears_nothing() {
     with_tenant(|room, _, _, inside| {

@@ -93,7 +93,9 @@ impl Worker {
                 return;
             }
             let ageing = managed.ageing;
-            if managed.addresses.heard(now, &heard, ageing) {
+            // One that went to another host and comes back is no news here, where nobody knows that it went.
+            let news = managed.addresses.heard(now, &heard, ageing);
+            if news || packets::is_unasked(&octets[..frame.len]) {
                 out.push(KernelEvent::LocalAddress { vni: frame.vni, mac: heard.mac, ip: heard.ip, router: heard.router });
             }
         });

@@ -23,6 +23,8 @@ const NA: u8 = 136;
 /// Source and target link-layer address (RFC 4861 §4.6.1).
 const SOURCE_ADDRESS: u8 = 1;
 const TARGET_ADDRESS: u8 = 2;
+/// An advertisement is an answer (RFC 4861 §4.4).
+const SOLICITED: u8 = 0x40;
 const DHCP_COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 /// Message type and its value ACK (RFC 2132 §9.6).
 const DHCP_TYPE: u8 = 53;
@@ -86,6 +88,19 @@ pub(super) fn asked(frame: &[u8]) -> Option<IpAddr> {
             solicits.then_some(v6_at(message, 8)?.into())
         }
         _ => None,
+    }
+}
+
+/// Whether a frame that says who has an address ([`parse`]) does so unasked, to everybody: an ARP whose sender and target are the same (RFC 5227
+/// §2.3), an advertisement that no one solicited (RFC 4861 §7.2.6). A host does so when it comes by the address.
+pub(super) fn is_unasked(frame: &[u8]) -> bool {
+    let Some(packet) = frame.get(ETHERNET..) else { return false };
+    match u16_at(frame, 12) {
+        Some(ARP) => v4_at(packet, 14).is_some_and(|sender| v4_at(packet, 24) == Some(sender)),
+        Some(IPV6) => {
+            packet.get(IPV6_HEADER) == Some(&NA) && packet.get(IPV6_HEADER + 4).is_some_and(|flags| flags & SOLICITED == 0)
+        }
+        _ => false,
     }
 }
 
@@ -357,6 +372,22 @@ mod tests {
     }
 
     #[test]
+    fn who_says_so_unasked_has_just_come_by_the_address() {
+        let ip = [192, 0, 2, 1];
+        for (frame, unasked) in [
+            (arp_frame(HOST, 1, HOST, ip, ip), true),
+            (arp_frame(HOST, 2, HOST, ip, ip), true),
+            (arp_frame(HOST, 1, HOST, ip, [192, 0, 2, 2]), false),
+            (nd_frame(HOST, "fe80::1", NA, 0x20, "2001:db8::1", &[], 255), true),
+            (nd_frame(HOST, "fe80::1", NA, 0x60, "2001:db8::1", &[], 255), false),
+            (nd_frame(HOST, "fe80::1", NS, 0, "2001:db8::1", &[], 255), false),
+            (vec![0; 14], false),
+        ] {
+            assert_eq!(is_unasked(&frame), unasked, "{frame:?}");
+        }
+    }
+
+    #[test]
     fn a_question_claims_nothing_of_the_segment_and_is_whole() {
         let ours = Heard { mac: OTHER, ip: link_local(OTHER).into(), router: None };
         for (ip, claimed) in [("192.0.2.1", None), ("2001:db8::12:3456", Some(ours))] {
@@ -385,7 +416,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_octets_make_it_panic(octets in proptest::collection::vec(any::<u8>(), 0..400), tunnel: bool) {
-            let _ = (parse(&octets, tunnel), asked(&octets));
+            let _ = (parse(&octets, tunnel), asked(&octets), is_unasked(&octets));
         }
 
         /// Whatever is cut off or changed, what is heard is sound and of the frame's own sender; a lease is sound.
