@@ -8,7 +8,7 @@ mod stage;
 use std::net::IpAddr;
 
 use evpnd::base::MacAddr;
-use evpnd::fib::{Binding, DeviceSpec, KernelCommand, KernelEvent, KernelNeighbor, NeighborOwner, OpKind};
+use evpnd::fib::{Binding, DeviceSpec, KernelCommand, KernelEvent, KernelNeighbor, MovedAddress, NeighborOwner, OpKind};
 use stage::*;
 
 const REPLACE: OpKind = OpKind::ReplaceNeighbor { router: false };
@@ -287,4 +287,42 @@ fn a_host_that_never_says_an_address_is_asked_for_the_one_of_its_mac_and_stays()
             assert!(!told.iter().any(gone), "{told:?}");
         });
     }
+}
+
+/// Guests believe what they are told, at every port and whether or not the room listens there; the bridge learns nothing of it.
+#[test]
+fn guests_are_told_of_an_address_that_moved() {
+    with_tenant(|room, device, bridge, inside| {
+        let both = ["192.0.2.1", "2001:db8::1"];
+        let mut rows = vec![op(device, OpKind::ReplaceUnicast, mac(1), "10.0.0.2")];
+        rows.extend(both.map(|text| op(bridge, REPLACE, mac(1), text)));
+        assert_eq!(room.write(rows).errors, []);
+        for text in both {
+            assert!(resolve(inside, text).contains(&mac(1).to_string()));
+        }
+        // A second tunnel in the bridge leads to hosts that hear of it themselves.
+        sh("ip link add vx9 type vxlan id 9 dstport 4790 local 10.0.0.1; ip link set vx9 master br100 up");
+        let tell = |room: &mut Room, moved: Vec<MovedAddress>| room.handle.send(KernelCommand::TellGuests(moved));
+        let moved = |text: &str| MovedAddress { vni: vni(100), ip: ip(text), binding: Binding { mac: mac(2), router: true } };
+        tell(room, both.map(moved).to_vec());
+        let counted = |event: &KernelEvent| match event {
+            KernelEvent::GuestsTold { sent, refused } => Some((*sent, *refused)),
+            _ => None,
+        };
+        assert_eq!(room.wait("frames that were sent", counted), (2, 0), "out of one port, and into no tunnel");
+        let known = || inside("ip neigh show");
+        for text in both {
+            let line = known().lines().find(|line| line.starts_with(&format!("{text} "))).map(str::to_owned).unwrap_or_default();
+            assert!(line.contains(&mac(2).to_string()), "{}", known());
+            assert_eq!(line.contains("router"), text.contains(':'), "{line}");
+        }
+        assert!(!sh("bridge fdb show br br100").contains(&mac(2).to_string()), "the bridge learned it at a port");
+        // An address that the host's own bridge has is every host's own.
+        sh("ip addr add 192.0.2.1/24 dev br100");
+        tell(room, vec![moved("192.0.2.1")]);
+        tell(room, (0..5000).map(|_| moved("2001:db8::1")).collect());
+        let (sent, refused) = room.wait("frames that were too many", counted);
+        assert_eq!(sent + refused, 2 + 5000, "none for the bridge's own");
+        assert!((4094..4600).contains(&sent), "{sent} of 5000");
+    });
 }

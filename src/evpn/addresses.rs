@@ -90,6 +90,7 @@ impl Evpn {
             self.addresses.remove(&(number, ip));
             fib.clear_neighbor(now, vni, ip);
         }
+        self.moves.forget_instance(number, vni);
         self.own_ips.retain(|(other, _), _| *other != number);
         self.parked.retain(|(other, _), _| *other != number);
         self.departed.forget(|(other, _)| *other == number);
@@ -112,14 +113,14 @@ impl Evpn {
         let best = mobility::winner(&words, |word| &word.claim, |a, b| a.last.cmp(&b.last));
         let own = self.addresses.get(&(number, ip)).and_then(|address| address.own);
         let own_claim = own.and_then(|own| self.own_claim(number, &own));
-        let best = match (best, own.zip(own_claim)) {
+        let (best, remote) = match (best, own.zip(own_claim)) {
             (Some(best), Some((own, claim))) if !local_stays(&claim, &best.claim).0 => {
                 // It is at another host by now.
                 self.drop_own(rib, number, ip, own.mac);
-                Some(best.binding)
+                (Some(best.binding), true)
             }
-            (_, Some((own, _))) => Some(Binding { mac: own.mac, router: own.router }),
-            (best, None) => best.map(|best| best.binding),
+            (_, Some((own, _))) => (Some(Binding { mac: own.mac, router: own.router }), false),
+            (best, None) => (best.map(|best| best.binding), true),
         };
         let is_own = self.addresses.get(&(number, ip)).is_some_and(|address| address.own.is_some());
         let Some(address) = self.addresses.get_mut(&(number, ip)) else { return };
@@ -135,6 +136,7 @@ impl Evpn {
         if before.zip(best).is_some_and(|(before, best)| before.mac != best.mac) {
             self.stats.address_moves += 1;
         }
+        self.note_chosen(now, (number, vni, ip), before, best, remote);
     }
 
     fn word(&mut self, rib: &Rib, vni: Vni, dest: DestId) -> Option<Word> {

@@ -30,6 +30,11 @@ impl Imports {
         self.numbers.remove(&number);
     }
 
+    /// Whether what the RIB holds is still being imported into an instance.
+    pub(super) fn is_new(&self, number: u16) -> bool {
+        self.numbers.contains(&number)
+    }
+
     fn step(&mut self) -> Option<DestId> {
         self.left = self.left.checked_sub(1)?;
         let id = if self.next < self.end { self.next } else { 0 };

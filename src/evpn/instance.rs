@@ -11,6 +11,7 @@ use super::duplicates::Duplicates;
 use super::event::{Event, Events};
 use super::facts::FactTable;
 use super::flood::ImetUse;
+use super::guests::Moves;
 use super::import::{Targets, export_targets};
 use super::imports::Imports;
 use super::kept::{Kept, Last};
@@ -45,6 +46,7 @@ pub struct Evpn {
     /// Addresses of MACs that no port was told to have yet.
     pub(super) parked: Parked,
     pub(super) departed: Departed,
+    pub(super) moves: Moves,
     /// Stations to be asked whether they have addresses.
     pub(super) to_ask: Vec<(Vni, MacAddr, IpAddr)>,
     /// The same, and when: not at once.
@@ -100,6 +102,7 @@ impl Evpn {
             own_ips: BTreeMap::new(),
             parked: Parked::new(),
             departed: Departed::default(),
+            moves: Moves::default(),
             to_ask: Vec::new(),
             to_ask_later: VecDeque::new(),
             locals: BTreeMap::new(),

@@ -42,6 +42,11 @@ impl<K: Ord, V: Default, const AT_MOST: usize, const SECS: u64> Lately<K, V, AT_
         Some(value)
     }
 
+    /// What a key has, where that is not over. It lasts no longer for it.
+    pub fn get(&mut self, now: Time, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).filter(|(at, _)| !Self::is_over(now, *at)).map(|(_, value)| value)
+    }
+
     /// Forgets what a key has, and gives it back where it is not over.
     pub fn take(&mut self, now: Time, key: &K) -> Option<V> {
         self.entries.remove(key).filter(|(at, _)| !Self::is_over(now, *at)).map(|(_, value)| value)

@@ -12,6 +12,7 @@
 //! | `remote` | type 2 routes of others: one row per MAC |
 //! | `addresses` | MAC/IP routes: what each address is answered with |
 //! | `own_addresses` | addresses of MACs of our bridge: MAC/IP routes of ours |
+//! | `guests` | what guests are told when an address goes over to another host's MAC |
 //! | `local` | MACs of our bridge: type 2 routes of ours |
 //! | `kept` | sequence numbers that outlive the process, or their routes |
 //! | `lately` | a table of what was lately, with a bound |
@@ -30,6 +31,7 @@ mod event;
 mod explain;
 mod facts;
 mod flood;
+mod guests;
 mod import;
 mod imports;
 mod instance;

@@ -154,14 +154,15 @@ impl Evpn {
     /// When [`Evpn::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let questions = self.to_ask_later.front().map(|&(at, _)| at);
-        let times =
-            [self.looks.locals.at, self.looks.routes.at, self.pace.poll_timeout(), self.duplicates.poll_timeout(), questions];
-        times.into_iter().flatten().min()
+        let looks = [self.looks.locals.at, self.looks.routes.at];
+        let others = [self.pace.poll_timeout(), self.duplicates.poll_timeout(), self.moves.poll_timeout(), questions];
+        looks.into_iter().chain(others).flatten().min()
     }
 
-    /// Serves what is due: recoveries of duplicates, rows to put back, questions, looks for room.
+    /// Serves what is due: recoveries of duplicates, rows to put back, questions, moves to be told again, looks for room.
     pub fn handle_timeout(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib) {
         self.recover_duplicates(now, rib, fib);
+        self.tell_moves_again(now);
         while let Some(&(_, question)) = self.to_ask_later.front().filter(|(at, _)| *at <= now) {
             self.to_ask_later.pop_front();
             self.to_ask.push(question);

@@ -65,6 +65,10 @@ pub struct EvpnStats {
     pub address_conflicts: u64,
     /// Addresses that went over to another MAC.
     pub address_moves: u64,
+    /// Of these, those to a MAC of another host that guests of this one were told of.
+    pub address_moves_told: u64,
+    /// Those that they were not, because the address moved too often lately, or too many did at once.
+    pub address_moves_untold: u64,
     /// Type 3 routes beyond the limit.
     pub flood_over_limit: u64,
     /// Events that nobody fetched in time.
@@ -166,6 +170,8 @@ impl EvpnStats {
             ("addresses_not_parked", self.addresses_not_parked),
             ("address_conflicts", self.address_conflicts),
             ("address_moves", self.address_moves),
+            ("address_moves_told", self.address_moves_told),
+            ("address_moves_untold", self.address_moves_untold),
             ("flood_over_limit", self.flood_over_limit),
             ("events_dropped", self.events_dropped),
             ("instances_refused", self.instances_refused),

@@ -77,6 +77,17 @@ pub struct Binding {
     pub router: bool,
 }
 
+/// An address went over to a MAC of another host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MovedAddress {
+    /// In which VNI.
+    pub vni: Vni,
+    /// Which.
+    pub ip: IpAddr,
+    /// Who has it now.
+    pub binding: Binding,
+}
+
 /// Whose a neighbour entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NeighborOwner {
@@ -254,6 +265,8 @@ pub enum KernelCommand {
     /// Ask these stations at local ports whether they have these addresses; those that do are told
     /// ([`KernelEvent::LocalAddress`]).
     AskAddresses(Vec<(Vni, MacAddr, IpAddr)>),
+    /// Tell the guests behind the local ports who has these addresses now; [`KernelEvent::GuestsTold`] counts.
+    TellGuests(Vec<MovedAddress>),
     /// Dump the local MACs again; answered by [`KernelEvent::LocalMacs`] for each VNI.
     ResyncLocal,
     /// End.
@@ -362,6 +375,13 @@ pub enum KernelEvent {
     FramesDropped {
         /// Since the kernel room began.
         times: u64,
+    },
+    /// Guests were told of addresses that moved ([`KernelCommand::TellGuests`]).
+    GuestsTold {
+        /// Frames sent since the kernel room began.
+        sent: u64,
+        /// Frames left out since then, because there were too many.
+        refused: u64,
     },
     /// A row of the VXLAN FDB was deleted; maybe our own delete's echo.
     RowGone {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::announce::Allowance;
 use super::devices::{self, Circumstances, Refusal, Step, Verdict};
 use super::dumper::Job;
 use super::heard::Addresses;
@@ -37,6 +38,8 @@ pub(super) struct Managed {
     pub stations: Stations,
     /// What they said of their addresses.
     pub addresses: Addresses,
+    /// How many frames may tell them of addresses that moved.
+    pub announcements: Allowance,
     /// How long the bridge keeps a silent one.
     pub ageing: Duration,
     /// The addresses of a device without a bridge, as they were told.
@@ -62,6 +65,7 @@ impl Managed {
             told: None,
             stations: Stations::default(),
             addresses: Addresses::default(),
+            announcements: Allowance::default(),
             ageing: Duration::from_secs(300),
             own_addresses: BTreeSet::new(),
             known: Circumstances::default(),

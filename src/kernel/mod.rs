@@ -20,12 +20,14 @@
 //! | `found` | devices that nobody declared |
 //! | `leftovers` | what no VNI wants any more |
 //! | `bare` | devices without a bridge |
+//! | `announce` | guests are told of addresses that moved to other hosts |
 //! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
 //! | `closed` | the filter that keeps tenants of our bridges from this host |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
+mod announce;
 mod bare;
 mod bpf;
 mod claim;
@@ -77,6 +79,7 @@ use crate::fib::{KernelCommand, KernelEvent};
 
 pub use environment::check_environment;
 pub use found::owner;
+pub use packets::announcement;
 
 /// Commands that may wait; [`KernelHandle::send`] waits where there are more (the thread always takes them on).
 const COMMANDS: usize = 1024;

@@ -1,5 +1,6 @@
 //! What hosts say about their addresses: ARP (RFC 826, RFC 5227), neighbour discovery (RFC 4861) and DHCP ACK (RFC 2131), read
-//! from frames; and the questions put to a host that has been silent. Pure; no octets make it panic.
+//! from frames; the questions put to a host that has been silent; and what guests are told of an address that moved. Pure; no octets make
+//! it panic.
 //!
 //! Believed is only what a host says of itself: the sender of an ARP is the sender of the frame, a link-layer address option
 //! names it too. Probes (RFC 5227 §1.1) and duplicate address detection ask whether an address is free and claim nothing.
@@ -23,8 +24,13 @@ const NA: u8 = 136;
 /// Source and target link-layer address (RFC 4861 §4.6.1).
 const SOURCE_ADDRESS: u8 = 1;
 const TARGET_ADDRESS: u8 = 2;
-/// An advertisement is an answer (RFC 4861 §4.4).
+/// The address group of all nodes of a link (RFC 4291 §2.7.1), and its MAC (RFC 2464 §7).
+const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+/// Flags of an advertisement (RFC 4861 §4.4): its sender is a router; it is an answer; what it says replaces what is known.
+const ROUTER: u8 = 0x80;
 const SOLICITED: u8 = 0x40;
+const OVERRIDE: u8 = 0x20;
 const DHCP_COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 /// Message type and its value ACK (RFC 2132 §9.6).
 const DHCP_TYPE: u8 = 53;
@@ -122,7 +128,7 @@ fn discovery(packet: &[u8], source: MacAddr) -> Option<Heard> {
         let flags = *message.get(4)?;
         // Without the option the frame's own source stands for it: the answer to a unicast solicitation may leave it out.
         let mac = option(message.get(24..)?, TARGET_ADDRESS)?.unwrap_or(source);
-        return Some(Heard { mac, ip: v6_at(message, 8)?.into(), router: Some(flags & 0x80 != 0) });
+        return Some(Heard { mac, ip: v6_at(message, 8)?.into(), router: Some(flags & ROUTER != 0) });
     }
     let (options, router) = match kind {
         NS => (24, None),
@@ -196,13 +202,7 @@ pub(super) fn probe(own: MacAddr, mac: MacAddr, ip: IpAddr) -> Vec<u8> {
     let mut frame = [mac.0, own.0].concat();
     match ip {
         IpAddr::V4(ip) => {
-            frame.extend(ARP.to_be_bytes());
-            frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
-            frame.extend(own.0);
-            frame.extend([0; 4]);
-            frame.extend([0; 6]);
-            frame.extend(ip.octets());
-            frame.resize(60, 0);
+            arp_request(&mut frame, own, Ipv4Addr::UNSPECIFIED, ip);
         }
         IpAddr::V6(ip) => {
             let target = ip.octets();
@@ -213,18 +213,61 @@ pub(super) fn probe(own: MacAddr, mac: MacAddr, ip: IpAddr) -> Vec<u8> {
             let from = link_local(own).octets();
             message.extend([SOURCE_ADDRESS, 1]);
             message.extend(own.0);
-            let sum = checksum(&from, &group, &message);
-            message[2..4].copy_from_slice(&sum.to_be_bytes());
-            frame.extend(IPV6.to_be_bytes());
-            frame.extend([0x60, 0, 0, 0]);
-            frame.extend((message.len() as u16).to_be_bytes());
-            frame.extend([ICMPV6, 255]);
-            frame.extend(from);
-            frame.extend(group);
-            frame.extend(message);
+            icmpv6(&mut frame, &from, &group, message);
         }
     }
     frame
+}
+
+/// The frame that says to everybody that an address is at a MAC, in that MAC's own name.
+///
+/// IPv4: an ARP announcement, a *request* for the address by its owner (RFC 5227 §2.3, §3: what every host takes; some take no reply that
+/// they did not ask for). Who has an entry replaces the MAC (RFC 826). Linux does so with or without `arp_accept`, which is about new
+/// entries; its locktime of 1 s does not hold for gratuitous ARP since 4.13 (`arp_is_garp`, `net/ipv4/arp.c`).
+///
+/// IPv6: an unsolicited advertisement (RFC 4861 §7.2.6) to all nodes, from the address itself. Override, or nobody would replace the MAC
+/// (§7.2.5). The router flag must be right: a host that hears a router of its be none drops its routes through it.
+pub fn announcement(mac: MacAddr, ip: IpAddr, router: bool) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut frame = [[0xff; 6], mac.0].concat();
+            arp_request(&mut frame, mac, ip, ip);
+            frame
+        }
+        IpAddr::V6(ip) => {
+            let mut frame = [ALL_NODES_MAC, mac.0].concat();
+            let mut message = vec![NA, 0, 0, 0, OVERRIDE | if router { ROUTER } else { 0 }, 0, 0, 0];
+            message.extend(ip.octets());
+            message.extend([TARGET_ADDRESS, 1]);
+            message.extend(mac.0);
+            icmpv6(&mut frame, &ip.octets(), &ALL_NODES, message);
+            frame
+        }
+    }
+}
+
+/// An ARP request (RFC 826) behind the two MACs of its frame, as long as Ethernet has it.
+fn arp_request(frame: &mut Vec<u8>, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) {
+    frame.extend(ARP.to_be_bytes());
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(mac.0);
+    frame.extend(sender.octets());
+    frame.extend([0; 6]);
+    frame.extend(target.octets());
+    frame.resize(60, 0);
+}
+
+/// A message of neighbour discovery, without its checksum, behind the two MACs of its frame.
+fn icmpv6(frame: &mut Vec<u8>, from: &[u8; 16], to: &[u8; 16], mut message: Vec<u8>) {
+    let sum = checksum(from, to, &message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    frame.extend(IPV6.to_be_bytes());
+    frame.extend([0x60, 0, 0, 0]);
+    frame.extend((message.len() as u16).to_be_bytes());
+    frame.extend([ICMPV6, 255]);
+    frame.extend(from);
+    frame.extend(to);
+    frame.extend(message);
 }
 
 /// The address that a host makes of its MAC (RFC 4291 appendix A, RFC 2464 §5).
@@ -411,6 +454,29 @@ mod tests {
         assert_eq!(asked(&frame), Some("fe80::ff:fe00:1".parse().unwrap()));
         let octets = |range: std::ops::Range<usize>| <[u8; 16]>::try_from(&frame[range]).unwrap();
         assert_eq!(checksum(&octets(22..38), &octets(38..54), &frame[54..]), 0);
+    }
+
+    /// What a listener takes for the owner's own word.
+    #[test]
+    fn an_announcement_is_the_owners_word_to_everybody() {
+        for (ip, router) in [("192.0.2.1", None), ("2001:db8::1", Some(true)), ("fe80::1", Some(false))] {
+            let frame = announcement(HOST, ip.parse().unwrap(), router == Some(true));
+            assert_eq!((parse(&frame, false), asked(&frame)), (heard(ip, router), None));
+        }
+        let arp = announcement(HOST, "192.0.2.1".parse().unwrap(), false);
+        assert_eq!(arp, {
+            let mut frame = arp_frame(HOST, 1, HOST, [192, 0, 2, 1], [192, 0, 2, 1]);
+            frame.resize(60, 0);
+            frame
+        });
+        let advertised = announcement(HOST, "2001:db8::1".parse().unwrap(), true);
+        assert_eq!(
+            (&advertised[..6], advertised[21], advertised[54], advertised[58]),
+            (&[0x33, 0x33, 0, 0, 0, 1][..], 255, NA, 0xa0)
+        );
+        assert_eq!((&advertised[38..54], &advertised[78..]), (&ALL_NODES[..], &[2, 1, 2, 0, 0, 0, 0, 1][..]));
+        let octets = |range: std::ops::Range<usize>| <[u8; 16]>::try_from(&advertised[range]).unwrap();
+        assert_eq!(checksum(&octets(22..38), &octets(38..54), &advertised[54..]), 0);
     }
 
     proptest! {

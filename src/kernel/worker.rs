@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
+use super::announce::Announcer;
 use super::dumper::{Dumper, Job};
 use super::ears::Ears;
 use super::follow::Seen;
@@ -50,6 +51,7 @@ pub(super) struct Worker {
     pub(super) reader: Reader,
     pub(super) ears: Ears,
     pub(super) asked: Asked,
+    pub(super) announcer: Announcer,
     pub(super) misses: Misses,
     /// Ports or wishes changed: which are listened at is to be judged anew.
     pub(super) retune: bool,
@@ -176,6 +178,7 @@ impl Worker {
             reader: Reader::open()?,
             ears: Ears::open()?,
             asked: Asked::default(),
+            announcer: Announcer::default(),
             misses: Misses::default(),
             retune: false,
             ask_at: None,
@@ -279,6 +282,7 @@ impl Worker {
             }
             KernelCommand::Check { token, rows } => self.check(token, &rows),
             KernelCommand::AskAddresses(asked) => self.ask_addresses(&asked),
+            KernelCommand::TellGuests(moved) => self.tell_guests(&moved),
             KernelCommand::SetStation { token, vni, mac, port } => self.set_station(token, vni, mac, port.as_deref()),
             KernelCommand::CheckDevices => self.recheck = true,
             KernelCommand::Remove { vnis } => self.remove(vnis),

@@ -311,6 +311,7 @@ impl Speaker {
             KernelEvent::Asked { vni, ip } => self.fib.handle_asked(now, vni, ip),
             KernelEvent::MissesDropped { times } => self.misses_dropped = times,
             KernelEvent::FramesDropped { times } => self.frames_dropped = times,
+            KernelEvent::GuestsTold { sent, refused } => self.guests_told = (sent, refused),
             KernelEvent::Removed { vnis, kept } => {
                 self.leftovers_removed(now, &vnis, &kept);
                 self.devices_removed(&vnis, &kept);
@@ -521,6 +522,7 @@ impl Speaker {
 
     pub(super) fn sweep(&mut self, now: Time, why: &str) {
         self.sweep_at = None;
+        self.evpn.hush_moves(false);
         self.sweep_waits = self.evpn.is_importing();
         if !self.sweep_waits {
             self.sweep_now(now, why);

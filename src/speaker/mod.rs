@@ -161,6 +161,8 @@ pub struct Speaker {
     overflows: u64,
     /// Frames with addresses of hosts that came too fast to be read.
     frames_dropped: u64,
+    /// Frames that told guests of addresses that moved, and those that were too many.
+    guests_told: (u64, u64),
     /// Times the word of frames without a row was lost.
     misses_dropped: u64,
     healing: audit::Healing,
@@ -210,6 +212,7 @@ impl Speaker {
             duplicates: config.duplicate_detection,
         });
         evpn.set_verbose(false);
+        evpn.hush_moves(true);
         let sequences = sequences::SequenceTimers::new(now, &kept.sequences);
         evpn.restore_sequences(&std::mem::take(&mut kept.sequences));
         let mut fib = Fib::new(seed.next_u64());
@@ -251,6 +254,7 @@ impl Speaker {
             removing: BTreeSet::new(),
             overflows: 0,
             frames_dropped: 0,
+            guests_told: (0, 0),
             misses_dropped: 0,
             healing: audit::Healing::default(),
             audit,
@@ -317,7 +321,11 @@ impl Speaker {
             consider(peer.helper.poll_timeout().map(|at| (at, "stale routes")));
             consider(peer.refresh_until.map(|at| (at, "the end of a route refresh")));
         }
-        consider(self.evpn.poll_timeout().map(|at| (at, "a duplicate that recovers, a row to put back, or room to look for")));
+        consider(
+            self.evpn
+                .poll_timeout()
+                .map(|at| (at, "a duplicate that recovers, a row to put back, a move to tell again, or room to look for")),
+        );
         consider(self.fib.poll_timeout().map(|at| (at, "a row to write again")));
         consider(self.fib.look_timeout().map(|at| (at, "a look at rows on demand")));
         consider(self.sweep_at.map(|at| (at, "sweep of rows that no route confirmed")));

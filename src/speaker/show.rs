@@ -115,6 +115,8 @@ impl Speaker {
         all.insert("kernel_overflows".to_owned(), self.overflows);
         all.insert("kernel_misses_dropped".to_owned(), self.misses_dropped);
         all.insert("kernel_frames_dropped".to_owned(), self.frames_dropped);
+        all.insert("kernel_announcements_sent".to_owned(), self.guests_told.0);
+        all.insert("kernel_announcements_refused".to_owned(), self.guests_told.1);
         all.insert("fib_healed_rows".to_owned(), self.healing.rows);
         all
     }

@@ -136,6 +136,11 @@ impl Speaker {
         if !questions.is_empty() {
             self.actions.push_back(Action::Kernel(KernelCommand::AskAddresses(questions)));
         }
+        // Behind the rows: where guests are told that an address is, frames to it are to go.
+        let moved = self.evpn.take_moves();
+        if !moved.is_empty() {
+            self.actions.push_back(Action::Kernel(KernelCommand::TellGuests(moved)));
+        }
         if self.evpn.take_resync() {
             // Behind the writes under way, so that it sees what came of them.
             self.actions.push_back(Action::Kernel(KernelCommand::ResyncLocal));

@@ -273,6 +273,8 @@ impl Room {
                 }
                 self.ask_silent(self.now);
             }
+            // Guests of it have no caches.
+            KernelCommand::TellGuests(_) => {}
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
                 let checked = rows.into_iter().filter_map(|(vni, mac)| {
