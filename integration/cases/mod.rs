@@ -40,3 +40,4 @@ mod security;
 mod strangers;
 mod suppression;
 mod two_reflectors;
+mod vip;

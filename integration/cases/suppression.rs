@@ -50,10 +50,7 @@ fn expect_answers(host: &Host, guest: &Guest) {
 fn expect_pings(from: &Guest, to: &Guest) {
     from.namespace.output("ip", ["neigh", "flush", "dev", "eth0", "nud", "all"]);
     from.expect_ping(to);
-    let target = v6(to);
-    wait_until(&format!("guest {} pings {target}", from.number), 20, || {
-        ensure(from.namespace.succeeds("ping", ["-n", "-c", "1", "-W", "1", &target]), || "no answer".to_owned())
-    });
+    from.expect_ping_of(&v6(to));
 }
 
 fn stays(family: Family) {

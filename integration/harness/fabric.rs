@@ -291,9 +291,14 @@ impl Guest {
     /// Waits until this guest reaches the other.
     #[track_caller]
     pub fn expect_ping(&self, other: &Guest) {
-        let target = other.address().to_string();
-        wait_until(&format!("guest {} pings guest {}", self.number, other.number), 20, || {
-            let answered = self.namespace.succeeds("ping", ["-n", "-c", "1", "-W", "1", &target]);
+        self.expect_ping_of(&other.address().to_string());
+    }
+
+    /// The same with any address.
+    #[track_caller]
+    pub fn expect_ping_of(&self, target: &str) {
+        wait_until(&format!("guest {} pings {target}", self.number), 20, || {
+            let answered = self.namespace.succeeds("ping", ["-n", "-c", "1", "-W", "1", target]);
             super::ensure(answered, || "no answer".to_owned())
         });
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::fabric::{Guest, Host};
 use super::netns::Process;
@@ -130,7 +130,7 @@ fn listener() -> io::Result<OwnedFd> {
     }
 }
 
-/// A guest that pings another a hundred times a second.
+/// A guest that pings an address a hundred times a second.
 #[derive(Debug)]
 pub struct Pings {
     process: Process,
@@ -143,27 +143,47 @@ const AT_LEAST: Duration = Duration::from_secs(2);
 impl Pings {
     /// Begins, once an answer came. `host`: where the words go.
     pub fn between(from: &Guest, to: &Guest, host: &Host) -> Self {
-        from.expect_ping(to);
-        let target = to.address().to_string();
-        let log = host.path(&format!("ping-{}-{}.log", from.number, to.number));
+        Self::to(from, &to.address().to_string(), host)
+    }
+
+    /// The same with an address that may be of IPv6, and nobody's own.
+    pub fn to(from: &Guest, target: &str, host: &Host) -> Self {
+        from.expect_ping_of(target);
+        let log = host.path(&format!("ping-{}-{target}.log", from.number));
         let _ = std::fs::remove_file(&log);
-        let process = from.namespace.spawn("ping", ["-n", "-i", "0.01", "-W", "2", &target], &log);
+        let process = from.namespace.spawn("ping", ["-n", "-D", "-i", "0.01", "-W", "2", target], &log);
         Self { process, since: Instant::now() }
+    }
+
+    /// Stops, and gives what `ping` wrote, and when it was told to end, in seconds of the clock.
+    fn stop(&mut self) -> (String, f64) {
+        // The last one that counts is on its way.
+        std::thread::sleep(AT_LEAST.saturating_sub(self.since.elapsed()).max(Duration::from_millis(500)));
+        let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock past 1970").as_secs_f64();
+        self.process.signal(libc::SIGINT);
+        self.process.wait(super::patience(10));
+        (self.process.log(), end)
     }
 
     /// Stops, and gives how many were sent and how many of them were lost.
     pub fn end(mut self) -> (usize, usize) {
-        // The last one that counts is on its way.
-        std::thread::sleep(AT_LEAST.saturating_sub(self.since.elapsed()).max(Duration::from_millis(500)));
-        self.process.signal(libc::SIGINT);
-        self.process.wait(super::patience(10));
-        let log = self.process.log();
+        let (log, _) = self.stop();
         let line = log.lines().find(|line| line.contains("packets transmitted")).unwrap_or_else(|| panic!("no summary: {log}"));
         let sent: usize = line.split(' ').next().and_then(|word| word.parse().ok()).expect("a number of pings");
         let number = |line: &str| line.split_once("icmp_seq=")?.1.split(' ').next()?.parse().ok();
         let answered: BTreeSet<usize> = log.lines().filter(|line| line.contains(" bytes from ")).filter_map(number).collect();
         // The one that was under way when it was told to stop does not count.
         (sent, (1..sent).filter(|number| !answered.contains(number)).count())
+    }
+
+    /// Stops, and gives the longest time between two answers, or without one until the end.
+    pub fn longest_gap(mut self) -> Duration {
+        let (log, end) = self.stop();
+        let at = |line: &str| line.strip_prefix('[')?.split(']').next()?.parse::<f64>().ok();
+        let mut answers: Vec<f64> = log.lines().filter(|line| line.contains(" bytes from ")).filter_map(at).collect();
+        assert!(answers.len() > 20, "{} answers prove nothing: {log}", answers.len());
+        answers.push(end);
+        Duration::from_secs_f64(answers.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max))
     }
 
     /// None may be lost.
