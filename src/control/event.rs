@@ -6,31 +6,8 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::place::{Level, Place};
 use crate::base::{Asn, MacAddr, Vni};
-
-/// Who needs to read an event. Ordered: the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Something does not work and stays so until somebody acts.
-    Error,
-    /// Something went wrong that may mend itself, or will bite later.
-    Warn,
-    /// The story of the fabric: sessions, VNIs, moves.
-    Info,
-    /// Every MAC.
-    Debug,
-}
-
-/// Where a MAC is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// Behind this port of this host; empty for a static MAC of the configuration that no port has heard.
-    Port(String),
-    /// Behind this VTEP.
-    Vtep(IpAddr),
-}
 
 /// One event with its time, as `monitor` sends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,27 +373,6 @@ impl Event {
             Self::ConfigReloaded { .. } => Level::Warn,
             Self::MacLearned { .. } | Self::MacGone { .. } => Level::Debug,
             Self::Note { severity, .. } => *severity,
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        })
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Port(port) if port.is_empty() => f.write_str("this host (configuration)"),
-            Self::Port(port) => write!(f, "local port {port}"),
-            Self::Vtep(vtep) => write!(f, "VTEP {vtep}"),
         }
     }
 }

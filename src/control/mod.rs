@@ -8,6 +8,7 @@
 pub mod counters;
 pub mod event;
 pub mod metrics;
+mod place;
 pub mod render;
 pub mod reply;
 pub mod request;
@@ -15,7 +16,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Event, Level, MonitorLine, Place};
+pub use event::{Event, MonitorLine};
+pub use place::{Level, Place};
 pub use reply::{
     Candidate, Count, DiffView, Duplicate, Explanation, MacCount, MacKind, MacView, MessageCounts, NeighborView, Page, Reply,
     RouteView, RowCounts, RowState, Status, VniView, VtepView,
