@@ -45,6 +45,7 @@ mod own_addresses;
 mod pace;
 mod remote;
 mod room;
+mod tracks;
 mod view;
 
 pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, Flood, ImportTarget, InstanceConfig};
