@@ -249,6 +249,57 @@ fn a_mac_has_no_more_addresses_than_the_limit_allows() {
     assert_eq!(host.ip_sequence(mac(1), "192.0.2.9"), Some(0), "there is room again");
 }
 
+/// That limit is told once and shown, until the MAC has fewer; who gives up one and takes another all the time is no flood of lines.
+#[test]
+fn the_limit_of_addresses_is_told_once_until_there_is_room() {
+    let mut host = Host::with_limits(EvpnLimits { routes_per_mac: 4, ..EvpnLimits::default() });
+    let told =
+        |host: &mut Host| host.events().into_iter().filter(|line| line.contains("limit of 4 addresses of one local")).count();
+    let view = |host: &Host| host.evpn.instance(vni(100)).map(|view| (view.refused_addresses, view.at_limit)).unwrap();
+    host.hear(mac(1));
+    (1..=10).for_each(|n| host.says(mac(1), &format!("192.0.2.{n}")));
+    assert_eq!((told(&mut host), view(&host)), (1, (6, true)));
+    for n in 0..50 {
+        host.denies(mac(1), &format!("192.0.2.{}", n + 1));
+        host.says(mac(1), &format!("192.0.2.{}", n + 5));
+        host.says(mac(1), "192.0.2.99");
+        host.dump(&[mac(1)]);
+        host.wait_millis(100);
+    }
+    assert_eq!((told(&mut host), view(&host)), (0, (56, true)), "in five seconds");
+    host.denies(mac(1), "192.0.2.54");
+    host.wait(5);
+    assert_eq!((view(&host), host.evpn.poll_timeout()), ((56, false), None));
+    ["192.0.2.61", "192.0.2.62"].into_iter().for_each(|text| host.says(mac(1), text));
+    assert_eq!((told(&mut host), view(&host)), (1, (57, true)), "told again, because there was room");
+    host.forget(mac(1));
+    host.wait(5);
+    assert_eq!((view(&host), host.evpn.poll_timeout()), ((57, false), None));
+}
+
+/// What is to be asked and what is remembered has a bound; beyond, it is counted.
+#[test]
+fn questions_and_memories_beyond_their_bounds_are_counted() {
+    let mut host = Host::new();
+    for n in 0..20_000_u32 {
+        let [_, _, a, b] = n.to_be_bytes();
+        host.is_given(MacAddr([2, 0, 0, 1, a, b]), &format!("10.1.{a}.{b}"));
+    }
+    // One question is of 10.1.0.0, which is a host's address like any other.
+    assert_eq!(host.stats().questions_over_limit, 20_000 - (1 << 14));
+    host.wait(10);
+    assert_eq!(host.evpn.take_questions().len(), 1 << 14);
+    for n in 0..5000_u32 {
+        let [_, _, a, b] = n.to_be_bytes();
+        let route = type2(1, MacAddr([2, 0, 0, 2, a, b])).with_ip(&format!("10.2.{a}.{b}"));
+        host.announce(&route);
+        host.withdraw(&route);
+    }
+    assert_eq!(host.stats().departed_not_kept, 5000 - 4096);
+    (1..=6).for_each(|n| host.says(mac(1), &format!("192.0.2.{n}")));
+    assert_eq!(host.stats().addresses_not_parked, 2);
+}
+
 /// The device goes and comes back: the routes do too. Another configuration keeps what was heard.
 #[test]
 fn addresses_outlive_their_device_and_a_reload() {

@@ -350,6 +350,7 @@ fn vni_in_detail(vni: &VniView) -> String {
         (vni.refused_local_macs, "local MACs"),
         (vni.refused_remote_macs, "remote MACs"),
         (vni.refused_routes, "routes of a MAC"),
+        (vni.refused_addresses, "addresses of a local MAC"),
     ]
     .iter()
     .filter(|(times, _)| *times > 0)

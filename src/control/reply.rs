@@ -292,6 +292,9 @@ pub struct VniView {
     /// How often a route of a MAC was left out, because the MAC has as many as it may.
     #[serde(default)]
     pub refused_routes: u64,
+    /// How often a limit refused an address of a local MAC.
+    #[serde(default)]
+    pub refused_addresses: u64,
     /// Its kernel rows.
     pub rows: RowCounts,
     /// The neighbours of its bridge, from which ARP and ND are answered.
@@ -331,6 +334,7 @@ impl VniView {
             refused_local_macs: 0,
             refused_remote_macs: 0,
             refused_routes: 0,
+            refused_addresses: 0,
             rows: RowCounts::default(),
             suppressed: RowCounts::default(),
             healed: 0,

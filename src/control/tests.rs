@@ -85,6 +85,7 @@ fn vni_view() -> VniView {
         refused_local_macs: 0,
         refused_remote_macs: 0,
         refused_routes: 0,
+        refused_addresses: 0,
         rows: RowCounts { wanted: 6, in_sync: 4, dirty: 1, in_flight: 0, failed: 1, on_demand: 0 },
         suppressed: RowCounts::default(),
         healed: 0,

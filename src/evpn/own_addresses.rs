@@ -61,12 +61,11 @@ pub(super) type Departed = Lately<(u16, MacAddr), Few, DEPARTED, DEPARTED_SECS>;
 impl Evpn {
     /// A MAC/IP route of another host went.
     pub(super) fn address_departed(&mut self, now: Time, rib: &Rib, number: u16, ip: IpAddr, dest: DestId) {
-        if let Some((_, _, mac, _)) = rib.mac_ip(dest)
-            && let Some(ips) = self.departed.renew(now, (number, mac))
-            && ips.len() < PARKED_OF_MAC
-            && !ips.contains(&ip)
-        {
-            ips.push(ip);
+        let Some((_, _, mac, _)) = rib.mac_ip(dest) else { return };
+        match self.departed.renew(now, (number, mac)) {
+            Some(ips) if ips.contains(&ip) => {}
+            Some(ips) if ips.len() < PARKED_OF_MAC => ips.push(ip),
+            _ => self.stats.departed_not_kept += 1,
         }
     }
 
@@ -104,9 +103,7 @@ impl Evpn {
         if !listens || !is_host(ip) || before.is_some_and(|own| own.mac == mac) {
             return;
         }
-        if self.to_ask_later.len() < TO_ASK {
-            self.to_ask_later.push_back((now + ASK_AFTER, (vni, mac, ip)));
-        }
+        self.ask_later(now, (vni, mac, ip));
         let ours = self.locals.get(&(number, mac)).is_some_and(|local| local.owned);
         if ours && before.is_none() && self.words(rib, number, vni, ip).iter().all(|word| word.binding.mac == mac) {
             self.claim_address(now, rib, fib, number, vni, (mac, ip), None);
@@ -120,6 +117,23 @@ impl Evpn {
         if own.is_some_and(|own| own.mac == mac) {
             self.drop_own(rib, number, ip, mac);
             self.decide_address(now, rib, fib, number, vni, ip);
+        }
+    }
+
+    /// Asks a station at once whether it has an address.
+    fn ask(&mut self, question: (Vni, MacAddr, IpAddr)) {
+        if self.to_ask.len() < TO_ASK {
+            self.to_ask.push(question);
+        } else {
+            self.stats.questions_over_limit += 1;
+        }
+    }
+
+    fn ask_later(&mut self, now: Time, question: (Vni, MacAddr, IpAddr)) {
+        if self.to_ask_later.len() < TO_ASK {
+            self.to_ask_later.push_back((now + ASK_AFTER, question));
+        } else {
+            self.stats.questions_over_limit += 1;
         }
     }
 
@@ -152,7 +166,7 @@ impl Evpn {
         }
         let count = self.own_ips.get(&(number, mac)).map_or(0, SmallVec::len);
         if count >= usize::from(self.config.limits.routes_per_mac) {
-            self.stats.local_ips_over_limit += 1;
+            self.refuse_address(now, number, mac);
             return;
         }
         let others = self.words(rib, number, vni, ip);
@@ -287,14 +301,13 @@ impl Evpn {
                 self.claim_address(now, rib, fib, number, vni, (mac, ip), router);
             }
         }
-        let room = TO_ASK.saturating_sub(self.to_ask_later.len());
-        let departed = self.departed.take(now, &(number, mac)).into_iter().flatten().take(room);
-        self.to_ask_later.extend(departed.map(|ip| (now + ASK_AFTER, (vni, mac, ip))));
+        for ip in self.departed.take(now, &(number, mac)).into_iter().flatten() {
+            self.ask_later(now, (vni, mac, ip));
+        }
         // One that is announced elsewhere yet came as it runs.
         let routes = self.macs.find(number, mac).into_iter().flat_map(|id| self.macs.routes(id));
         let ips: Few = routes.filter_map(|dest| rib.mac_ip(dest)?.3).collect();
-        let room = TO_ASK.saturating_sub(self.to_ask.len());
-        self.to_ask.extend(ips.into_iter().take(room).map(|ip| (vni, mac, ip)));
+        ips.into_iter().for_each(|ip| self.ask((vni, mac, ip)));
     }
 
     /// The addresses of ours in an instance that is made anew with another configuration.
@@ -331,6 +344,7 @@ impl Evpn {
         ips.retain(|(other, _)| *other != ip);
         if ips.len() == PARKED_OF_MAC {
             ips.remove(0);
+            self.stats.addresses_not_parked += 1;
         }
         ips.push((ip, router));
     }

@@ -2,12 +2,13 @@
 //! up again where it stands anyway: local MACs in the bridge, remote routes in the RIB. Each at most every [`PAUSE`], so
 //! that a table that stays at its limit costs a walk now and then and not one for every MAC that leaves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::EvpnLimits;
 use super::event::Event;
 use super::instance::Evpn;
-use crate::base::{InternId, Time};
+use crate::base::{InternId, MacAddr, Time};
 use crate::fib::Fib;
 use crate::rib::{DestId, Rib};
 
@@ -21,13 +22,14 @@ pub(super) enum Limit {
     PortMacs,
     RemoteMacs,
     RoutesOfMac,
+    /// Addresses of one local MAC.
+    LocalIps,
 }
 
 impl Limit {
-    const ALL: [Self; 4] = [Self::LocalMacs, Self::PortMacs, Self::RemoteMacs, Self::RoutesOfMac];
-
-    const fn is_local(self) -> bool {
-        matches!(self, Self::LocalMacs | Self::PortMacs)
+    /// Those of what is looked up again, local or remote. Addresses of local MACs are not: their hosts say them again and again.
+    const fn offered(local: bool) -> [Self; 2] {
+        if local { [Self::LocalMacs, Self::PortMacs] } else { [Self::RemoteMacs, Self::RoutesOfMac] }
     }
 }
 
@@ -35,11 +37,11 @@ impl Limit {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Refused {
     /// How often, by [`Limit`].
-    pub times: [u64; 4],
+    pub times: [u64; 5],
     /// Since it was last looked again.
-    since: [bool; 4],
+    since: [bool; 5],
     /// An operator was told, and nothing was admitted since.
-    told: [bool; 4],
+    told: [bool; 5],
 }
 
 impl Refused {
@@ -78,6 +80,9 @@ pub(super) struct Looks {
     routes: Look,
     /// The next destination of the walk through the RIB.
     walk: Option<usize>,
+    /// Local MACs that had as many addresses as they may when another was refused, and when they are looked at again.
+    full: BTreeSet<(u16, MacAddr)>,
+    full_at: Option<Time>,
 }
 
 impl Evpn {
@@ -91,6 +96,9 @@ impl Evpn {
             Limit::RoutesOfMac => {
                 (&mut self.stats.routes_over_limit, "routes (addresses) of one MAC", usize::from(limits.routes_per_mac))
             }
+            Limit::LocalIps => {
+                (&mut self.stats.local_ips_over_limit, "addresses of one local MAC", usize::from(limits.routes_per_mac))
+            }
         };
         *counter += 1;
         let Some(instance) = self.slot_mut(number) else { return };
@@ -103,10 +111,31 @@ impl Evpn {
         }
     }
 
+    /// One more address of a local MAC does not fit. That is over, and told again, when each such MAC of the instance has fewer; whoever
+    /// gives one up and takes another all the time has it told every [`PAUSE`] at most.
+    pub(super) fn refuse_address(&mut self, now: Time, number: u16, mac: MacAddr) {
+        self.refuse(number, Limit::LocalIps);
+        self.looks.full.insert((number, mac));
+        self.looks.full_at.get_or_insert(now + PAUSE);
+    }
+
+    fn look_at_full(&mut self, now: Time) {
+        let most = usize::from(self.config.limits.routes_per_mac);
+        let own_ips = &self.own_ips;
+        self.looks.full.retain(|key| own_ips.get(key).is_some_and(|ips| ips.len() >= most));
+        self.looks.full_at = (!self.looks.full.is_empty()).then_some(now + PAUSE);
+        let numbers: BTreeSet<u16> = self.looks.full.iter().map(|(number, _)| *number).collect();
+        for (number, instance) in self.instances.iter_mut().enumerate() {
+            if let Some(instance) = instance {
+                instance.refused.told[Limit::LocalIps as usize] &= numbers.contains(&(number as u16));
+            }
+        }
+    }
+
     /// There is room again for what `local` tells of: what was refused is looked at again.
     pub(super) fn made_room(&mut self, now: Time, number: u16, local: bool) {
         let Some(instance) = self.slot(number) else { return };
-        if !Limit::ALL.iter().any(|limit| limit.is_local() == local && instance.refused.told[*limit as usize]) {
+        if !Limit::offered(local).iter().any(|limit| instance.refused.told[*limit as usize]) {
             return;
         }
         if local {
@@ -124,7 +153,7 @@ impl Evpn {
     /// All of an instance, local or remote, was offered again: what of it was not refused again is no longer at its limit.
     pub(super) fn offered_again(&mut self, number: u16, local: bool) {
         let Some(instance) = self.slot_mut(number) else { return };
-        for limit in Limit::ALL.into_iter().filter(|limit| limit.is_local() == local) {
+        for limit in Limit::offered(local) {
             let refused = &mut instance.refused;
             refused.told[limit as usize] &= refused.since[limit as usize];
         }
@@ -133,7 +162,7 @@ impl Evpn {
     /// All of an instance, local or remote, is about to be offered again.
     pub(super) fn offer_again(&mut self, number: u16, local: bool) {
         let Some(instance) = self.slot_mut(number) else { return };
-        for limit in Limit::ALL.into_iter().filter(|limit| limit.is_local() == local) {
+        for limit in Limit::offered(local) {
             instance.refused.since[limit as usize] = false;
         }
     }
@@ -154,8 +183,8 @@ impl Evpn {
     /// When [`Evpn::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let questions = self.to_ask_later.front().map(|&(at, _)| at);
-        let looks = [self.looks.locals.at, self.looks.routes.at];
         let others = [self.pace.poll_timeout(), self.duplicates.poll_timeout(), self.moves.poll_timeout(), questions];
+        let looks = [self.looks.locals.at, self.looks.routes.at, self.looks.full_at];
         looks.into_iter().chain(others).flatten().min()
     }
 
@@ -174,6 +203,9 @@ impl Evpn {
         }
         if self.looks.locals.is_due(now) {
             self.resync_locals = true;
+        }
+        if self.looks.full_at.is_some_and(|at| at <= now) {
+            self.look_at_full(now);
         }
         if self.looks.routes.is_due(now) {
             let numbers: Vec<u16> = self.by_vni.values().copied().collect();

@@ -63,6 +63,10 @@ pub struct EvpnStats {
     pub addresses_not_parked: u64,
     /// Claims of an address that is at two MACs at once.
     pub address_conflicts: u64,
+    /// Questions to hosts whether they have an address, beyond what can wait.
+    pub questions_over_limit: u64,
+    /// Addresses of MACs whose routes went, beyond what is remembered in case they come here.
+    pub departed_not_kept: u64,
     /// Addresses that went over to another MAC.
     pub address_moves: u64,
     /// Of these, those to a MAC of another host that guests of this one were told of.
@@ -110,6 +114,8 @@ pub struct InstanceView<'a> {
     pub refused_remote_macs: u64,
     /// How often a MAC had more routes than are kept.
     pub refused_routes: u64,
+    /// How often a local MAC had more addresses than are announced.
+    pub refused_addresses: u64,
     /// Something may be waiting for room now.
     pub at_limit: bool,
 }
@@ -169,6 +175,8 @@ impl EvpnStats {
             ("local_ips_over_limit", self.local_ips_over_limit),
             ("addresses_not_parked", self.addresses_not_parked),
             ("address_conflicts", self.address_conflicts),
+            ("questions_over_limit", self.questions_over_limit),
+            ("departed_not_kept", self.departed_not_kept),
             ("address_moves", self.address_moves),
             ("address_moves_told", self.address_moves_told),
             ("address_moves_untold", self.address_moves_untold),
@@ -200,6 +208,7 @@ impl Evpn {
             refused_local_macs: instance.refused.times[0] + instance.refused.times[1],
             refused_remote_macs: instance.refused.times[2],
             refused_routes: instance.refused.times[3],
+            refused_addresses: instance.refused.times[4],
             at_limit: instance.refused.any(),
         })
     }

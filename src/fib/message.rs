@@ -273,6 +273,34 @@ pub enum KernelCommand {
     Stop,
 }
 
+/// How often the limits of the kernel room were met since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitsMet {
+    /// Frames with addresses of hosts that were dropped, because more came than are read in a second.
+    pub frames_dropped: u64,
+    /// Addresses of hosts, and hosts without one, that are not asked when they are silent, because a VNI or a MAC has too many.
+    pub addresses_not_asked: u64,
+    /// Ports at which nobody listens, because the process may open no more files.
+    pub ports_not_heard: u64,
+    /// MACs at local ports that were not told, because a VNI has too many.
+    pub stations_refused: u64,
+    /// VTEPs for which no nexthop group could be made: rows to them carry their destination.
+    pub nexthops_refused: u64,
+}
+
+impl LimitsMet {
+    /// Every number with its name.
+    pub fn counters(&self) -> [(&'static str, u64); 5] {
+        [
+            ("frames_dropped", self.frames_dropped),
+            ("addresses_not_asked", self.addresses_not_asked),
+            ("ports_not_heard", self.ports_not_heard),
+            ("stations_refused", self.stations_refused),
+            ("nexthops_refused", self.nexthops_refused),
+        ]
+    }
+}
+
 /// What the kernel room tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelEvent {
@@ -371,11 +399,6 @@ pub enum KernelEvent {
         /// Since the kernel room began.
         times: u64,
     },
-    /// So many frames with addresses of hosts were dropped so far, because more came than are read in a second.
-    FramesDropped {
-        /// Since the kernel room began.
-        times: u64,
-    },
     /// Guests were told of addresses that moved ([`KernelCommand::TellGuests`]).
     GuestsTold {
         /// Frames sent since the kernel room began.
@@ -383,6 +406,8 @@ pub enum KernelEvent {
         /// Frames left out since then, because there were too many.
         refused: u64,
     },
+    /// What was met so far of the limits of the kernel room.
+    LimitsMet(LimitsMet),
     /// A row of the VXLAN FDB was deleted; maybe our own delete's echo.
     RowGone {
         /// Which VNI.

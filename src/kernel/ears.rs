@@ -80,6 +80,9 @@ pub(super) struct Ears {
     deaf: BTreeSet<u32>,
     /// So many ports may be listened at: half of the files that the process may open.
     limit: usize,
+    /// So many are wanted beyond it, and so often one was.
+    beyond: u64,
+    pub over_limit: u64,
     left: u32,
     until: Option<Instant>,
     /// Frames that the kernel dropped because too many came.
@@ -108,7 +111,17 @@ impl Ears {
         // SAFETY: `fd` was just made, is open, and nobody else has it.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
         let limit = files_limit() / 2;
-        Ok(Self { epoll, ears: BTreeMap::new(), deaf: BTreeSet::new(), limit, left: 0, until: None, dropped: 0 })
+        Ok(Self {
+            epoll,
+            ears: BTreeMap::new(),
+            deaf: BTreeSet::new(),
+            limit,
+            beyond: 0,
+            over_limit: 0,
+            left: 0,
+            until: None,
+            dropped: 0,
+        })
     }
 
     /// What to wait on, while there is a share left ([`Self::rests_until`]).
@@ -128,17 +141,15 @@ impl Ears {
             self.close(port);
         }
         self.deaf.retain(|port| wanted.contains_key(port));
+        let mut beyond = 0_u64;
         for (&port, &(vni, tunnel)) in wanted {
             if self.ears.contains_key(&port) || self.deaf.contains(&port) {
                 continue;
             }
             if self.ears.len() >= self.limit {
-                tracing::warn!(
-                    limit = self.limit,
-                    "addresses of hosts are heard at no more ports: half of the open files that are allowed; raise LimitNOFILE"
-                );
-                self.deaf.extend(wanted.keys().filter(|port| !self.ears.contains_key(port)));
-                return;
+                // Tried again with the next change, when others may have left.
+                beyond += 1;
+                continue;
             }
             match self.listen(port) {
                 Ok(socket) => {
@@ -152,6 +163,13 @@ impl Ears {
                 }
             }
         }
+        if beyond > 0 && self.beyond == 0 {
+            tracing::warn!(
+                limit = self.limit,
+                "addresses of hosts are heard at no more ports: half of the open files that are allowed; raise LimitNOFILE"
+            );
+        }
+        self.over_limit += beyond.saturating_sub(std::mem::replace(&mut self.beyond, beyond));
     }
 
     fn close(&mut self, port: u32) {
@@ -267,4 +285,20 @@ fn drops(socket: &Socket) -> u64 {
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_STATISTICS, stats.as_mut_ptr().cast(), &raw mut len)
     };
     if done == 0 { u64::from(stats[1]) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ports_beyond_the_limit_of_files_are_counted_once_each() {
+        let mut ears = Ears { limit: 0, ..Ears::open().unwrap() };
+        let ports = |count: u32| (1..=count).map(|port| (port, (Vni::new(100).unwrap(), false))).collect::<BTreeMap<_, _>>();
+        for (count, counted) in [(3, 3), (3, 3), (5, 5), (1, 5), (2, 6)] {
+            ears.tune(&ports(count));
+            assert_eq!((ears.over_limit, ears.ears.len()), (counted, 0));
+        }
+    }
 }

@@ -38,7 +38,7 @@ pub(super) struct Addresses {
     /// Stations of which no address is known, and when they are asked for the one they may have made themselves.
     silent: BTreeMap<MacAddr, Instant>,
     silent_due: BTreeSet<(Instant, MacAddr)>,
-    /// How often a limit was met.
+    /// How often a limit was met, since somebody took the number.
     pub over_limit: u64,
 }
 
@@ -64,8 +64,7 @@ impl Addresses {
             self.due.insert((ask, heard.mac, heard.ip));
             return tell;
         }
-        let of_mac = self.of(heard.mac).count();
-        if self.known.len() >= LIMIT || of_mac >= PER_MAC {
+        if self.is_full(heard.mac) {
             self.over_limit += 1;
             return true;
         }
@@ -76,7 +75,11 @@ impl Addresses {
 
     /// A station is here that may never say what address it has.
     pub(super) fn arrived(&mut self, now: Instant, mac: MacAddr, ageing: Duration) {
-        if self.silent.len() >= LIMIT || self.silent.contains_key(&mac) {
+        if self.silent.contains_key(&mac) {
+            return;
+        }
+        if self.silent.len() >= LIMIT {
+            self.over_limit += 1;
             return;
         }
         let at = now + ageing / 3;
@@ -123,13 +126,27 @@ impl Addresses {
         None
     }
 
-    /// A host may have an address: it is asked for next, where it is not known already.
+    /// A host may have an address: it is asked for next, and its answer is told, also where it is known already and the core may not
+    /// have followed it. One that is being asked has its time to answer.
     pub(super) fn suspect(&mut self, now: Instant, mac: MacAddr, ip: IpAddr) {
         let far = now.checked_sub(TELL_AGAIN).unwrap_or(now);
-        if self.known.len() < LIMIT && self.of(mac).count() < PER_MAC && !self.known.contains_key(&(mac, ip)) {
+        if let Some(known) = self.known.get_mut(&(mac, ip)) {
+            if known.asked == 0 {
+                self.due.remove(&(known.ask, mac, ip));
+                *known = Known { told: far, ask: now, ..*known };
+                self.due.insert((now, mac, ip));
+            }
+        } else if self.is_full(mac) {
+            self.over_limit += 1;
+        } else {
             self.known.insert((mac, ip), Known { router: None, told: far, ask: now, asked: 0 });
             self.due.insert((now, mac, ip));
         }
+    }
+
+    /// Whether no further address of a MAC is asked for.
+    fn is_full(&self, mac: MacAddr) -> bool {
+        self.known.len() >= LIMIT || self.of(mac).count() >= PER_MAC
     }
 
     /// When [`Self::poll`] has something.
@@ -221,6 +238,37 @@ mod tests {
             assert!(addresses.heard(now, &said(last), AGEING));
         }
         assert_eq!((addresses.known.len(), addresses.over_limit), (PER_MAC, 200 - PER_MAC as u64));
+    }
+
+    #[test]
+    fn one_that_is_asked_out_of_turn_has_its_time_to_answer_and_its_answer_is_told() {
+        let (mut addresses, now) = (Addresses::default(), Instant::now());
+        addresses.heard(now, &said(1), AGEING);
+        let mut asked = 0;
+        for _ in 0..10 {
+            addresses.suspect(now, MAC, said(1).ip);
+            while let Some(due) = addresses.poll(now, AGEING, |_| true) {
+                assert_eq!(due, Due::Ask(MAC, said(1).ip), "whoever wants it asked does not make it mute");
+                asked += 1;
+            }
+        }
+        assert_eq!(asked, 1);
+        assert!(addresses.heard(now, &said(1), AGEING), "the core may not have followed it when it was told before");
+        assert_eq!(addresses.poll_timeout(), Some(now + AGEING / 3), "then it is as any other");
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_counted() {
+        let (mut addresses, now) = (Addresses::default(), Instant::now());
+        for n in 0..LIMIT as u32 + 3 {
+            let [_, a, b, c] = n.to_be_bytes();
+            addresses.arrived(now, MacAddr([2, 0, 0, a, b, c]), AGEING);
+        }
+        assert_eq!((addresses.silent.len(), addresses.over_limit), (LIMIT, 3));
+        for last in 0..200 {
+            addresses.suspect(now, MAC, said(last).ip);
+        }
+        assert_eq!(addresses.over_limit, 3 + 200 - PER_MAC as u64);
     }
 
     #[test]

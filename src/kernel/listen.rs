@@ -10,7 +10,7 @@ use super::links::LinkKind;
 use super::packets;
 use super::worker::{Worker, now};
 use crate::base::{MacAddr, Vni};
-use crate::fib::KernelEvent;
+use crate::fib::{KernelEvent, LimitsMet};
 
 /// A bridge that keeps stations for a shorter time, or for none, is asked as if it kept them for so long.
 const SHORTEST_AGEING: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const AGEING: Duration = Duration::from_secs(300);
 const QUESTIONS_PER_TURN: usize = 64;
 /// Between two looks for hosts to ask.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Dropped frames are looked for as often.
+/// What was dropped and refused is looked at as often.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// Addresses that hosts asked for lately: each is told once in [`ASKED_AGAIN`], which is as often as a host repeats itself.
@@ -59,6 +59,9 @@ impl Worker {
             }));
         }
         self.ears.tune(&wanted);
+        if self.ears.over_limit > self.met.ports_not_heard {
+            self.tell_limits();
+        }
         let ready: Vec<Vni> = self.devices.values().copied().collect();
         for vni in ready {
             self.note_ageing(vni);
@@ -137,11 +140,25 @@ impl Worker {
         }
         if self.counted.is_none_or(|at| at <= now) {
             self.counted = Some(now + COUNT_EVERY);
-            let before = self.ears.dropped;
-            let dropped = self.ears.count_dropped();
-            if dropped > before {
-                self.out.push(KernelEvent::FramesDropped { times: dropped });
-            }
+            self.tell_limits();
+        }
+    }
+
+    /// Tells what was met of the limits of this room, where it is more than before.
+    fn tell_limits(&mut self) {
+        let mut met = LimitsMet {
+            frames_dropped: self.ears.count_dropped(),
+            ports_not_heard: self.ears.over_limit,
+            nexthops_refused: self.nexthops.failures(),
+            ..self.met
+        };
+        for managed in self.managed.values_mut() {
+            met.addresses_not_asked += std::mem::take(&mut managed.addresses.over_limit);
+            met.stations_refused += managed.stations.take_refused();
+        }
+        if met != self.met {
+            self.met = met;
+            self.out.push(KernelEvent::LimitsMet(met));
         }
     }
 

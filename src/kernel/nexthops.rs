@@ -261,6 +261,11 @@ impl Nexthops {
         }
     }
 
+    /// How often none could be made for a VTEP.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
     /// The group of an address, made where there is none; 0 where none can be made.
     pub(super) fn group_of(&mut self, requests: &mut Requests, ip: IpAddr) -> u32 {
         match self.last {

@@ -31,6 +31,8 @@ pub(super) struct Stations {
     touched: Option<BTreeSet<MacAddr>>,
     /// How often [`LIMIT`] was hit.
     over_limit: u64,
+    /// The same, since somebody took the number.
+    refused: u64,
 }
 
 impl Stations {
@@ -46,6 +48,7 @@ impl Stations {
         }
         if self.told.len() >= LIMIT && !self.told.contains_key(&mac) {
             self.over_limit += 1;
+            self.refused += 1;
             if self.over_limit.is_power_of_two() {
                 tracing::warn!(%mac, limit = LIMIT, times = self.over_limit, "more local MACs in one VNI than the limit: not announced");
             }
@@ -53,6 +56,11 @@ impl Stations {
         }
         self.told.insert(mac, station);
         true
+    }
+
+    /// How often the limit was hit since this was asked last.
+    pub(super) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
     /// A MAC is at no local port any more. Whether the core is to be told.

@@ -27,7 +27,9 @@ use super::socket::{Burst, Socket};
 use super::writer::{self, Writer};
 use super::{EVENTS, KernelOptions, Shared, closed, filter};
 use crate::base::{MacAddr, Vni};
-use crate::fib::{DeviceState, FoundDevice, KernelCommand, KernelEvent, Leftover, MarkedLink, ReadyDevice, UnfitDevice};
+use crate::fib::{
+    DeviceState, FoundDevice, KernelCommand, KernelEvent, Leftover, LimitsMet, MarkedLink, ReadyDevice, UnfitDevice,
+};
 
 /// Commands taken in one turn: between them notifications are read, so that a burst of writes delays no local MAC.
 const COMMANDS_PER_TURN: usize = 4;
@@ -57,7 +59,8 @@ pub(super) struct Worker {
     pub(super) retune: bool,
     /// Hosts are asked again from then on.
     pub(super) ask_at: Option<Instant>,
-    /// When dropped frames are counted next.
+    /// What was told of the limits that were met, and when it is looked at next.
+    pub(super) met: LimitsMet,
     pub(super) counted: Option<Instant>,
     pub(super) links: Links,
     /// The devices that were told last.
@@ -182,6 +185,7 @@ impl Worker {
             misses: Misses::default(),
             retune: false,
             ask_at: None,
+            met: LimitsMet::default(),
             counted: None,
             links: Links::default(),
             found: None,

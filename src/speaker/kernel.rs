@@ -310,8 +310,8 @@ impl Speaker {
             KernelEvent::Missed { vni, mac } => self.fib.handle_missed(now, vni, mac),
             KernelEvent::Asked { vni, ip } => self.fib.handle_asked(now, vni, ip),
             KernelEvent::MissesDropped { times } => self.misses_dropped = times,
-            KernelEvent::FramesDropped { times } => self.frames_dropped = times,
             KernelEvent::GuestsTold { sent, refused } => self.guests_told = (sent, refused),
+            KernelEvent::LimitsMet(met) => self.limits_met = met,
             KernelEvent::Removed { vnis, kept } => {
                 self.leftovers_removed(now, &vnis, &kept);
                 self.devices_removed(&vnis, &kept);

@@ -84,11 +84,15 @@ const DEPARTED: usize = 1024;
 pub(super) struct Departed(VecDeque<(IpAddr, Watch)>);
 
 impl Departed {
-    pub(super) fn remember(&mut self, address: IpAddr, watch: Watch) {
-        if watch.rests > 0 || watch.short_sessions > 0 {
-            self.0.truncate(DEPARTED - 1);
-            self.0.push_front((address, watch));
+    /// Whether another had to be forgotten for it.
+    pub(super) fn remember(&mut self, address: IpAddr, watch: Watch) -> bool {
+        if watch.rests == 0 && watch.short_sessions == 0 {
+            return false;
         }
+        let full = self.0.len() >= DEPARTED;
+        self.0.truncate(DEPARTED - 1);
+        self.0.push_front((address, watch));
+        full
     }
 
     pub(super) fn recall(&mut self, address: IpAddr) -> Watch {

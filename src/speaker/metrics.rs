@@ -172,7 +172,7 @@ impl Speaker {
         let vnis: Vec<&VniState> = self.vnis.values().take(SERIES_LIMIT).collect();
         type Number<'a> = (&'a str, &'a str, bool, &'a dyn Fn(&VniState) -> u64);
         let instance = |vni: &VniState| self.evpn.instance(vni.config.vni);
-        let numbers: [Number<'_>; 8] = [
+        let numbers: [Number<'_>; 9] = [
             ("evpnd_vni_ready", "1 where its device works", false, &|vni| u64::from(vni_state(vni) == "ready")),
             ("evpnd_vni_vteps", "VTEPs on its flood list", false, &|vni| instance(vni).map_or(0, |view| view.vteps as u64)),
             ("evpnd_vni_local_macs", "MACs behind its ports of this host", false, &|vni| {
@@ -192,6 +192,9 @@ impl Speaker {
             }),
             ("evpnd_vni_refused_routes_total", "Routes of a MAC of it that a limit refused", true, &|vni| {
                 instance(vni).map_or(0, |view| view.refused_routes)
+            }),
+            ("evpnd_vni_refused_addresses_total", "Addresses of local MACs of it that a limit refused", true, &|vni| {
+                instance(vni).map_or(0, |view| view.refused_addresses)
             }),
         ];
         for (name, help, grows, number) in numbers {

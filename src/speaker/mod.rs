@@ -35,8 +35,8 @@ use crate::base::{MacAddr, Random, Time, Vni};
 use crate::config::{Config, Neighbor};
 use crate::control::{Event, Reply, Request};
 use crate::evpn::{Evpn, EvpnConfig, EvpnLimits, Sequences};
-use crate::fib::Fib;
 use crate::fib::message::KernelCommand;
+use crate::fib::{Fib, LimitsMet};
 use crate::rib::{Rib, RibConfig};
 
 pub use kept_rows::KeptFlood;
@@ -159,10 +159,10 @@ pub struct Speaker {
     /// VNIs that left, whose rows are still being deleted.
     removing: BTreeSet<Vni>,
     overflows: u64,
-    /// Frames with addresses of hosts that came too fast to be read.
-    frames_dropped: u64,
     /// Frames that told guests of addresses that moved, and those that were too many.
     guests_told: (u64, u64),
+    /// What the kernel room met of its limits.
+    limits_met: LimitsMet,
     /// Times the word of frames without a row was lost.
     misses_dropped: u64,
     healing: audit::Healing,
@@ -253,8 +253,8 @@ impl Speaker {
             ask_again: (None, None),
             removing: BTreeSet::new(),
             overflows: 0,
-            frames_dropped: 0,
             guests_told: (0, 0),
+            limits_met: LimitsMet::default(),
             misses_dropped: 0,
             healing: audit::Healing::default(),
             audit,

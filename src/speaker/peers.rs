@@ -290,8 +290,10 @@ impl Speaker {
         // One that rests is remembered, so that it is turned away; so is one whose routes are kept.
         let may_go = peer.dynamic && peer.watch.rests_until().is_none() && !peer.helper.keeps();
         if (peer.leaving || may_go) && peer.connections.iter().all(Option::is_none) {
-            if let Some(peer) = self.peers.remove(id).filter(|peer| !peer.leaving) {
-                self.peers.departed.remember(peer.address, peer.watch);
+            if let Some(peer) = self.peers.remove(id).filter(|peer| !peer.leaving)
+                && self.peers.departed.remember(peer.address, peer.watch)
+            {
+                self.events.count("neighbors_forgotten");
             }
             self.peers.retired.insert(id);
         }

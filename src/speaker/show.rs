@@ -114,9 +114,9 @@ impl Speaker {
         }
         all.insert("kernel_overflows".to_owned(), self.overflows);
         all.insert("kernel_misses_dropped".to_owned(), self.misses_dropped);
-        all.insert("kernel_frames_dropped".to_owned(), self.frames_dropped);
         all.insert("kernel_announcements_sent".to_owned(), self.guests_told.0);
         all.insert("kernel_announcements_refused".to_owned(), self.guests_told.1);
+        all.extend(self.limits_met.counters().into_iter().map(|(name, count)| (format!("kernel_{name}"), count)));
         all.insert("fib_healed_rows".to_owned(), self.healing.rows);
         all
     }
@@ -147,12 +147,21 @@ impl Speaker {
                 warnings.push(format!("{count} MACs are at two hosts at once{frozen}: see `evpnctl show macs --duplicates`"));
             }
         }
+        warnings.extend(self.limit_warning());
         warnings.extend(self.leftover_warnings());
         let failed = self.fib.failed_count();
         if failed > 0 {
             warnings.push(format!("{failed} rows are refused by the kernel: see `evpnctl diff`"));
         }
         warnings
+    }
+
+    fn limit_warning(&self) -> Option<String> {
+        let mut at_limit = self.evpn.instances().filter(|view| view.at_limit).map(|view| view.config.vni);
+        let first = at_limit.next()?;
+        let more = at_limit.count();
+        let which = if more > 0 { format!("{first} and {more} more VNIs") } else { first.to_string() };
+        Some(format!("a limit refuses MACs, addresses or routes of VNI {which}: see `evpnctl show vnis`"))
     }
 
     fn neighbors(&self, now: Time, address: Option<std::net::IpAddr>, after: Option<&str>, limit: Option<u32>) -> Reply {
@@ -254,8 +263,10 @@ impl Speaker {
         };
         let mut warnings = ready.map(|device| device.warnings.clone()).unwrap_or_default();
         if instance.as_ref().is_some_and(|view| view.at_limit) {
-            warnings
-                .push("a limit refused MACs or routes of it: see [limits], and the counters in `evpnctl show status`".to_owned());
+            warnings.push(
+                "a limit refused MACs, addresses or routes of it: see [limits], and the counters in `evpnctl show status`"
+                    .to_owned(),
+            );
         }
         warnings.extend(self.not_taken_beside(vni));
         VniView {
@@ -281,6 +292,7 @@ impl Speaker {
             refused_local_macs: count(|view| view.refused_local_macs),
             refused_remote_macs: count(|view| view.refused_remote_macs),
             refused_routes: count(|view| view.refused_routes),
+            refused_addresses: count(|view| view.refused_addresses),
             rows: rows.get(&vni).map(row_counts).unwrap_or_default(),
             suppressed: suppressed.get(&vni).map(row_counts).unwrap_or_default(),
             healed: state.healed,
