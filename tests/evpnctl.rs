@@ -174,23 +174,28 @@ fn usage_exits_with_2() {
 #[test]
 fn duplicates_are_cleared_all_of_a_vni_or_one() {
     let forms = [
-        ("clear duplicate", None, None),
-        ("clear duplicate vni 100", Some(100), None),
-        ("clear duplicate vni 100 mac 02:00:00:00:00:01", Some(100), Some("02:00:00:00:00:01")),
-        ("clear duplicate mac 02:00:00:00:00:01", None, Some("02:00:00:00:00:01")),
+        ("clear duplicate", None, None, None),
+        ("clear duplicate vni 100", Some(100), None, None),
+        ("clear duplicate vni 100 mac 02:00:00:00:00:01", Some(100), Some("02:00:00:00:00:01"), None),
+        ("clear duplicate mac 02:00:00:00:00:01", None, Some("02:00:00:00:00:01"), None),
+        ("clear duplicate ip 192.0.2.1 vni 100", Some(100), None, Some("192.0.2.1")),
+        ("clear duplicate ip 2001:db8::1", None, None, Some("2001:db8::1")),
     ];
-    for (words, wanted_vni, wanted_mac) in forms {
+    for (words, wanted_vni, wanted_mac, wanted_ip) in forms {
         let (code, out, _) = with_daemon(words, move |request| {
-            let Request::ClearDuplicate { vni, mac } = request else { panic!("{request:?}") };
+            let Request::ClearDuplicate { vni, mac, ip } = request else { panic!("{request:?}") };
             assert_eq!((vni.map(Vni::get), mac.map(|mac| mac.to_string())), (wanted_vni, wanted_mac.map(str::to_owned)));
+            assert_eq!(ip.map(|ip| ip.to_string()), wanted_ip.map(str::to_owned));
             Some(vec![Reply::Done { message: "1 MAC is a duplicate no longer".to_owned() }])
         });
         assert_eq!((code, out.as_str()), (0, "1 MAC is a duplicate no longer\n"), "{words}");
     }
     let (code, _, err) = with_daemon("clear duplicate vni 7", |_| Some(vec![Reply::NotFound { message: "no VNI 7".to_owned() }]));
     assert_eq!((code, err.as_str()), (1, "evpnctl: no VNI 7\n"));
-    let output = evpnctl(&socket(), "clear duplicate 100");
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    for words in ["clear duplicate 100", "clear duplicate vni", "clear duplicate vni 100 mac 02:00:00:00:00:01 ip 192.0.2.1"] {
+        let output = evpnctl(&socket(), words);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
 }
 
 /// `explain` for programs: one object with the words that people get.

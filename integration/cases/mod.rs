@@ -3,6 +3,7 @@
 mod adoption;
 mod bare;
 mod beside_frr;
+mod conflicts;
 mod demo;
 mod dhcp;
 mod doctor;

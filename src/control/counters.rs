@@ -54,6 +54,8 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("evpn_local_ips_over_limit", "Addresses of local MACs refused by ips-per-mac"),
     ("evpn_addresses_not_parked", "Addresses of MACs not heard yet, beyond what can be remembered"),
     ("evpn_address_conflicts", "Claims of an address that is at two MACs at once"),
+    ("evpn_conflicts_found", "Addresses found to be at two MACs at once"),
+    ("evpn_conflicts_unwatched", "Moves of addresses that could not be watched because too many addresses move"),
     ("evpn_questions_over_limit", "Questions to hosts whether they have an address, beyond what can wait"),
     ("evpn_departed_not_kept", "Addresses of MACs whose routes went, beyond what is remembered in case they come here"),
     ("evpn_flood_over_limit", "VTEPs refused by the limit of a flood list"),

@@ -259,6 +259,38 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// An address went to and fro between two MACs so often that two hosts must have it at once.
+    DuplicateAddress {
+        /// The VNI.
+        vni: Vni,
+        /// The address.
+        ip: IpAddr,
+        /// How many moves.
+        moves: u32,
+        /// Within how many seconds.
+        seconds: u64,
+        /// Whose it was before the last of them.
+        from_mac: MacAddr,
+        /// Where that is.
+        from: Option<Place>,
+        /// Who claims it with the last of them.
+        to_mac: MacAddr,
+        /// Where that is.
+        to: Option<Place>,
+        /// Claims at this host's ports are followed no longer while another has it; otherwise all are.
+        frozen: bool,
+        /// Seconds until it is as any other again; none: when an operator says so.
+        recovery_secs: Option<u64>,
+    },
+    /// An address counts as one of two hosts no longer.
+    DuplicateAddressEnded {
+        /// The VNI.
+        vni: Vni,
+        /// The address.
+        ip: IpAddr,
+        /// Why.
+        reason: String,
+    },
     /// A limit of a VNI was hit for the first time since nothing was refused because of it.
     LimitReached {
         /// The VNI.
@@ -352,6 +384,7 @@ impl Event {
             | Self::StickyViolation { .. }
             | Self::LimitReached { .. }
             | Self::DuplicateMac { .. }
+            | Self::DuplicateAddress { .. }
             | Self::RowFailed { .. }
             | Self::Overflow { .. }
             | Self::Missed { .. } => Level::Warn,
@@ -364,6 +397,7 @@ impl Event {
             | Self::MacMoved { .. }
             | Self::VtepAppeared { .. }
             | Self::DuplicateEnded { .. }
+            | Self::DuplicateAddressEnded { .. }
             | Self::VtepGone { .. }
             | Self::RowsHealed { .. }
             | Self::Drained { .. } => Level::Info,
@@ -466,6 +500,21 @@ impl fmt::Display for Event {
             }
             Self::DuplicateEnded { vni, mac, reason } => {
                 write!(f, "VNI {vni}: {mac} counts as a duplicate no longer: {reason}")
+            }
+            Self::DuplicateAddress { vni, ip, moves, seconds, from_mac, from, to_mac, to, frozen, recovery_secs } => {
+                let at = |place: &Option<Place>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+                write!(f, "VNI {vni}: {ip} moved {} within {seconds} s, ", many(u64::from(*moves), "time", "times"))?;
+                write!(f, "last from {from_mac}{} to {to_mac}{}: two hosts have the same address; ", at(from), at(to))?;
+                match (frozen, recovery_secs) {
+                    (true, Some(secs)) => {
+                        write!(f, "no port here takes it from another for {secs} s or until evpnctl clear duplicate")
+                    }
+                    (true, None) => f.write_str("no port here takes it from another until evpnctl clear duplicate"),
+                    (false, _) => f.write_str("the one that spoke last has it"),
+                }
+            }
+            Self::DuplicateAddressEnded { vni, ip, reason } => {
+                write!(f, "VNI {vni}: {ip} counts as the address of two hosts no longer: {reason}")
             }
             Self::LimitReached { vni, what, limit } => {
                 write!(f, "VNI {vni}: the limit of {limit} {what} is reached: further ones are not used until there is room")

@@ -408,13 +408,16 @@ fn mac(mac: &MacView) -> Row {
     let cells = vec![
         mac.vni.to_string(),
         mac.mac.to_string(),
-        format!("{kind}{duplicate}"),
+        format!("{kind}{duplicate}{}", if mac.duplicate_ips.is_empty() { "" } else { ", duplicate address" }),
         place,
         mac.sequence.to_string(),
         row.to_owned(),
         format!("{}{more}", joined(shown, " ")),
     ];
-    Row { cells, notes: Vec::new() }
+    let contended = &mac.duplicate_ips[..mac.duplicate_ips.len().min(8)];
+    let more = if mac.duplicate_ips.len() > contended.len() { ", …" } else { "" };
+    let note = || format!("contends for {}{more} with another MAC", joined(contended, ", "));
+    Row { cells, notes: if contended.is_empty() { Vec::new() } else { vec![note()] } }
 }
 
 fn diff(diff: &DiffView) -> Row {

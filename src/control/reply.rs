@@ -421,6 +421,9 @@ pub struct MacView {
     pub duplicate: Option<Duplicate>,
     /// Addresses known for it.
     pub ips: Vec<IpAddr>,
+    /// Addresses that it and another MAC claim in turn, be they its own now or not.
+    #[serde(default)]
+    pub duplicate_ips: Vec<IpAddr>,
     /// Its kernel row.
     pub row: RowState,
 }

@@ -146,14 +146,18 @@ pub enum Request {
         mac: MacAddr,
     },
     /// Mark a MAC, or those of a VNI, or all, as duplicates no longer (RFC 7432 §15.1: the operator's corrective action):
-    /// [`super::Reply::Done`], or [`super::Reply::NotFound`] where the VNI is not configured or the MAC is not marked.
+    /// [`super::Reply::Done`], or [`super::Reply::NotFound`] where the VNI is not configured or the MAC is not marked. The same for
+    /// addresses that two MACs have.
     ClearDuplicate {
         /// Only in this VNI.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vni: Option<Vni>,
-        /// Only this MAC.
+        /// Only this MAC, and the addresses that it contends for.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mac: Option<MacAddr>,
+        /// Only this address.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ip: Option<IpAddr>,
     },
     /// Reset a session (Cease/4, administrative reset); it comes back by itself.
     ClearNeighbor {

@@ -105,6 +105,7 @@ fn mac_view(last: u8) -> MacView {
         sticky: false,
         duplicate: None,
         ips: vec!["192.0.2.1".parse().unwrap()],
+        duplicate_ips: vec![],
         row: RowState::InSync,
     }
 }
@@ -252,7 +253,7 @@ fn the_json_of_a_mac_is_a_contract() {
         serde_json::to_value(Reply::Macs(Page::last(vec![mac_view(1)]))).unwrap(),
         json!({"reply": "macs", "more": false, "next": null, "items": [{
             "vni": 100, "mac": "02:00:00:00:ab:01", "kind": "remote", "port": null, "vtep": "10.0.0.2", "remote_vni": null,
-            "sequence": 3, "sticky": false, "duplicate": null, "ips": ["192.0.2.1"], "row": "in_sync"
+            "sequence": 3, "sticky": false, "duplicate": null, "ips": ["192.0.2.1"], "duplicate_ips": [], "row": "in_sync"
         }]})
     );
 }
@@ -320,6 +321,19 @@ fn macs_over_two_pages() {
         ..mac_view(2)
     };
     assert_eq!(renderer.page(&Reply::Macs(Page::last(vec![local]))), "100  02:00:00:00:ab:02  local static  tap0        3  -\n");
+}
+
+#[test]
+fn a_mac_that_contends_for_an_address_is_marked() {
+    let duplicate_ips = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().unwrap()).to_vec();
+    let macs = vec![MacView { duplicate_ips, duplicate: Some(Duplicate::Warned), ..mac_view(1) }, mac_view(2)];
+    assert_eq!(
+        Renderer::default().page(&Reply::Macs(Page::last(macs))),
+        "VNI  MAC                KIND                                  WHERE     SEQ  ROW      ADDRESSES\n\
+         100  02:00:00:00:ab:01  remote, duplicate, duplicate address  10.0.0.2    3  in sync  192.0.2.1\n    \
+         contends for 192.0.2.1, 2001:db8::1 with another MAC\n\
+         100  02:00:00:00:ab:02  remote                                10.0.0.2    3  in sync  192.0.2.1\n"
+    );
 }
 
 #[test]

@@ -29,9 +29,6 @@ pub(super) struct Address {
     pub chosen: Option<Binding>,
     /// A MAC of ours that has it.
     pub own: Option<Own>,
-    /// Went over to another MAC so often since `moved_first`.
-    pub moves: u32,
-    pub moved_first: Time,
 }
 
 /// By instance and address.
@@ -113,6 +110,7 @@ impl Evpn {
         let best = mobility::winner(&words, |word| &word.claim, |a, b| a.last.cmp(&b.last));
         let own = self.addresses.get(&(number, ip)).and_then(|address| address.own);
         let own_claim = own.and_then(|own| self.own_claim(number, &own));
+        let had_own = own.is_some();
         let (best, remote) = match (best, own.zip(own_claim)) {
             (Some(best), Some((own, claim))) if !local_stays(&claim, &best.claim).0 => {
                 // It is at another host by now.
@@ -133,8 +131,15 @@ impl Evpn {
             Some(binding) => fib.set_neighbor(now, vni, ip, binding),
             None => fib.clear_neighbor(now, vni, ip),
         }
-        if before.zip(best).is_some_and(|(before, best)| before.mac != best.mac) {
+        if let Some((before, best)) = before.zip(best).filter(|(before, best)| before.mac != best.mac) {
             self.stats.address_moves += 1;
+            let is_claimed = || had_own || words.iter().any(|word| word.binding.mac == before.mac);
+            if !is_own && !self.conflicts.is_idle() && is_claimed() {
+                self.address_moves(now, (number, ip), vni, (before.mac, best.mac), false);
+            }
+        }
+        if best.is_none() {
+            self.address_is_free((number, ip));
         }
         self.note_chosen(now, (number, vni, ip), before, best, remote);
     }

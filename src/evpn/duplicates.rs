@@ -8,9 +8,9 @@
 //!
 //! RFC: the timer starts with a move that was learned locally, and every move counts from then on. Ours: the window slides,
 //! so that five moves around the end of a period count as well. A host that neither has nor hears the MAC watches nothing:
-//! the two that do are the ones whose operator can act. The counting itself is in `tracks`: only MACs that moved to here within
-//! the window are kept, and a bounded number of them; a million quiet ones cost nothing, and a table without a found one costs
-//! the path of a route one comparison.
+//! the two that do are the ones whose operator can act. The counting itself, which addresses have in common with MACs
+//! (`conflicts`), is in `tracks`: only MACs that moved to here within the window are kept, and a bounded number of them; a
+//! million quiet ones cost nothing, and a table without a found one costs the path of a route one comparison.
 //!
 //! Found and `freeze`: the move that made it found is not followed, nor is any later one (RFC 7432 §15.1: "stop sending and
 //! processing any BGP MAC/IP Advertisement routes for that MAC address"). What stood stands: our route where it is ours,
@@ -118,6 +118,7 @@ impl Evpn {
             return;
         }
         let released = self.duplicates.rule.freeze && !rule.freeze;
+        self.set_conflict_rule(rule);
         for key in self.duplicates.set_rule(rule) {
             if rule.moves == 0 {
                 self.thaw_and_decide(now, rib, fib, key, "duplicates are no longer looked for");

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::addresses::Addresses;
 use super::config::{EvpnConfig, Flood, InstanceConfig};
+use super::conflicts::Conflicts;
 use super::duplicates::Duplicates;
 use super::event::{Event, Events};
 use super::facts::FactTable;
@@ -58,6 +59,7 @@ pub struct Evpn {
     /// It is not known whether a MAC still stands at its port: only the bridge can tell.
     pub(super) resync_locals: bool,
     pub(super) duplicates: Duplicates,
+    pub(super) conflicts: Conflicts,
     pub(super) pace: Pace,
     pub(super) looks: Looks,
     pub(super) kept: Kept,
@@ -110,6 +112,7 @@ impl Evpn {
             port_names: Interner::new(config.seed),
             resync_locals: false,
             duplicates: Duplicates::new(config.duplicates),
+            conflicts: Conflicts::new(config.duplicates),
             pace: Pace::default(),
             looks: Looks::default(),
             kept: Kept::default(),
@@ -239,6 +242,7 @@ impl Evpn {
         }
         self.by_vni.remove(&vni);
         self.duplicates.forget_instance(number);
+        self.conflicts.forget_instance(number);
         self.pace.forget_instance(number);
         self.imports.forget(number);
         self.targets.remove(number);

@@ -26,6 +26,7 @@
 
 mod addresses;
 mod config;
+mod conflicts;
 mod duplicates;
 mod event;
 mod explain;
@@ -49,6 +50,7 @@ mod tracks;
 mod view;
 
 pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, Flood, ImportTarget, InstanceConfig};
+pub use conflicts::Conflict;
 pub use event::{Event, Place};
 pub use explain::{CandidateView, LocalView, MacExplanation};
 pub use instance::Evpn;

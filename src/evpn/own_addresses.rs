@@ -3,8 +3,7 @@
 //!
 //! An address is ours while its MAC is. It goes when the MAC goes, when another MAC claims it (here, or elsewhere with a better
 //! route), or when its host no longer answers for it. Claimed here while another MAC has it elsewhere, it is announced with a number
-//! above that one's (RFC 9721 §6.2, "IP moves"). One that is claimed by two MACs in turn is a conflict: told once, and, where
-//! `[duplicate-detection]` says freeze, no longer followed until the window is over.
+//! above that one's (RFC 9721 §6.2, "IP moves"). One that is claimed by two MACs in turn is a conflict (`conflicts`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,12 +12,10 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::addresses::is_host;
-use super::event::Event;
 use super::instance::Evpn;
 use super::lately::Lately;
 use super::mobility::Claim;
 use crate::base::{MacAddr, Time, Vni, compare_sequences, next_sequence};
-use crate::control::Level;
 use crate::fib::Fib;
 use crate::rib::{DestId, Rib, RouteKey};
 use crate::wire::esi::Esi;
@@ -121,7 +118,7 @@ impl Evpn {
     }
 
     /// Asks a station at once whether it has an address.
-    fn ask(&mut self, question: (Vni, MacAddr, IpAddr)) {
+    pub(super) fn ask(&mut self, question: (Vni, MacAddr, IpAddr)) {
         if self.to_ask.len() < TO_ASK {
             self.to_ask.push(question);
         } else {
@@ -176,8 +173,13 @@ impl Evpn {
             self.stats.sticky_violations += 1;
             return;
         }
-        if (before.is_some() || others().next().is_some()) && !self.follows_address(now, number, vni, ip, mac) {
-            return;
+        if let Some(other) = before.map(|own| own.mac).or_else(|| others().map(|word| word.binding.mac).next()) {
+            let chosen = self.addresses.get(&(number, ip)).and_then(|address| address.chosen).map(|binding| binding.mac);
+            let from = chosen.filter(|chosen| *chosen != mac).unwrap_or(other);
+            // What the operator says here counts, as with MACs.
+            if !self.follows_address(now, (number, ip), vni, (from, mac)) && !local.is_static() {
+                return;
+            }
         }
         let highest = others().map(|word| word.claim.sequence).chain(before.map(|own| own.sequence));
         let highest = highest.max_by(|a, b| compare_sequences(*a, *b)).map(next_sequence);
@@ -193,30 +195,6 @@ impl Evpn {
 
     fn set_own(&mut self, number: u16, ip: IpAddr, own: Own) {
         self.addresses.entry((number, ip)).or_default().own = Some(own);
-    }
-
-    /// An address goes over to another MAC. Whether that is followed: not where it does so again and again and such are frozen.
-    fn follows_address(&mut self, now: Time, number: u16, vni: Vni, ip: IpAddr, mac: MacAddr) -> bool {
-        let rule = self.duplicates.rule;
-        let address = self.addresses.entry((number, ip)).or_default();
-        if now.since(address.moved_first) >= Duration::from_secs(rule.window_secs.into()) || address.moves == 0 {
-            (address.moves, address.moved_first) = (0, now);
-        }
-        address.moves = address.moves.saturating_add(1);
-        if rule.moves == 0 || address.moves < rule.moves {
-            return true;
-        }
-        self.stats.address_conflicts += 1;
-        if address.moves == rule.moves {
-            let other = address.chosen.map_or_else(String::new, |binding| format!(" and {}", binding.mac));
-            let what = if rule.freeze { "not followed for a while" } else { "followed all the same" };
-            let text = format!(
-                "VNI {vni}: {ip} is claimed by {mac}{other} in turn, {} times within {} s: two hosts have the same address; {what}",
-                address.moves, rule.window_secs
-            );
-            self.events.push(Event::Note { severity: Level::Warn, text });
-        }
-        !rule.freeze
     }
 
     /// Our claim to an address, where its MAC is ours.

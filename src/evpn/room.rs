@@ -183,15 +183,17 @@ impl Evpn {
     /// When [`Evpn::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let questions = self.to_ask_later.front().map(|&(at, _)| at);
-        let others = [self.pace.poll_timeout(), self.duplicates.poll_timeout(), self.moves.poll_timeout(), questions];
+        let found = [self.duplicates.poll_timeout(), self.conflicts.poll_timeout()];
         let looks = [self.looks.locals.at, self.looks.routes.at, self.looks.full_at];
-        looks.into_iter().chain(others).flatten().min()
+        let others = [self.pace.poll_timeout(), self.moves.poll_timeout(), questions];
+        found.into_iter().chain(looks).chain(others).flatten().min()
     }
 
     /// Serves what is due: recoveries of duplicates, rows to put back, questions, moves to be told again, looks for room.
     pub fn handle_timeout(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib) {
         self.recover_duplicates(now, rib, fib);
         self.tell_moves_again(now);
+        self.recover_conflicts(now);
         while let Some(&(_, question)) = self.to_ask_later.front().filter(|(at, _)| *at <= now) {
             self.to_ask_later.pop_front();
             self.to_ask.push(question);

@@ -1,4 +1,4 @@
-//! What moves, and how often, such as MACs between hosts (`duplicates`). The window slides; what
+//! What moves, and how often: of MACs between hosts (`duplicates`), of addresses between MACs (`conflicts`). The window slides; what
 //! moved too often within it is *found*, until it recovers or is ended. Bounded: of more than [`LIMIT`] those are forgotten that
 //! moved longest ago. What follows of being found is the caller's.
 

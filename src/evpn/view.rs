@@ -63,6 +63,10 @@ pub struct EvpnStats {
     pub addresses_not_parked: u64,
     /// Claims of an address that is at two MACs at once.
     pub address_conflicts: u64,
+    /// Addresses found to be at two MACs at once.
+    pub conflicts_found: u64,
+    /// Moves of addresses that could not be watched, because too many addresses move.
+    pub conflicts_unwatched: u64,
     /// Questions to hosts whether they have an address, beyond what can wait.
     pub questions_over_limit: u64,
     /// Addresses of MACs whose routes went, beyond what is remembered in case they come here.
@@ -175,6 +179,8 @@ impl EvpnStats {
             ("local_ips_over_limit", self.local_ips_over_limit),
             ("addresses_not_parked", self.addresses_not_parked),
             ("address_conflicts", self.address_conflicts),
+            ("conflicts_found", self.conflicts_found),
+            ("conflicts_unwatched", self.conflicts_unwatched),
             ("questions_over_limit", self.questions_over_limit),
             ("departed_not_kept", self.departed_not_kept),
             ("address_moves", self.address_moves),

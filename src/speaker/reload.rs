@@ -2,6 +2,7 @@
 //! request; a neighbor is reset.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use crate::base::{MacAddr, Time, Vni};
 use crate::config::{self, Config, Cost, Difference, NeighborAddress, NeighborChange, VniChange};
@@ -190,24 +191,33 @@ impl Speaker {
     }
 
     /// `evpnctl clear duplicate`.
-    pub(super) fn clear_duplicate(&mut self, now: Time, vni: Option<Vni>, mac: Option<MacAddr>) -> Reply {
+    pub(super) fn clear_duplicate(&mut self, now: Time, vni: Option<Vni>, mac: Option<MacAddr>, ip: Option<IpAddr>) -> Reply {
         if let Some(vni) = vni
             && !self.vnis.contains_key(&vni)
         {
             return Reply::NotFound { message: format!("no VNI {vni}") };
         }
-        let cleared = self.evpn.clear_duplicates(now, &mut self.rib, &mut self.fib, vni, mac);
-        match (cleared, vni, mac) {
-            (0, Some(vni), Some(mac)) => Reply::NotFound {
-                message: format!("{mac} in VNI {vni} is not marked as a duplicate (evpnctl show macs --duplicates)"),
-            },
-            (0, None, Some(mac)) => {
-                Reply::NotFound { message: format!("{mac} is not marked as a duplicate (evpnctl show macs --duplicates)") }
-            }
-            (0, ..) => Reply::Done { message: "no MAC was marked as a duplicate".to_owned() },
-            (1, ..) => Reply::Done { message: "1 MAC is a duplicate no longer".to_owned() },
-            (count, ..) => Reply::Done { message: format!("{count} MACs are duplicates no longer") },
+        let macs = if ip.is_none() { self.evpn.clear_duplicates(now, &mut self.rib, &mut self.fib, vni, mac) } else { 0 };
+        let addresses = self.evpn.clear_conflicts(vni, mac, ip);
+        let what = mac.map(|mac| mac.to_string()).or(ip.map(|ip| ip.to_string()));
+        if let (0, Some(what)) = (macs + addresses, what) {
+            let place = vni.map_or_else(String::new, |vni| format!(" in VNI {vni}"));
+            let message = format!("{what}{place} is not marked as a duplicate (evpnctl show macs --duplicates)");
+            return Reply::NotFound { message };
         }
+        let many = |count, one: &str, more: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            count => Some(format!("{count} {more}")),
+        };
+        let cleared = [many(macs, "MAC", "MACs"), many(addresses, "address", "addresses")].into_iter().flatten();
+        let cleared: Vec<String> = cleared.collect();
+        let message = match (macs + addresses, cleared.join(" and ")) {
+            (0, _) => "nothing was marked as a duplicate".to_owned(),
+            (1, what) => format!("{what} is a duplicate no longer"),
+            (_, what) => format!("{what} are duplicates no longer"),
+        };
+        Reply::Done { message }
     }
 
     /// `evpnctl clear neighbor`.

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::{Time, Vni};
+use crate::base::{MacAddr, Time, Vni};
 use crate::control::{
-    Count, MacCount, MessageCounts, NeighborView, Page, Reply, Request, RowCounts, Status, VniView, VtepView, page_size,
+    Count, MacCount, MessageCounts, NeighborView, Page, Place, Reply, Request, RowCounts, Status, VniView, VtepView, page_size,
 };
 use crate::evpn::InstanceView;
 use crate::fib::UnfitDevice;
@@ -59,7 +59,7 @@ impl Speaker {
             Request::CallerGone { caller } => self.caller_gone(now, &caller),
             Request::MacClaim { vni, mac, port } => return self.set_station(id, vni, mac, Some(port)),
             Request::MacRelease { vni, mac } => return self.set_station(id, vni, mac, None),
-            Request::ClearDuplicate { vni, mac } => self.clear_duplicate(now, vni, mac),
+            Request::ClearDuplicate { vni, mac, ip } => self.clear_duplicate(now, vni, mac, ip),
             Request::ClearNeighbor { address } => self.clear_neighbor(now, address),
         })
     }
@@ -147,6 +147,7 @@ impl Speaker {
                 warnings.push(format!("{count} MACs are at two hosts at once{frozen}: see `evpnctl show macs --duplicates`"));
             }
         }
+        warnings.extend(self.conflict_warning());
         warnings.extend(self.limit_warning());
         warnings.extend(self.leftover_warnings());
         let failed = self.fib.failed_count();
@@ -154,6 +155,21 @@ impl Speaker {
             warnings.push(format!("{failed} rows are refused by the kernel: see `evpnctl diff`"));
         }
         warnings
+    }
+
+    /// Names some, for whoever asks here may not look further.
+    fn conflict_warning(&self) -> Option<String> {
+        let count = self.evpn.conflict_count();
+        let first = self.evpn.conflicts().next()?;
+        let at = |(mac, place): &(MacAddr, Option<Place>)| match place {
+            Some(place) => format!("{mac} at {place}"),
+            None => mac.to_string(),
+        };
+        let [one, other] = first.macs.each_ref().map(at);
+        let which = format!("{} in VNI {} of {one} and {other}", first.ip, first.vni);
+        let frozen = if self.evpn.duplicates().1 { "; no port here takes one from another" } else { "" };
+        let more = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
+        Some(format!("addresses of two hosts at once{frozen}: {which}{more}: see `evpnctl show macs --duplicates`"))
     }
 
     fn limit_warning(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! The long tables: MACs of the MAC-VRFs and paths of the BGP table.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::base::{MacAddr, Time, Vni};
@@ -11,6 +12,9 @@ use crate::wire::esi::Esi;
 
 use super::Speaker;
 use super::show::bad_cursor;
+
+/// The MACs that contend for an address, each with those addresses.
+type Contenders = BTreeMap<(Vni, MacAddr), Vec<IpAddr>>;
 
 /// Which routes `show routes` wants.
 #[derive(Debug, Clone)]
@@ -45,6 +49,7 @@ impl Speaker {
         };
         let size = page_size(limit);
         let mut items = Vec::new();
+        let contenders = self.evpn.contenders();
         for &id in self.vnis.keys() {
             if vni.is_some_and(|vni| vni != id) || after.is_some_and(|(vni, _)| id < vni) {
                 continue;
@@ -54,7 +59,7 @@ impl Speaker {
                 Some(mac) => self.evpn.mac(id, mac).into_iter().collect(),
                 None => self.evpn.macs(id).filter(|view| behind.is_none_or(|behind| view.mac > behind)).collect(),
             };
-            found.retain(|view| !duplicates || view.duplicate);
+            found.retain(|view| !duplicates || view.duplicate || contenders.contains_key(&(id, view.mac)));
             // One more than the page, to know whether another follows.
             let wanted = size + 1 - items.len();
             if found.len() > wanted {
@@ -66,7 +71,7 @@ impl Speaker {
             if items.len() > size {
                 items.truncate(size);
                 let next = items.last().map(|(vni, view)| format!("{vni} {}", view.mac));
-                return Reply::Macs(Page::new(self.mac_views(items), next));
+                return Reply::Macs(Page::new(self.mac_views(items, &contenders), next));
             }
         }
         if items.is_empty()
@@ -75,11 +80,12 @@ impl Speaker {
         {
             return Reply::NotFound { message: format!("no MAC {mac}") };
         }
-        Reply::Macs(Page::last(self.mac_views(items)))
+        Reply::Macs(Page::last(self.mac_views(items, &contenders)))
     }
 
-    fn mac_views(&self, macs: Vec<(Vni, crate::evpn::MacView)>) -> Vec<MacView> {
-        macs.into_iter().map(|(vni, mac)| self.mac_view(vni, mac)).collect()
+    fn mac_views(&self, macs: Vec<(Vni, crate::evpn::MacView)>, contenders: &Contenders) -> Vec<MacView> {
+        let contends = |vni, mac| contenders.get(&(vni, mac)).cloned().unwrap_or_default();
+        macs.into_iter().map(|(vni, mac)| MacView { duplicate_ips: contends(vni, mac.mac), ..self.mac_view(vni, mac) }).collect()
     }
 
     fn mac_view(&self, vni: Vni, mac: crate::evpn::MacView) -> MacView {
@@ -107,6 +113,7 @@ impl Speaker {
             sticky: mac.sticky,
             duplicate: mac.duplicate.then(|| if self.evpn.duplicates().1 { Duplicate::Frozen } else { Duplicate::Warned }),
             ips: self.evpn.ips(&self.rib, vni, mac.mac),
+            duplicate_ips: Vec::new(),
             row,
         }
     }

@@ -183,7 +183,7 @@ pub(crate) enum Show {
         /// Only this MAC
         #[arg(long)]
         mac: Option<MacAddr>,
-        /// Only those that two hosts have at once
+        /// Only those that two hosts have at once, or whose addresses they do
         #[arg(long)]
         duplicates: bool,
     },
@@ -256,16 +256,16 @@ pub(crate) enum VniCommand {
 pub(crate) enum Clear {
     /// Reset the session of a neighbor; it comes back by itself
     Neighbor { address: IpAddr },
-    /// Follow duplicate MACs again: all of them, those of a VNI, or one
+    /// Follow duplicate MACs and addresses again: all of them, those of a VNI, or one
     Duplicate {
-        /// [vni N [mac M]]
+        /// [vni N] [mac M | ip A]
         #[arg(value_names = ["vni", "N", "mac", "M"], num_args = 0..=4)]
         words: Vec<String>,
     },
 }
 
 /// Every check, as in docs/DOCTOR.md.
-pub(crate) const CHECKS: [&str; 23] = [
+pub(crate) const CHECKS: [&str; 24] = [
     "daemon",
     "overflow",
     "session",
@@ -273,6 +273,7 @@ pub(crate) const CHECKS: [&str; 23] = [
     "rows",
     "limits",
     "duplicates",
+    "addresses",
     "leftovers",
     "vtep-address",
     "route",

@@ -68,10 +68,7 @@ pub(crate) fn requests(command: &Command) -> Vec<Request> {
             return Vec::new();
         }
         Command::Clear { what: Clear::Neighbor { address } } => Request::ClearNeighbor { address: *address },
-        Command::Clear { what: Clear::Duplicate { words } } => {
-            let (vni, mac) = cleared(words).unwrap_or_else(|message| usage(&message));
-            Request::ClearDuplicate { vni, mac }
-        }
+        Command::Clear { what: Clear::Duplicate { words } } => cleared(words).unwrap_or_else(|message| usage(&message)),
     };
     vec![request]
 }
@@ -88,19 +85,21 @@ pub(crate) fn explained(words: &[String]) -> Result<(Vni, MacAddr), String> {
     Ok((vni, mac))
 }
 
-/// Nothing, `vni N`, `mac M`, or `vni N mac M`.
-pub(crate) fn cleared(words: &[String]) -> Result<(Option<Vni>, Option<MacAddr>), String> {
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (vni, mac) = match words.as_slice() {
-        [] => (None, None),
-        ["vni", vni] => (Some(vni), None),
-        ["mac", mac] => (None, Some(mac)),
-        ["vni", vni, "mac", mac] | ["mac", mac, "vni", vni] => (Some(vni), Some(mac)),
-        _ => return Err("expected: evpnctl clear duplicate [vni N [mac M]]".to_owned()),
-    };
-    let vni = vni.map(|vni| vni.parse().map_err(|error| format!("{error}"))).transpose()?;
-    let mac = mac.map(|mac| mac.parse().map_err(|error| format!("{error}"))).transpose()?;
-    Ok((vni, mac))
+/// Nothing, or one or both of `vni N` and `mac M` or `ip A`.
+pub(crate) fn cleared(words: &[String]) -> Result<Request, String> {
+    let expected = || "expected: evpnctl clear duplicate [vni N] [mac M | ip A]".to_owned();
+    let (mut vni, mut mac, mut ip) = (None, None, None);
+    for pair in words.chunks(2) {
+        let [what, which] = pair else { return Err(expected()) };
+        let wrong = |error: &dyn std::fmt::Display| format!("{which}: {error}");
+        match what.as_str() {
+            "vni" if vni.is_none() => vni = Some(which.parse().map_err(|error| wrong(&error))?),
+            "mac" if mac.is_none() && ip.is_none() => mac = Some(which.parse().map_err(|error| wrong(&error))?),
+            "ip" if mac.is_none() && ip.is_none() => ip = Some(which.parse().map_err(|error| wrong(&error))?),
+            _ => return Err(expected()),
+        }
+    }
+    Ok(Request::ClearDuplicate { vni, mac, ip })
 }
 
 /// Ends with a message about usage, exit code 2.

@@ -167,6 +167,11 @@ fn duplicates(facts: &Facts, found: &mut Vec<Finding>) {
             "find the cloned machine or the loop; then evpnctl clear duplicate",
         ));
     }
+    let warnings = facts.status.iter().flat_map(|status| &status.warnings);
+    for warning in warnings.filter(|warning| warning.starts_with("addresses of two hosts at once")) {
+        let remedy = "give one of the two another address; then evpnctl clear duplicate";
+        found.push(Finding::new("addresses", warning.clone(), remedy));
+    }
 }
 
 fn leftovers(facts: &Facts, found: &mut Vec<Finding>) {

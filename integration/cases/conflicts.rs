@@ -1,0 +1,79 @@
+//! Guests of two hosts with one address. Neither can find out by itself, for nobody's probe gets that far: evpnd tells of it on both
+//! hosts, marks it, names it to doctor, and when one of them gave it up, the other is reached.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::evpnd::{Config, Evpnd, client};
+use crate::harness::fabric::{Family, Guest};
+use crate::harness::{ensure, raw, wait_until};
+
+use super::scenario::{ASN, Site, VNI};
+
+/// A guest says that it has an address, as it does when it asks for anybody.
+fn claim(guest: &Guest, address: [u8; 4]) {
+    guest.send(vec![raw::gratuitous_arp([2, 0, 0, 0, 0, guest.number], address)]);
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+/// Each MAC that is marked, with the addresses that it contends for.
+fn marked(daemon: &Evpnd<'_>) -> Vec<(String, Value)> {
+    let macs = daemon.json(&["show", "macs", "--duplicates"]);
+    let of = |mac: &Value| (mac["mac"].as_str().unwrap_or_default().to_owned(), mac["duplicate_ips"].clone());
+    macs.as_array().map(|macs| macs.iter().map(of).collect()).unwrap_or_default()
+}
+
+#[test]
+fn two_guests_with_one_address_are_told_of_marked_and_cleared() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let rule = |config: Config| config.section("duplicate-detection", "moves = 2\nseconds = 600\nrecovery-seconds = 0");
+    let daemons = site.hypervisors_with(Family::V4, |_| ASN, ASN, rule);
+    daemons.iter().for_each(|daemon| daemon.expect_established(site.middle.v4()));
+    let [a, _, c] = &site.hosts;
+    let [one, two, watcher] = site.guests();
+    watcher.expect_ping(&one);
+    let (address, octets) = (one.address().to_string(), one.address().octets());
+
+    two.namespace.ip_batch(&format!("addr flush dev eth0\naddr add {address}/24 dev eth0\n"));
+    let both = [(one.mac(), json!([address])), (two.mac(), json!([address]))];
+    wait_until("both hosts find that two guests have one address", 120, || {
+        claim(&two, octets);
+        claim(&one, octets);
+        let found = [marked(&daemons[0]), marked(&daemons[1])];
+        ensure(found.iter().all(|found| *found == both), || format!("{found:?}"))
+    });
+    assert_eq!(marked(&daemons[2]), [], "a host that hears neither follows");
+    for daemon in &daemons[..2] {
+        let (log, status) = (daemon.log(), daemon.say(&["show", "status"]));
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("two hosts have the same address")).collect();
+        assert!(told.len() == 1 && [&address, &one.mac(), &two.mac()].iter().all(|word| told[0].contains(*word)), "{log}");
+        assert!(status.contains(&address) && status.contains("addresses of two hosts at once"), "{status}");
+        let shown = daemon.say(&["show", "macs", "--duplicates"]);
+        assert!(shown.contains("duplicate address") && shown.contains(&format!("contends for {address}")), "{shown}");
+    }
+    let doctor = client(a, &["--json", "doctor"]);
+    let findings: Value = serde_json::from_slice(&doctor.stdout).unwrap_or_else(|error| panic!("{error}: {doctor:?}"));
+    let finding = findings.as_array().and_then(|all| all.iter().find(|finding| finding["check"] == "addresses"));
+    assert!(finding.is_some_and(|finding| finding["what"].as_str().is_some_and(|what| what.contains(&address))), "{findings}");
+
+    // One of them gives it up. It is followed all the time, so the other has it as soon as it speaks.
+    two.namespace.ip("addr flush dev eth0");
+    let clear = ["clear", "duplicate", "vni", "100", "ip", &address];
+    assert_eq!(daemons[0].control(&["clear", "duplicate", "ip", "192.168.0.99"]).status.code(), Some(1));
+    for daemon in &daemons[..2] {
+        assert_eq!(daemon.say(&clear).trim(), "1 address is a duplicate no longer");
+        assert_eq!(daemon.control(&clear).status.code(), Some(1), "it is not marked any more");
+        assert_eq!(marked(daemon), []);
+    }
+    wait_until("host 3 answers with the guest that is left", 60, || {
+        claim(&one, octets);
+        let known = c.namespace.output("ip", ["neigh", "show", "dev", &format!("br{VNI}")]);
+        ensure(known.contains(&format!("{address} lladdr {}", one.mac())), || known.clone())
+    });
+    watcher.namespace.output("ip", ["neigh", "flush", "dev", "eth0", "nud", "all"]);
+    watcher.expect_ping(&one);
+    daemons[..2].iter().for_each(|daemon| assert_eq!(marked(daemon), [], "what is left is no conflict"));
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}

@@ -1,0 +1,188 @@
+//! Addresses that two MACs have at once, case by case: what counts, what is told, what a freeze keeps, how it ends. The host is in
+//! `evpn_support`, 10.0.0.9 is the other. See `src/evpn/conflicts.rs`.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod evpn_support;
+
+use evpn_support::*;
+
+const IP: &str = "192.0.2.1";
+const RULE: DuplicateDetection = DuplicateDetection { moves: 5, window_secs: 180, freeze: false, recovery_secs: Some(540) };
+const FREEZE: DuplicateDetection = DuplicateDetection { freeze: true, ..RULE };
+
+/// A guest with MAC 1 is here, one with MAC 2 at 10.0.0.9.
+fn host(rule: DuplicateDetection) -> Host {
+    let mut host = Host::new();
+    host.set_rule(rule);
+    host.hear(mac(1));
+    host.announce(&type2(9, mac(2)));
+    host.events();
+    host
+}
+
+/// The other's route, with a number above ours: its guest spoke.
+fn they_say(host: &mut Host) {
+    let sequence = host.ip_sequence(mac(1), IP).map_or(0, |sequence| sequence + 1);
+    host.announce(&type2(9, mac(2)).with_ip(IP).mobility(false, sequence));
+}
+
+/// The two speak in turn, `moves` moves in all, ten seconds apart; the first word is the other's.
+fn quarrel(host: &mut Host, moves: usize) {
+    they_say(host);
+    for n in 0..moves {
+        host.wait(10);
+        if n % 2 == 0 { host.says(mac(1), IP) } else { they_say(host) }
+    }
+}
+
+fn told(host: &mut Host, what: &str) -> Vec<String> {
+    host.events().into_iter().filter(|line| line.contains(what)).collect()
+}
+
+/// Who has it, and whether it is marked.
+fn state(host: &Host) -> (u8, usize) {
+    (host.answered(IP).unwrap().mac.0[5], host.evpn.conflict_count())
+}
+
+fn clear(host: &mut Host, number: Option<u8>, text: Option<&str>) -> usize {
+    let cleared = host.evpn.clear_conflicts(Some(vni(100)), number.map(mac), text.map(ip));
+    host.settle();
+    cleared
+}
+
+/// One line for one detection, with both MACs and where they are; the moves are followed, the mark stays for its time.
+#[test]
+fn the_fifth_move_within_three_minutes_is_told_once_and_followed() {
+    let mut host = host(RULE);
+    quarrel(&mut host, 4);
+    assert_eq!((state(&host), told(&mut host, "two hosts").len()), ((2, 0), 0));
+    host.says(mac(1), IP);
+    assert_eq!(
+        told(&mut host, "two hosts"),
+        ["VNI 100: 192.0.2.1 moved 5 times within 180 s, last from 02:00:00:00:00:02 at VTEP 10.0.0.9 to 02:00:00:00:00:01 at \
+          local port tap3: two hosts have the same address; the one that spoke last has it"]
+    );
+    assert_eq!(state(&host), (1, 1));
+    let found = host.evpn.conflicts().next().unwrap();
+    let places = [(mac(2), Some(Place::Vtep(vtep(9)))), (mac(1), Some(Place::Port("tap3".into())))];
+    assert_eq!((found.vni, found.ip, found.macs), (vni(100), ip(IP), places));
+    for _ in 0..20 {
+        they_say(&mut host);
+        host.says(mac(1), IP);
+    }
+    assert_eq!((told(&mut host, "two hosts").len(), host.stats().conflicts_found), (0, 1));
+    let contenders = host.evpn.contenders();
+    assert_eq!(contenders.into_iter().collect::<Vec<_>>(), [1, 2].map(|n| ((vni(100), mac(n)), vec![ip(IP)])));
+    host.wait(540);
+    assert_eq!((state(&host), told(&mut host, "no longer").len()), ((1, 0), 1));
+}
+
+/// Both guests are of this host: its own ports are told of as well.
+#[test]
+fn two_guests_of_one_host_with_one_address_are_found() {
+    let mut host = host(RULE);
+    host.hear_as(&LocalMac { port: 4, port_name: "tap4".into(), ..host.heard(mac(3)) });
+    for n in 0..6 {
+        host.says(mac([1, 3][n % 2]), IP);
+    }
+    let told = told(&mut host, "two hosts");
+    assert!(told.len() == 1 && told[0].contains("at local port tap3") && told[0].contains("at local port tap4"), "{told:?}");
+}
+
+/// A service address that goes over now and then, one that goes over once its owner gave it up, and one that moves among other hosts.
+#[test]
+fn slow_moves_moves_of_what_was_given_up_and_moves_elsewhere_are_no_conflict() {
+    let mut host = host(FREEZE);
+    for _ in 0..10 {
+        they_say(&mut host);
+        host.wait(45);
+        host.says(mac(1), IP);
+        host.wait(45);
+    }
+    for n in 0..20 {
+        host.denies(mac(1), IP);
+        host.withdraw(&type2(9, mac(2)).with_ip(IP));
+        if n % 2 == 0 { host.says(mac(1), IP) } else { they_say(&mut host) }
+    }
+    for sequence in 0..20 {
+        let number = 2 + sequence as u8 % 2;
+        host.announce(&type2(number, mac(number)).with_ip("192.0.2.7").mobility(false, sequence));
+    }
+    assert_eq!((host.stats().conflicts_found, host.evpn.conflict_count()), (0, 0));
+}
+
+#[test]
+fn no_detection_where_none_is_wanted() {
+    let mut host = host(DuplicateDetection { moves: 0, ..FREEZE });
+    quarrel(&mut host, 51);
+    assert_eq!((host.stats().conflicts_found, state(&host)), (0, (1, 0)));
+}
+
+/// A freeze: no port takes it from another host any more. Others' routes are followed, so that all hosts answer alike.
+#[test]
+fn frozen_it_stays_with_the_other_until_the_operator_clears_it() {
+    let mut host = host(DuplicateDetection { recovery_secs: None, ..FREEZE });
+    quarrel(&mut host, 5);
+    assert_eq!((state(&host), host.ip_sequence(mac(1), IP)), ((2, 1), None));
+    assert!(told(&mut host, "until evpnctl clear duplicate").len() == 1);
+    for _ in 0..10 {
+        host.wait(1000);
+        host.says(mac(1), IP);
+    }
+    assert_eq!(state(&host), (2, 1));
+    assert_eq!(host.stats().address_conflicts, 11);
+    host.evpn.take_questions();
+    // Not this address, not this MAC.
+    assert_eq!((clear(&mut host, None, Some("192.0.2.2")), clear(&mut host, Some(7), None)), (0, 0));
+    assert_eq!((clear(&mut host, Some(1), None), clear(&mut host, None, None)), (1, 0));
+    assert_eq!(host.evpn.take_questions(), [(vni(100), mac(1), ip(IP))], "who was not heard has his say");
+    host.says(mac(1), IP);
+    assert_eq!((state(&host), host.ip_sequence(mac(1), IP).is_some()), ((1, 0), true));
+}
+
+/// A guest whose MAC the operator made static has the address, frozen or not, and others leave it.
+#[test]
+fn frozen_it_goes_to_a_static_mac_all_the_same() {
+    let mut host = host(FREEZE);
+    quarrel(&mut host, 5);
+    host.hear_as(&LocalMac { is_static: true, ..host.heard(mac(1)) });
+    host.says(mac(1), IP);
+    assert_eq!(state(&host), (1, 1));
+    assert_eq!(host.announced_ip(mac(1), IP).unwrap().mac_mobility().map(|(sticky, _)| sticky), Some(true));
+}
+
+/// The other gives it up: there is nothing left to keep, and who is left has it.
+#[test]
+fn frozen_it_is_free_when_its_host_withdraws_it() {
+    let mut host = host(FREEZE);
+    quarrel(&mut host, 5);
+    host.evpn.take_questions();
+    host.withdraw(&type2(9, mac(2)).with_ip(IP));
+    assert_eq!((host.answered(IP), host.evpn.conflict_count()), (None, 0));
+    assert_eq!(host.evpn.take_questions(), [(vni(100), mac(1), ip(IP))]);
+    host.says(mac(1), IP);
+    assert_eq!(state(&host), (1, 0));
+}
+
+/// Another rule holds for what is marked, too; none takes the marks away. A VNI that goes takes its own along.
+#[test]
+fn another_rule_holds_for_what_is_found() {
+    let mut frozen = host(FREEZE);
+    quarrel(&mut frozen, 5);
+    frozen.set_rule(RULE);
+    assert_eq!((state(&frozen), frozen.evpn.take_questions().len()), ((2, 1), 1));
+    frozen.says(mac(1), IP);
+    assert_eq!(state(&frozen), (1, 1), "warn: it is followed, and still marked");
+    frozen.set_rule(DuplicateDetection { recovery_secs: Some(10), ..RULE });
+    frozen.wait(10);
+    assert_eq!(state(&frozen), (1, 0));
+    let mut off = host(FREEZE);
+    quarrel(&mut off, 5);
+    off.set_rule(DuplicateDetection { moves: 0, ..RULE });
+    assert_eq!(off.evpn.conflict_count(), 0);
+    let mut gone = host(FREEZE);
+    quarrel(&mut gone, 5);
+    gone.evpn.remove_instance(gone.now, &mut gone.rib, &mut gone.fib, vni(100));
+    assert_eq!((gone.evpn.conflict_count(), gone.evpn.contenders().len(), gone.evpn.conflicts().count()), (0, 0, 0));
+}
