@@ -307,3 +307,42 @@ fn random_histories_end_in_agreement() {
         assert_eq!(fib.neighbor_count(), wanted.len(), "seed {seed}: nothing is kept of what is gone");
     }
 }
+
+/// A bridge that has IPv6 off takes none of IPv6: known, so neither written, nor a failure, nor a difference, until it is on.
+#[test]
+fn where_ipv6_is_off_neighbours_of_ipv6_are_held_back() {
+    const EINVAL: i32 = 22;
+    let mut fib = ready();
+    for text in ["192.0.2.1", "2001:db8::1", "2001:db8::2"] {
+        fib.set_neighbor(secs(1), vni(), ip(text), to(1));
+    }
+    // The kernel room tells it before the batch that met it.
+    let batch = fib.poll_batch(secs(1)).unwrap();
+    fib.set_ipv6_off(secs(1), vni(), true);
+    let refused = batch.ops.iter().zip(0..).filter(|(op, _)| op.remote.ip.is_ipv6()).map(|(_, index)| (index, EINVAL)).collect();
+    fib.handle_batch_done(secs(1), &BatchDone { id: batch.id, errors: refused, ..BatchDone::default() });
+    fib.set_neighbor(secs(2), vni(), ip("2001:db8::3"), to(2));
+    assert_eq!(step(&mut fib, secs(900)), [], "nothing is tried again");
+    let state = |fib: &Fib, text| status(fib, text).unwrap();
+    assert_eq!(
+        ["192.0.2.1", "2001:db8::1", "2001:db8::3"].map(|text| state(&fib, text)),
+        [Status::InSync, Status::Ipv6Off, Status::Ipv6Off]
+    );
+    let four = [stands("192.0.2.1", to(1), NeighborOwner::Ours)];
+    assert_eq!(fib.diff_neighbors(vni(), &four), []);
+    assert_eq!(fib.handle_neighbors(secs(901), vni(), BRIDGE, &four), 0);
+    let (counts, _) = fib.neighbor_counts();
+    assert_eq!((counts.wanted, counts.in_sync, counts.failed, counts.dirty), (1, 1, 0, 0));
+    assert_eq!((fib.stats().neighbors_failed, fib.stats().failed, fib.is_settled()), (0, 0, true));
+    // One that nobody announces any more leaves nothing behind.
+    fib.clear_neighbor(secs(902), vni(), ip("2001:db8::2"));
+    assert_eq!(fib.neighbor(vni(), ip("2001:db8::2")), None);
+
+    fib.set_ipv6_off(secs(903), vni(), false);
+    let written = step(&mut fib, secs(903));
+    assert_eq!(written, [(REPLACE, ip("2001:db8::1")), (REPLACE, ip("2001:db8::3"))]);
+    // Off again: what the kernel forgets then is not put back.
+    fib.set_ipv6_off(secs(904), vni(), true);
+    assert!(!fib.handle_neighbor_gone(secs(904), vni(), ip("2001:db8::1")));
+    assert_eq!((step(&mut fib, secs(905)), fib.stats().healed), (vec![], 0));
+}

@@ -8,7 +8,9 @@ mod stage;
 use std::net::IpAddr;
 
 use evpnd::base::MacAddr;
-use evpnd::fib::{Binding, DeviceSpec, KernelCommand, KernelEvent, KernelNeighbor, MovedAddress, NeighborOwner, OpKind};
+use evpnd::fib::{
+    Batch, Binding, DeviceSpec, DeviceState, KernelCommand, KernelEvent, KernelNeighbor, MovedAddress, NeighborOwner, OpKind,
+};
 use stage::*;
 
 const REPLACE: OpKind = OpKind::ReplaceNeighbor { router: false };
@@ -83,11 +85,10 @@ fn arp_and_nd_are_answered_from_what_is_written() {
 #[test]
 fn a_bridge_opened_for_nd_lets_no_tenant_reach_the_host() {
     with_tenant(|room, device, bridge, inside| {
-        let disabled = || sh("cat /proc/sys/net/ipv6/conf/br100/disable_ipv6").trim().to_owned();
         room.write(vec![op(device, OpKind::ReplaceUnicast, mac(1), "10.0.0.2"), op(bridge, REPLACE, mac(1), "192.0.2.1")]);
-        assert_eq!(disabled(), "1", "IPv4 needs nothing of it");
+        assert_eq!(disabled("br100"), "1", "IPv4 needs nothing of it");
         room.write(vec![op(bridge, REPLACE, mac(1), "2001:db8::1")]);
-        assert_eq!((disabled().as_str(), sh("ip -6 addr show dev br100").trim()), ("0", ""));
+        assert_eq!((disabled("br100").as_str(), sh("ip -6 addr show dev br100").trim()), ("0", ""));
         // The host has an address elsewhere, and the tenant knows where the bridge is: Linux would answer on any interface.
         sh("ip addr add 2001:db8:1::1/128 dev lo nodad; ip -6 route add 2001:db8::9 dev br100");
         let own = sh("ip -o link show br100 | sed 's/.*ether \\([^ ]*\\).*/\\1/'");
@@ -146,14 +147,109 @@ fn on_a_bridge_that_is_not_ours_ipv6_stays_as_its_owner_has_it() {
         let mut room = Room::new();
         room.want(&[spec(100)]);
         let ready = room.ready(100);
-        let done = room.write(vec![
-            op(ready.bridge_ifindex, REPLACE, mac(1), "192.0.2.1"),
-            op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1"),
-        ]);
+        assert!(!ready.ipv6_off && ready.warnings.is_empty(), "nobody announces an address of IPv6: {ready:?}");
+        // Nothing is known of it before the kernel refuses one, and then it is told before the refusal.
+        room.handle.send(KernelCommand::Write(Batch {
+            id: 1,
+            ops: vec![
+                op(ready.bridge_ifindex, REPLACE, mac(1), "192.0.2.1"),
+                op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1"),
+            ],
+        }));
+        let off = room.ready(100);
+        assert!(off.ipv6_off, "{off:?}");
+        let [warning] = &off.warnings[..] else { panic!("{off:?}") };
+        assert!(warning.starts_with("IPv6 is off at br0, ") && warning.contains("fix-devices = true"), "{warning}");
+        let done = room.wait("the refusal", |event| match event {
+            KernelEvent::BatchDone(done) => Some(done.clone()),
+            _ => None,
+        });
         assert_eq!(done.errors, [(1, libc::EINVAL)]);
-        assert_eq!(sh("cat /proc/sys/net/ipv6/conf/br0/disable_ipv6").trim(), "1");
+        assert_eq!(disabled("br0"), "1");
+        // Turned on it is found to be, though nothing tells.
         sh("echo 0 > /proc/sys/net/ipv6/conf/br0/disable_ipv6");
+        let on = room.ready(100);
+        assert!(!on.ipv6_off && on.warnings.is_empty(), "{on:?}");
         assert_eq!(room.write(vec![op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1")]).errors, []);
+        // Off again, it is told before the neighbours that go with it.
+        sh("echo 1 > /proc/sys/net/ipv6/conf/br0/disable_ipv6");
+        let first = room.wait("word of it", |event| match event {
+            KernelEvent::Device(DeviceState::Ready(ready)) => Some(ready.ipv6_off),
+            KernelEvent::NeighborGone { ip: gone, .. } if *gone == ip("2001:db8::1") => Some(false),
+            _ => None,
+        });
+        assert!(first, "the neighbour was told to be gone first");
+    });
+}
+
+fn disabled(name: &str) -> String {
+    sh(&format!("cat /proc/sys/net/ipv6/conf/{name}/disable_ipv6")).trim().to_owned()
+}
+
+/// `fix-devices`: what is done at a bridge of ours, and undone when nobody wants the VNI, also by a later run.
+#[test]
+fn a_bridge_that_may_be_mended_is_opened_for_nd_behind_the_filter_and_closed_again() {
+    in_namespace(|| {
+        sh("ip link add br0 type bridge; echo 1 > /proc/sys/net/ipv6/conf/br0/disable_ipv6; ip link set br0 up");
+        sh("ip link add vx0 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning; ip link set vx0 master br0 up");
+        let mut room = Room::new();
+        let fixed = DeviceSpec { fix: true, ..spec(100) };
+        room.want(std::slice::from_ref(&fixed));
+        let ready = room.ready(100);
+        let filters = || sh("tc filter show dev br0 ingress");
+        assert_eq!((disabled("br0").as_str(), filters().as_str()), ("1", ""), "nobody announces an address of IPv6");
+        let write = |room: &mut Room| room.write(vec![op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1")]).errors;
+        assert_eq!(write(&mut room), []);
+        let opened = || disabled("br0") == "0" && filters().contains("protocol all pref 1 bpf");
+        assert!(opened() && sh("ip -6 addr show dev br0").trim().is_empty());
+        sh("tc filter del dev br0 ingress");
+        room.wait("the filter put back", |event| match event {
+            KernelEvent::DeviceMended { what, .. } if what.contains("the filter") => Some(()),
+            _ => None,
+        });
+        assert!(opened());
+        drop(room);
+        // A later run knows it for its own, whatever its configuration says by now.
+        let mut room = Room::new();
+        room.want(&[spec(100)]);
+        room.ready(100);
+        assert!(opened());
+        room.want(&[]);
+        room.wait("its end", |event| matches!(event, KernelEvent::DeviceGone { .. }).then_some(()));
+        let mode = |name| sh(&format!("cat /proc/sys/net/ipv6/conf/{name}/addr_gen_mode"));
+        for _ in 0..100 {
+            if disabled("br0") == "1" && sh("tc qdisc show dev br0").is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert_eq!(
+            (disabled("br0").as_str(), sh("tc qdisc show dev br0").contains("clsact"), mode("br0")),
+            ("1", false, mode("default"))
+        );
+        // Turned on by the key when that comes, not before.
+        room.want(&[spec(100)]);
+        let ready = room.ready(100);
+        assert_eq!(write(&mut room), [(0, libc::EINVAL)]);
+        room.want(&[fixed]);
+        room.wait("that it may be written", |event| match event {
+            KernelEvent::Device(DeviceState::Ready(ready)) => (!ready.ipv6_off).then_some(()),
+            _ => None,
+        });
+        assert_eq!(room.write(vec![op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1")]).errors, []);
+        assert!(opened());
+        // An owner's own filter there stays, and its qdisc.
+        sh("tc filter add dev br0 ingress protocol ip pref 7 u32 match u32 0 0 action ok 2>/dev/null || \
+            tc filter add dev br0 ingress protocol ip pref 7 bpf da bytecode '1,6 0 0 0,'");
+        room.want(&[]);
+        room.wait("its end", |event| matches!(event, KernelEvent::DeviceGone { .. }).then_some(()));
+        for _ in 0..100 {
+            if !filters().contains("pref 1 ") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        assert!(filters().contains("pref 7 ") && !filters().contains("pref 1 ") && disabled("br0") == "1", "{}", filters());
     });
 }
 

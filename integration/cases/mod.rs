@@ -14,6 +14,7 @@ mod hostile;
 mod import_frr;
 mod in_place;
 mod ipv6;
+mod ipv6_off;
 mod isolation;
 mod keys;
 mod leftovers;

@@ -12,7 +12,7 @@ use super::scenario::{ASN, Site, VNI};
 
 /// Questions that were flooded into tunnels (inner broadcast ARP, and neighbour solicitations to a group) for one of these
 /// addresses, and all tunnelled frames.
-fn questions(capture: &Capture, asked: &[IpAddr]) -> (usize, usize) {
+pub(super) fn questions(capture: &Capture, asked: &[IpAddr]) -> (usize, usize) {
     let (mut flooded, mut tunnelled) = (0, 0);
     for frame in capture.frames() {
         let Outgoing::Vxlan { inner, .. } = Frame::classify(&frame, 4789) else { continue };
@@ -30,12 +30,12 @@ fn questions(capture: &Capture, asked: &[IpAddr]) -> (usize, usize) {
     (flooded, tunnelled)
 }
 
-fn v6(guest: &Guest) -> String {
+pub(super) fn v6(guest: &Guest) -> String {
     format!("fd01::{}", guest.number)
 }
 
 /// Waits until a host answers for both addresses of a guest.
-fn expect_answers(host: &Host, guest: &Guest) {
+pub(super) fn expect_answers(host: &Host, guest: &Guest) {
     wait_until(&format!("host {} answers for guest {}", host.number, guest.number), 30, || {
         let known = host.namespace.output("ip", ["neigh", "show", "dev", "br100"]);
         for address in [guest.address().to_string(), v6(guest)] {
@@ -47,7 +47,7 @@ fn expect_answers(host: &Host, guest: &Guest) {
 }
 
 /// Pings both addresses of another guest, from an empty neighbour table.
-fn expect_pings(from: &Guest, to: &Guest) {
+pub(super) fn expect_pings(from: &Guest, to: &Guest) {
     from.namespace.output("ip", ["neigh", "flush", "dev", "eth0", "nud", "all"]);
     from.expect_ping(to);
     from.expect_ping_of(&v6(to));

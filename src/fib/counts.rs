@@ -31,7 +31,7 @@ impl RowCounts {
             Status::InFlight => self.in_flight += 1,
             Status::Failed { .. } => self.failed += 1,
             Status::OnDemand => self.on_demand += 1,
-            Status::Operator => {}
+            Status::Operator | Status::Ipv6Off => {}
         }
     }
 }

@@ -98,11 +98,16 @@ pub struct ReadyDevice {
     pub made_bridge: bool,
     /// It tells of frames that found no row (`l2miss`).
     pub tells_misses: bool,
+    /// IPv6 is off at the bridge, which refused a neighbour of IPv6 for that: it takes none until it is on.
+    pub ipv6_off: bool,
     /// Operationally up.
     pub up: bool,
     /// What will not work although rows can be written, in words, with the remedy (e.g. learning left on).
     pub warnings: Vec<String>,
 }
+
+/// How the one among [`ReadyDevice::warnings`] begins that says that IPv6 is off.
+pub const IPV6_OFF: &str = "IPv6 is off at ";
 
 impl ReadyDevice {
     /// Whether it is in no bridge.

@@ -84,6 +84,8 @@ impl Fib {
             Status::Unconfirmed
         } else if self.neighbors.ready(key.0).is_none() {
             Status::NoDevice
+        } else if entry.held {
+            Status::Ipv6Off
         } else if let Some(retry) = retry {
             Status::Failed { errno: retry.errno, attempts: retry.attempts, retry: retry.at }
         } else if entry.stage == Stage::InFlight {
@@ -104,7 +106,7 @@ impl Fib {
         for (key, entry) in &self.neighbors.entries {
             let view = self.neighbor_view(*key, entry);
             for counts in [&mut all, by_vni.entry(key.0).or_default()] {
-                counts.wanted += u64::from(view.wanted.is_some());
+                counts.wanted += u64::from(view.wanted.is_some() && view.status != Status::Ipv6Off);
                 counts.add(view.status);
             }
         }

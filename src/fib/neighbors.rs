@@ -53,6 +53,8 @@ pub(super) struct Neighbor {
     pub unconfirmed: bool,
     /// The operator's stands there.
     pub foreign: bool,
+    /// Its bridge has IPv6 off, and takes none of IPv6.
+    pub held: bool,
     /// Put back so often since `written` (or the first of them) was.
     heals: u8,
     written: Time,
@@ -70,6 +72,7 @@ impl Neighbor {
             force: false,
             unconfirmed: false,
             foreign: false,
+            held: false,
             heals: 0,
             written: Time::ZERO,
         }
@@ -77,7 +80,7 @@ impl Neighbor {
 
     /// What the kernel should hold.
     pub fn goal(&self) -> Option<Binding> {
-        self.wanted.filter(|_| !self.asleep)
+        self.wanted.filter(|_| !self.asleep && !self.held)
     }
 
     pub fn needs_write(&self) -> bool {
@@ -91,6 +94,8 @@ struct Segment {
     ifindex: Option<u32>,
     /// Moves on when the bridge goes: results of older batches say nothing any more.
     epoch: u32,
+    /// IPv6 is off there.
+    ipv6_off: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -234,6 +239,7 @@ impl Fib {
         // One that nobody has spoken of sleeps; one that stands lives on.
         let slept = entry.asleep;
         entry.own = own;
+        entry.held = ip.is_ipv6() && self.neighbors.segments.get(&vni).is_some_and(|segment| segment.ipv6_off);
         entry.asleep = life.is_some() && (slept || (entry.wanted.is_none() && entry.installed.is_none()));
         entry.until = entry.until.filter(|_| life.is_some());
         if let (Some(life), false, None) = (life, entry.asleep, entry.until) {
@@ -281,6 +287,25 @@ impl Fib {
         }
         self.stats.differences += differences as u64;
         differences
+    }
+
+    /// Whether IPv6 is off at the bridge of a VNI, which refuses neighbours of IPv6 then and forgets those it had. They are held back, which
+    /// is no failure and no difference, until it is on.
+    pub fn set_ipv6_off(&mut self, now: Time, vni: Vni, off: bool) {
+        self.now = now;
+        if self.neighbors.segments.get(&vni).is_some_and(|segment| segment.ipv6_off) == off {
+            return;
+        }
+        self.neighbors.segments.entry(vni).or_default().ipv6_off = off;
+        for key in self.neighbors.keys(vni).into_iter().filter(|(_, ip)| ip.is_ipv6()) {
+            if let Some(entry) = self.neighbors.entries.get_mut(&key) {
+                entry.held = off;
+                if off {
+                    (entry.installed, entry.force, entry.unconfirmed) = (None, false, false);
+                }
+            }
+            self.neighbors.touch(key, true);
+        }
     }
 
     /// Whether the neighbours of a VNI's bridge are known.
@@ -469,6 +494,12 @@ impl Fib {
             self.neighbors.touch(key, false);
             return;
         }
+        if entry.held {
+            // It was under way while IPv6 was found to be off.
+            (entry.installed, entry.force) = (None, false);
+            self.neighbors.touch(key, true);
+            return;
+        }
         self.stats.failed += 1;
         self.stats.neighbors_failed += 1;
         entry.force = true;
@@ -476,7 +507,7 @@ impl Fib {
             self.neighbors.touch(key, true);
             return;
         }
-        // An address of a family that the bridge has turned off stays refused until somebody turns it on.
+        // Of a family that the host has not at all, say.
         let permanent = matches!(errno, batch::EAFNOSUPPORT | batch::EOPNOTSUPP | batch::EINVAL);
         self.stats.permanent += u64::from(permanent);
         let attempts = self.neighbors.retries.get(&key).map_or(0, |retry| retry.attempts) + 1;

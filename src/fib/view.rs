@@ -95,6 +95,8 @@ pub enum Status {
     NoDevice,
     /// It is not written before somebody talks to it.
     OnDemand,
+    /// A neighbour of IPv6, which its bridge does not take while IPv6 is off there.
+    Ipv6Off,
     /// The operator's row (without EXT_LEARNED) stands there and is left alone.
     Operator,
 }
@@ -114,6 +116,7 @@ impl fmt::Display for Status {
             Self::Deferred => f.write_str("moved when the neighbors have said all they have"),
             Self::OnDemand => f.write_str("on demand: not written before a frame for it, or a question, comes"),
             Self::NoDevice => f.write_str("no usable device"),
+            Self::Ipv6Off => f.write_str("not written: IPv6 is off at the bridge"),
             Self::Operator => f.write_str("the operator's own row stands here and is left alone"),
         }
     }

@@ -1,4 +1,4 @@
-//! What must not come up from a bridge of ours to this host, dropped by a filter. That is all of IPv6, which is on where a bridge holds the
+//! What must not come up from a bridge of ours, or from one of somebody's where we turned IPv6 on (`ipv6`), to this host, dropped by a filter. That is all of IPv6, which is on where a bridge holds the
 //! neighbours that ND is answered from. And of IPv4 what is sent to everybody at a port of VXLAN: the kernel's VXLAN socket takes datagrams
 //! from any interface, so that a tenant could have its frames come out in any other VNI.
 //! The filter is looked for whenever the kernel tells of filters that went or changed, and with each audit; where it cannot be put back,
@@ -23,11 +23,15 @@ pub(super) const RTNLGRP_TC: u32 = libc::RTNLGRP_TC;
 const CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
 const CLSACT_INGRESS: u32 = 0xffff_fff2;
+const CLSACT_EGRESS: u32 = 0xffff_fff3;
 /// `TCA_BPF_OPS_LEN`, `TCA_BPF_OPS`, `TCA_BPF_FLAGS` and `TCA_BPF_FLAG_ACT_DIRECT` (`include/uapi/linux/pkt_cls.h`).
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
 const TCA_BPF_FLAGS: u16 = 8;
 const ACT_DIRECT: u32 = 1;
+/// How an interface comes by its link-local address, and that it gets none (`IN6_ADDR_GEN_MODE_NONE`, `include/uapi/linux/if_link.h`).
+const GEN_MODE: &str = "addr_gen_mode";
+const GEN_MODE_NONE: &str = "1";
 /// `TC_ACT_SHOT`: the frame is dropped.
 const SHOT: u32 = 2;
 /// `TC_ACT_UNSPEC`: the next filter says.
@@ -41,6 +45,8 @@ const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG) as u32;
 /// The ports that VXLAN has nearly everywhere (RFC 7348 §8, and Linux' own), and how many the filter has room for.
 const USUAL_PORTS: [u16; 2] = [4789, 8472];
 const PORTS: usize = 32;
+/// The lines of its program before the first port.
+const HEAD: usize = 15;
 /// Its number.
 const FILTER_HANDLE: u32 = 1;
 /// `struct tcmsg`, in octets; its interface is at 4.
@@ -57,7 +63,7 @@ fn header(out: &mut Vec<u8>, ifindex: u32, handle: u32, parent: u32, info: u32) 
 fn instructions(ports: &BTreeSet<u16>) -> Vec<u8> {
     let count = ports.len() as u8;
     // Where the two ends stand, for a jump from line `at`.
-    let go_on = |at: u8| 15 + count - at - 1;
+    let go_on = |at: u8| HEAD as u8 + count - at - 1;
     let drop = |at: u8| go_on(at) + 1;
     let mut lines = vec![
         (LOAD_WORD, 0, 0, VLAN_TAG),
@@ -79,7 +85,7 @@ fn instructions(ports: &BTreeSet<u16>) -> Vec<u8> {
         (HEADER_LEN, 0, 0, 14),
         (LOAD_HALF_AFTER, 0, 0, 16),
     ];
-    lines.extend(ports.iter().zip(15..).map(|(port, at)| (IF_EQUAL, drop(at), 0, u32::from(*port))));
+    lines.extend(ports.iter().zip(HEAD as u8..).map(|(port, at)| (IF_EQUAL, drop(at), 0, u32::from(*port))));
     lines.extend([(RETURN, 0, 0, GO_ON), (RETURN, 0, 0, SHOT)]);
     let octets =
         |(code, yes, no, value): (u16, u8, u8, u32)| code.to_ne_bytes().into_iter().chain([yes, no]).chain(value.to_ne_bytes());
@@ -122,41 +128,99 @@ fn close(requests: &mut Requests, ifindex: u32, ports: &BTreeSet<u16>) -> Result
     }
 }
 
-/// Puts the filter at a bridge, then turns IPv6 on there, without an address and without router advertisements.
+/// Puts the filter at a bridge, then turns IPv6 on there, without an address and without router advertisements. On somebody's bridge
+/// (not `made`) the latter are left to the filter.
 ///
 /// # Errors
 /// What the kernel said; IPv6 is then as it was.
-pub(super) fn open_to_nd(requests: &mut Requests, name: &str, ifindex: u32, ports: &BTreeSet<u16>) -> Result<(), KernelSaid> {
+pub(super) fn open_to_nd(
+    requests: &mut Requests,
+    name: &str,
+    ifindex: u32,
+    made: bool,
+    ports: &BTreeSet<u16>,
+) -> Result<(), KernelSaid> {
     close(requests, ifindex, ports)?;
-    for (key, value) in [("accept_ra", "0"), ("forwarding", "0"), ("disable_ipv6", "0")] {
+    let ours = [("accept_ra", "0"), ("forwarding", "0")];
+    // One of ours was made so.
+    let theirs = [(GEN_MODE, GEN_MODE_NONE)];
+    let before: &[(&str, &str)] = if made { &ours } else { &theirs };
+    for (key, value) in before.iter().chain(&[("disable_ipv6", "0")]) {
         write(name, key, value)?;
     }
     Ok(())
 }
 
+/// Undoes that on somebody's bridge: IPv6 off, addresses made as on any new interface, our filter gone, its qdisc as well where nobody else
+/// has a filter there.
+///
+/// # Errors
+/// What the kernel said; the filter stays where IPv6 does.
+pub(super) fn undo(requests: &mut Requests, name: &str, ifindex: u32) -> Result<(), KernelSaid> {
+    if has_ipv6(name).is_none() {
+        return Ok(());
+    }
+    write(name, "disable_ipv6", "1")?;
+    let usual = fs::read_to_string(setting("default", GEN_MODE)).unwrap_or_default();
+    write(name, GEN_MODE, usual.trim())?;
+    requests.change(libc::RTM_DELTFILTER, 0, |out| header(out, ifindex, FILTER_HANDLE, CLSACT_INGRESS, FILTER_INFO))?;
+    for parent in [CLSACT_INGRESS, CLSACT_EGRESS] {
+        let others = requests.dump(libc::RTM_GETTFILTER, |out| header(out, ifindex, 0, parent, 0), |_| Some(()))?;
+        if !others.is_empty() {
+            return Ok(());
+        }
+    }
+    requests.change(libc::RTM_DELQDISC, 0, |out| header(out, ifindex, CLSACT_HANDLE, CLSACT, 0))
+}
+
+/// A setting of IPv6 at an interface.
+fn setting(name: &str, key: &str) -> String {
+    format!("/proc/sys/net/ipv6/conf/{name}/{key}")
+}
+
 fn write(name: &str, key: &str, value: &str) -> Result<(), KernelSaid> {
-    let path = format!("/proc/sys/net/ipv6/conf/{name}/{key}");
+    let path = setting(name, key);
     fs::write(&path, value)
         .map_err(|error| KernelSaid { errno: error.raw_os_error().unwrap_or(libc::EIO), text: format!("{path}: {error}") })
 }
 
-/// Whether IPv6 is on at an interface.
-fn has_ipv6(name: &str) -> bool {
-    fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")).is_ok_and(|text| text.trim() == "0")
+/// Whether IPv6 is on at an interface; `None`: there is no such interface, or no IPv6 in this kernel.
+pub(super) fn has_ipv6(name: &str) -> Option<bool> {
+    fs::read_to_string(setting(name, "disable_ipv6")).ok().map(|text| text.trim() == "0")
 }
 
 /// Whether the filter stands as we write it. An answer that is none counts as no.
 fn stands(requests: &mut Requests, ifindex: u32, ports: &BTreeSet<u16>) -> bool {
+    read(requests, ifindex, |body| is_ours(body, ports))
+}
+
+/// Whether a filter of ours stands, of any run.
+pub(super) fn stands_with_any_ports(requests: &mut Requests, ifindex: u32) -> bool {
+    read(requests, ifindex, |body| is_ours(body, &ports_of(body)))
+}
+
+fn read(requests: &mut Requests, ifindex: u32, judge: impl Fn(&[u8]) -> bool) -> bool {
     let body = |out: &mut Vec<u8>| {
         header(out, ifindex, FILTER_HANDLE, CLSACT_INGRESS, FILTER_INFO);
         codec::text(out, libc::TCA_KIND, "bpf");
     };
-    requests.get(libc::RTM_GETTFILTER, body, |message| Some(is_ours(message.body, ports))).ok().flatten().unwrap_or(false)
+    requests.get(libc::RTM_GETTFILTER, body, |message| Some(judge(message.body))).ok().flatten().unwrap_or(false)
+}
+
+fn find(octets: &[u8], wanted: u16) -> Option<&[u8]> {
+    codec::attributes(octets).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+}
+
+/// The ports that a program compares with, if it is ours: of each line the number at the end, between the head and the two ends.
+fn ports_of(body: &[u8]) -> BTreeSet<u16> {
+    let options = find(body.get(TCMSG..).unwrap_or_default(), libc::TCA_OPTIONS).unwrap_or_default();
+    let lines: Vec<&[u8]> = find(options, TCA_BPF_OPS).unwrap_or_default().chunks_exact(8).collect();
+    let compared = lines.get(HEAD..lines.len().saturating_sub(2)).unwrap_or_default();
+    compared.iter().filter_map(|line| codec::u32_at(line, 4)?.try_into().ok()).take(PORTS).collect()
 }
 
 /// Whether the body of an `RTM_NEWTFILTER` describes our filter.
 fn is_ours(body: &[u8], ports: &BTreeSet<u16>) -> bool {
-    let find = |octets, wanted| codec::attributes(octets).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
     let Some(options) = find(body.get(TCMSG..).unwrap_or_default(), libc::TCA_OPTIONS) else { return false };
     let flags = find(options, TCA_BPF_FLAGS).and_then(codec::u32_of).unwrap_or(0);
     find(options, TCA_BPF_OPS) == Some(&instructions(ports)) && flags & ACT_DIRECT != 0
@@ -207,7 +271,8 @@ impl Worker {
         let ports = self.vxlan_ports();
         for ifindex in concerned {
             let Some(&vni) = self.bridges.get(&ifindex) else { continue };
-            let ours = |link: &&Link| link.made && matches!(link.kind, LinkKind::Bridge { .. });
+            let opened = self.managed.get(&vni).is_some_and(|managed| managed.opened == Some(ifindex));
+            let ours = |link: &&Link| (link.made || opened) && matches!(link.kind, LinkKind::Bridge { .. });
             let Some(name) = self.links.link(ifindex).filter(ours).map(|link| link.name.clone()) else { continue };
             if !stands(&mut self.requests, ifindex, &ports) && !is_gateway(&mut self.requests, ifindex) {
                 self.close(vni, ifindex, &name, &ports);
@@ -218,7 +283,7 @@ impl Worker {
     }
 
     fn close(&mut self, vni: Vni, ifindex: u32, name: &str, ports: &BTreeSet<u16>) {
-        let open = has_ipv6(name);
+        let open = has_ipv6(name) == Some(true);
         let missed = self.closed.get(&ifindex) == Some(ports);
         let what = match close(&mut self.requests, ifindex, ports) {
             Ok(()) if open || missed => format!("the filter that keeps tenants of {name} from this host put back"),
@@ -284,6 +349,8 @@ mod tests {
         assert!(!is_ours(&message(&ours, ACT_DIRECT), &BTreeSet::from([4789])), "it knows other ports");
         let pass = [&ours[..ours.len() - 4], &[0; 4]].concat();
         assert!(!is_ours(&message(&pass, ACT_DIRECT), &ports), "it lets everything through");
+        assert_eq!(ports_of(&message(&ours, ACT_DIRECT)), ports);
+        assert!(!is_ours(&message(&pass, ACT_DIRECT), &ports_of(&message(&pass, ACT_DIRECT))));
         assert!(!is_ours(&[], &ports) && !is_ours(&[0; TCMSG], &ports));
     }
 }

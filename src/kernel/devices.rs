@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
 use super::regroup::Regroup;
-use super::warnings::warnings;
+use super::warnings::{Ipv6Off, warnings};
 use crate::base::Vni;
 use crate::fib::{DeviceSpec, ReadyDevice};
 
@@ -156,6 +156,8 @@ pub(super) struct Circumstances {
     pub isolated: BTreeSet<u32>,
     /// Whether devices that do not say it tunnel over IPv6.
     pub over_ipv6: BTreeMap<u32, bool>,
+    /// IPv6 is off at the bridge, which refused a neighbour for that.
+    pub ipv6_off: Option<Ipv6Off>,
 }
 
 /// Judges one wanted device. `wanted` tells whether a VNI is in the list.
@@ -513,6 +515,7 @@ fn ready(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known:
         made_device: link.made,
         made_bridge: bridge.made,
         tells_misses: tells_misses(info),
+        ipv6_off: known.ipv6_off.is_some(),
         up: is_up(link, bridge),
         warnings: warnings(spec, link, info, bridge, known),
     }

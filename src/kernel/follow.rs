@@ -35,6 +35,8 @@ pub(super) struct Seen {
     halves: Vec<(u32, MacAddr)>,
     /// Bridge entries that point to the tunnel without the mark of a control plane.
     unmarked: Vec<(u32, MacAddr)>,
+    /// Bridges that were looked at because neighbours of IPv6 went.
+    pub(super) ipv6_looked_at: BTreeSet<u32>,
 }
 
 impl Worker {

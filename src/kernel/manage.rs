@@ -44,7 +44,10 @@ pub(super) struct Managed {
     pub ageing: Duration,
     /// The addresses of a device without a bridge, as they were told.
     pub own_addresses: BTreeSet<IpAddr>,
-    known: Circumstances,
+    /// What is known beside the table of interfaces.
+    pub known: Circumstances,
+    /// The bridge of somebody's where we turned IPv6 on.
+    pub opened: Option<u32>,
     /// The list of devices was just given: nobody is in the middle of setting this one up.
     fresh: bool,
     /// It worked once, as it is wanted now: what is to be done about it from then on, somebody brought about.
@@ -69,6 +72,7 @@ impl Managed {
             ageing: Duration::from_secs(300),
             own_addresses: BTreeSet::new(),
             known: Circumstances::default(),
+            opened: None,
             fresh: true,
             worked: false,
             bare_since: None,
@@ -133,6 +137,8 @@ impl Worker {
         }
         self.keep_leftovers();
         self.retune = true;
+        // What may be mended may be another thing now.
+        self.ipv6_at = self.ipv6_at.map(|_| now());
         self.want_nexthops();
         self.want_misses();
         self.want_addresses();
@@ -149,6 +155,7 @@ impl Worker {
             self.check_links();
         }
         self.keep_closed(false);
+        self.look_at_ipv6();
         let now = now();
         let due: Vec<Vni> = self.later.iter().filter(|(_, at)| **at <= now).map(|(vni, _)| *vni).collect();
         for vni in due {
@@ -323,6 +330,7 @@ impl Worker {
             self.filter_echoes();
             self.bridges.insert(ready.bridge_ifindex, vni);
             self.unfiltered.insert(ready.bridge_ifindex);
+            self.recall_opened(vni, ready.bridge_ifindex);
             self.dumper.push(Job::Stations { vni });
         }
     }
@@ -374,6 +382,9 @@ impl Worker {
         }
         if !managed.known.isolated.is_empty() {
             self.out.push(KernelEvent::Isolated { vni, ports: BTreeSet::new() });
+        }
+        if let Some(bridge) = managed.opened {
+            self.close_opened(bridge);
         }
         Some(managed)
     }

@@ -24,6 +24,7 @@
 //! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
 //! | `closed` | the filter that keeps tenants of our bridges from this host |
+//! | `ipv6` | bridges that refuse neighbours of IPv6, and those where that is mended |
 //!
 //! What the kernel really does, met on the way, is written where it is dealt with and in `docs/decisions/0003-kernel-netlink.md`.
 
@@ -46,6 +47,7 @@ mod found;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod heard;
+mod ipv6;
 mod leftovers;
 mod links;
 mod listen;

@@ -7,15 +7,14 @@
 //! - A delete is told twice, as a change to `NUD_FAILED` and as `RTM_DELNEIGH`, both without the mark.
 //! - A bridge set down forgets all of them, `NUD_PERMANENT` too, each with an `RTM_DELNEIGH`.
 //! - With IPv6 turned off on the bridge, an IPv6 neighbour is refused (EINVAL, "IPv6 is disabled on this device"), though ND
-//!   suppression itself needs no address. See [`Worker::open_to_nd`] and `docs/decisions/0005-neighbours.md`.
+//!   suppression itself needs no address. See `ipv6` and `docs/decisions/0005-neighbours.md`.
 
 use std::net::IpAddr;
 
-use super::closed;
 use super::codec::{self, NDMSG};
 use super::worker::Worker;
 use crate::base::Vni;
-use crate::fib::{Batch, BatchDone, Binding, KernelEvent, KernelNeighbor, NeighborOwner, Op, OpKind};
+use crate::fib::{Binding, KernelEvent, KernelNeighbor, NeighborOwner, Op, OpKind};
 
 /// `ndm` protocol of what we write, by which a later run knows it: that of our nexthops.
 use super::nexthops::PROTOCOL;
@@ -111,60 +110,14 @@ impl Worker {
         let Some((ifindex, neighbor)) = parse(body) else { return };
         let Some(&vni) = self.bridges.get(&ifindex) else { return };
         if !new {
+            if neighbor.ip.is_ipv6() {
+                self.lost_neighbor(vni, ifindex);
+            }
             self.out.push(KernelEvent::NeighborGone { vni, ip: neighbor.ip });
         } else if neighbor.binding.is_some() {
             self.out.push(KernelEvent::NeighborChanged { vni, neighbor });
         } else if has_failed(body) {
             self.handle_failed(vni, neighbor.ip);
-        }
-    }
-
-    /// Carries out a batch; IPv6 neighbours that a bridge of ours refuses because IPv6 is turned off on it are written again once
-    /// it is turned on.
-    pub(super) fn write_opening(&mut self, batch: &Batch) -> BatchDone {
-        let mut done = self.write(batch);
-        let refused = |batch: &Batch, (index, errno): &(u32, i32)| {
-            let op = &batch.ops[*index as usize];
-            *errno == libc::EINVAL && matches!(op.kind, OpKind::ReplaceNeighbor { .. }) && op.remote.ip.is_ipv6()
-        };
-        let again: Vec<u32> = done.errors.iter().filter(|error| refused(batch, error)).map(|(index, _)| *index).collect();
-        let mut bridges: Vec<u32> = again.iter().map(|index| batch.ops[*index as usize].ifindex).collect();
-        bridges.dedup();
-        bridges.retain(|bridge| self.open_to_nd(*bridge));
-        let again: Vec<u32> = again.into_iter().filter(|index| bridges.contains(&batch.ops[*index as usize].ifindex)).collect();
-        if again.is_empty() {
-            return done;
-        }
-        let ops = again.iter().map(|index| batch.ops[*index as usize]).collect();
-        let second = self.write(&Batch { id: batch.id, ops });
-        done.fatal = done.fatal.or(second.fatal);
-        done.errors.retain(|(index, _)| again.binary_search(index).is_err());
-        done.errors.extend(second.errors.into_iter().map(|(at, errno)| (again[at as usize], errno)));
-        done.errors.sort_unstable();
-        done
-    }
-
-    /// Turns IPv6 on, without an address, on a bridge that we made, so that it takes IPv6 neighbours; and first has everything
-    /// of IPv6 dropped that would go from the bridge up to this host, so that its tenants reach no more of it than before. Where
-    /// that cannot be, IPv6 stays off, and ND is flooded as if nothing were known. Whether it was turned on; told and tried once.
-    fn open_to_nd(&mut self, bridge: u32) -> bool {
-        let bare = |index: &u32| self.devices.contains_key(index);
-        let Some(link) = self.links.link(bridge).filter(|link| link.made && !bare(&link.ifindex)) else { return false };
-        if !self.nd_tried.insert(bridge) {
-            return false;
-        }
-        let ports = self.vxlan_ports();
-        match closed::open_to_nd(&mut self.requests, &link.name, bridge, &ports) {
-            Ok(()) => true,
-            Err(said) => {
-                tracing::warn!(
-                    bridge = link.name,
-                    error = said.text,
-                    "IPv6 stays off on this bridge, because what tenants send to this host could not be blocked: \
-                     neighbour discovery is flooded, not answered here (a kernel with CONFIG_NET_CLS_BPF would do)"
-                );
-                false
-            }
         }
     }
 

@@ -6,9 +6,47 @@ use std::net::IpAddr;
 use super::devices::{Circumstances, Soft, make_again, port_flags, tells_misses};
 use super::links::{Link, VxlanInfo};
 use crate::fib::DeviceSpec;
+use crate::fib::device::IPV6_OFF;
 
 /// How a device is to be made that lets questions through.
 const WITHOUT_PROXY: &str = "without proxy (of OpenStack's agent: arp_responder = false)";
+
+/// Why IPv6 is off at a bridge that was to take neighbours of IPv6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ipv6Off {
+    /// Somebody turned it off (`disable_ipv6`).
+    Setting,
+    /// This kernel has none.
+    Missing,
+    /// It was not turned on because what tenants send to the host by it could not be blocked: the kernel's words.
+    Unblocked(String),
+}
+
+/// Says so. A device without a bridge is the host's own, which needs no IPv6 neighbours where it has no IPv6.
+pub(super) fn ipv6_off(spec: &DeviceSpec, bridge: &Link, why: &Ipv6Off) -> Option<String> {
+    if spec.bare {
+        return None;
+    }
+    let name = &bridge.name;
+    let effect = if spec.questions {
+        "so that it takes no neighbours of IPv6: ND for hosts elsewhere is neither answered nor flooded, and guests find none of them"
+    } else {
+        "so that it takes no neighbours of IPv6: ND for hosts elsewhere is flooded, not answered here"
+    };
+    let on = format!("sysctl -w net.ipv6.conf.{name}.disable_ipv6=0");
+    Some(match why {
+        Ipv6Off::Setting if bridge.made || spec.fix => format!("{IPV6_OFF}{name}, {effect}; {on}"),
+        Ipv6Off::Setting => format!(
+            "{IPV6_OFF}{name}, {effect}; `fix-devices = true` in [vxlan] turns it on, behind a filter that keeps tenants from this host; \
+             or ip link set {name} addrgenmode none; {on}"
+        ),
+        Ipv6Off::Missing => format!("{IPV6_OFF}{name}, for this kernel has none, {effect}; boot it without ipv6.disable"),
+        Ipv6Off::Unblocked(text) => format!(
+            "{IPV6_OFF}{name}, for what its tenants would send to this host could not be blocked ({text}), {effect}; a kernel with \
+             CONFIG_NET_CLS_BPF"
+        ),
+    })
+}
 
 /// What will not work although rows can be written, each with the command that mends it.
 pub(super) fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known: &Circumstances) -> Vec<String> {
@@ -107,6 +145,7 @@ pub(super) fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge:
     if let Some(text) = known.failed.get(&Soft::Mtu) {
         out.push(format!("the MTU of {name} could not be set ({text})"));
     }
+    out.extend(known.ipv6_off.as_ref().and_then(|why| ipv6_off(spec, bridge, why)));
     out
 }
 

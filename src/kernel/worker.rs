@@ -101,6 +101,8 @@ pub(super) struct Worker {
     pub(super) wrote: bool,
     /// Bridges on which IPv6 was turned on for their neighbours, or could not be.
     pub(super) nd_tried: BTreeSet<u32>,
+    /// When bridges where IPv6 is off are looked at next.
+    pub(super) ipv6_at: Option<Instant>,
     /// What was seen in one slice of notifications and waits for its end.
     pub(super) seen: Seen,
 }
@@ -207,6 +209,7 @@ impl Worker {
             closed: BTreeMap::new(),
             wrote: false,
             nd_tried: BTreeSet::new(),
+            ipv6_at: None,
             seen: Seen::default(),
         })
     }
@@ -356,10 +359,13 @@ impl Worker {
             0
         } else {
             let next = self.later.values().copied().min();
-            next.into_iter().chain(self.next_question()).chain(rests).chain(misses_rest).min().map_or(-1, |at| {
-                let wait = at.saturating_duration_since(now) + Duration::from_millis(1);
-                i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
-            })
+            next.into_iter().chain(self.next_question()).chain(self.ipv6_at).chain(rests).chain(misses_rest).min().map_or(
+                -1,
+                |at| {
+                    let wait = at.saturating_duration_since(now) + Duration::from_millis(1);
+                    i32::try_from(wait.as_millis()).unwrap_or(i32::MAX)
+                },
+            )
         };
         loop {
             // SAFETY: the pointer and the length are those of `fds`, which lives over the call; the descriptors are open.

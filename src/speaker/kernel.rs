@@ -358,6 +358,7 @@ impl Speaker {
         state.device = Some(DeviceState::Ready(device.clone()));
         self.note_device(now, &device);
         self.set_install(now, vni);
+        self.fib.set_ipv6_off(now, vni, device.ipv6_off);
         if !same_device {
             // The rows that stand in it are read before anything is written: what is right already is left alone.
             if was_ready {

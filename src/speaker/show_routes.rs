@@ -96,7 +96,7 @@ impl Speaker {
             Status::InFlight => RowState::InFlight,
             Status::Failed { .. } => RowState::Failed,
             Status::OnDemand => RowState::OnDemand,
-            Status::Operator => RowState::None,
+            Status::Operator | Status::Ipv6Off => RowState::None,
         });
         let (kind, port, vtep) = match mac.place {
             Place::Port(port) => (MacKind::Local, Some(port).filter(|name| !name.is_empty()), None),

@@ -19,6 +19,7 @@ pub fn ready_device(vni: Vni, ifindex: u32, bridge_ifindex: u32, local: Option<I
         made_device: true,
         made_bridge: true,
         tells_misses: false,
+        ipv6_off: false,
         up: true,
         warnings: Vec::new(),
     }

@@ -285,6 +285,7 @@ pub(crate) const CHECKS: [&str; 24] = [
     "learning",
     "bridge",
     "isolation",
+    "nd",
     "rivals",
     "firewall",
     "br-netfilter",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use evpnd::control::VniView;
+use evpnd::fib::device::IPV6_OFF;
 
 use super::Finding;
 use super::facts::{Facts, Link, overhead};
@@ -47,7 +48,7 @@ const FIXED_LIMITS: [(&str, &str, &str); 3] = [
 
 /// Every check, in the order of docs/DOCTOR.md.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let checks: [fn(&Facts, &mut Vec<Finding>); 18] = [
+    let checks: [fn(&Facts, &mut Vec<Finding>); 19] = [
         daemon,
         sessions,
         vnis,
@@ -63,6 +64,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         learning,
         ports,
         isolation,
+        nd,
         rivals,
         firewall,
         host,
@@ -128,7 +130,7 @@ fn vnis(facts: &Facts, found: &mut Vec<Finding>) {
             (None, "down") => tell(what, format!("ip link set {} up; ip link set {} up", vni.device, vni.bridge)),
             (None, _) => tell(what, "the kernel is asked for it: look again; journalctl -u evpnd".to_owned()),
         }
-        for warning in &vni.warnings {
+        for warning in vni.warnings.iter().filter(|warning| !warning.starts_with(IPV6_OFF)) {
             tell(format!("VNI {}: {warning}", vni.vni), format!("evpnctl show vnis {}", vni.vni));
         }
     }
@@ -383,7 +385,37 @@ fn isolation(facts: &Facts, found: &mut Vec<Finding>) {
             tell(what, remedy);
         } else if !link_local.is_empty() {
             let what = format!("IPv6 is on at {name}: guests reach this host by {}", list(&link_local));
-            tell(what, format!("sysctl net.ipv6.conf.{name}.disable_ipv6=1"));
+            // Where the bridge answers ND it needs IPv6, and no address.
+            let answers = facts.tunnels().iter().any(|tunnel| {
+                tunnel.master.as_ref() == Some(name) && tunnel.port.as_ref().is_some_and(|port| port["neigh_suppress"] == true)
+            });
+            let remedy = if answers {
+                format!(
+                    "ip link set {name} addrgenmode none; ip -6 address flush dev {name} scope link; and so that they reach no other \
+                     address of this host: {}",
+                    guard(name, "meta nfproto ipv6")
+                )
+            } else {
+                format!("sysctl net.ipv6.conf.{name}.disable_ipv6=1")
+            };
+            tell(what, remedy);
+        }
+    }
+}
+
+/// Commands that keep what matches from this host, where it comes from a bridge. What is bridged is not seen by the rule.
+fn guard(bridge: &str, matches: &str) -> String {
+    format!(
+        "nft add table inet guard; nft add chain inet guard input '{{ type filter hook input priority -10; }}'; \
+         nft add rule inet guard input iifname \"{bridge}\" {matches} drop"
+    )
+}
+
+fn nd(facts: &Facts, found: &mut Vec<Finding>) {
+    for vni in &facts.vnis {
+        let off = vni.warnings.iter().filter(|warning| warning.starts_with(IPV6_OFF));
+        for (what, remedy) in off.filter_map(|warning| warning.split_once("; ")) {
+            found.push(Finding::new("nd", format!("VNI {}: {what}", vni.vni), remedy).at(&vni.bridge));
         }
     }
 }
