@@ -91,7 +91,14 @@ fn known_hosts(family: Family) {
         three.expect_ping(&one);
         daemons.iter().for_each(|daemon| assert_eq!(routes(daemon, "3"), 0));
         assert!(rows(site, 0).iter().all(|line| !line.starts_with("00:00:00:00:00:00")), "{:?}", rows(site, 0));
+        // Nobody has it: the question goes nowhere, and is counted where it was asked. For hosts that are known none was.
+        let counted = |daemon: &Evpnd<'_>| daemon.status("/counters/fib_asked_unknown");
+        let before = daemons.each_ref().map(counted);
         assert!(!one.namespace.succeeds("ping", ["-n", "-c", "1", "-W", "1", "192.168.0.200"]));
+        wait_until("the question is counted", 10, || {
+            let now = daemons.each_ref().map(counted);
+            ensure(now[0] > before[0] && now[1..] == before[1..], || format!("{before:?} {now:?}"))
+        });
         one.plug(&site.hosts[2], VNI);
         two.expect_ping(&one);
         for capture in &captures {
