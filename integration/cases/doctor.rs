@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::evpnd::{Config, Evpnd};
+use crate::harness::evpnd::{Config, Evpnd, client};
 use crate::harness::fabric::{Family, Host};
 use crate::harness::netns::Process;
 use crate::harness::raw::{PacketSocket, in_namespace};
@@ -32,6 +32,15 @@ fn findings(host: &Host, ignored: &[&str]) -> BTreeMap<String, String> {
     }
     assert_eq!(output.status.code(), Some(i32::from(!found.is_empty())));
     found
+}
+
+/// The commands that doctor gives for the one finding of a check.
+pub(super) fn remedy(host: &Host, check: &str) -> String {
+    let output = client(host, &["--json", "doctor"]);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let found: Vec<&Value> = value.as_array().unwrap().iter().filter(|finding| finding["check"] == check).collect();
+    let [finding] = found[..] else { panic!("{check}: {value}") };
+    finding["remedy"].as_str().unwrap().to_owned()
 }
 
 /// Waits until doctor names `check` in `words`, and nothing else.
@@ -141,7 +150,13 @@ fn each_of_many_broken_set_ups_is_found() {
     a.namespace.ip(&format!("link set {} up", guest.port));
     // 10, 11: a host that tenants reach.
     a.namespace.ip("addr add 192.168.0.1/24 dev br100");
-    expect(a, "isolation", "192.168.0.1");
+    expect_with(a, "isolation", "192.168.0.1", &["injection"]);
+    expect_with(
+        a,
+        "injection",
+        "guests of br100 reach the sockets of this host's tunnels (UDP port 4789) by its address 192.168.0.1:",
+        &["isolation"],
+    );
     a.namespace.ip("addr del 192.168.0.1/24 dev br100");
     a.namespace.sysctl("net/ipv6/conf/br100/disable_ipv6", "0");
     a.namespace.ip("addr add fe80::1/64 dev br100");
@@ -232,7 +247,13 @@ fn a_host_before_its_first_vni_is_looked_at() {
         a.namespace.sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "1");
         a.namespace.ip(&format!("link set {name} up"));
     }
-    // It floods to its group and learns: that is how it is before its migration.
+    // It floods to its group and learns: that is how it is before its migration. What its guests send to everybody reaches the host.
+    expect(
+        a,
+        "injection",
+        "guests of br7 reach the sockets of this host's tunnels (UDP port 4789) by what they send to everybody:",
+    );
+    a.namespace.output("sh", ["-ec", &remedy(a, "injection")]);
     expect_health(a);
     a.namespace.bridge_batch("link set dev vxlan7 flood off\n");
     expect(a, "bridge", "flood is wrong at vxlan7");

@@ -265,7 +265,7 @@ pub(crate) enum Clear {
 }
 
 /// Every check, as in docs/DOCTOR.md.
-pub(crate) const CHECKS: [&str; 24] = [
+pub(crate) const CHECKS: [&str; 25] = [
     "daemon",
     "overflow",
     "session",
@@ -285,6 +285,7 @@ pub(crate) const CHECKS: [&str; 24] = [
     "learning",
     "bridge",
     "isolation",
+    "injection",
     "nd",
     "rivals",
     "firewall",

@@ -9,6 +9,7 @@ use evpnd::fib::device::IPV6_OFF;
 use super::Finding;
 use super::facts::{Facts, Link, overhead};
 use super::firewall::Way;
+use super::firewall::sockets::Open;
 
 /// Names shown of a long list.
 const SHOWN: usize = 5;
@@ -48,7 +49,7 @@ const FIXED_LIMITS: [(&str, &str, &str); 3] = [
 
 /// Every check, in the order of docs/DOCTOR.md.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let checks: [fn(&Facts, &mut Vec<Finding>); 19] = [
+    let checks: [fn(&Facts, &mut Vec<Finding>); 20] = [
         daemon,
         sessions,
         vnis,
@@ -64,6 +65,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         learning,
         ports,
         isolation,
+        injection,
         nd,
         rivals,
         firewall,
@@ -364,8 +366,7 @@ fn ports(facts: &Facts, found: &mut Vec<Finding>) {
 fn isolation(facts: &Facts, found: &mut Vec<Finding>) {
     // Frames of guests get to the host by the bridge alone: those that a port takes in never see the port's own addresses, and a
     // tunnel without a bridge has its addresses by right (docs/CONFIG.md).
-    let bridges: BTreeSet<&str> = facts.tunnels().into_iter().filter_map(|tunnel| tunnel.master.as_deref()).collect();
-    for bridge in bridges.into_iter().filter_map(|name| facts.link(name)) {
+    for bridge in facts.bridges() {
         let name = &bridge.name;
         let mut tell = |what: String, remedy: String| found.push(Finding::new("isolation", what, remedy).at(name));
         if facts.rp_filter.get(name).is_some_and(|mode| *mode != 1) {
@@ -393,7 +394,7 @@ fn isolation(facts: &Facts, found: &mut Vec<Finding>) {
                 format!(
                     "ip link set {name} addrgenmode none; ip -6 address flush dev {name} scope link; and so that they reach no other \
                      address of this host: {}",
-                    guard(name, "meta nfproto ipv6")
+                    guard(std::slice::from_ref(name), "meta nfproto ipv6")
                 )
             } else {
                 format!("sysctl net.ipv6.conf.{name}.disable_ipv6=1")
@@ -403,12 +404,39 @@ fn isolation(facts: &Facts, found: &mut Vec<Finding>) {
     }
 }
 
-/// Commands that keep what matches from this host, where it comes from a bridge. What is bridged is not seen by the rule.
-fn guard(bridge: &str, matches: &str) -> String {
+/// Commands that keep what matches from this host, where it comes from a bridge, by whichever of its names. What is bridged is not seen by
+/// the rule.
+fn guard(devices: &[String], matches: &str) -> String {
     format!(
         "nft add table inet guard; nft add chain inet guard input '{{ type filter hook input priority -10; }}'; \
-         nft add rule inet guard input iifname \"{bridge}\" {matches} drop"
+         nft add rule inet guard input 'iifname {} {matches} drop'",
+        set(devices.iter().map(|name| format!("\"{name}\"")))
     )
+}
+
+/// One item, or a set of them, as nft takes it.
+fn set(items: impl IntoIterator<Item = String>) -> String {
+    let items: Vec<String> = items.into_iter().collect();
+    match &items[..] {
+        [one] => one.clone(),
+        _ => format!("{{ {} }}", items.join(", ")),
+    }
+}
+
+fn injection(facts: &Facts, found: &mut Vec<Finding>) {
+    for Open { bridge, devices, ports, by, by_all } in &facts.open_sockets {
+        let address = (!by.is_empty()).then(|| format!("by its address {}", list(by)));
+        let all = by_all.then(|| "by what they send to everybody".to_owned());
+        let how: Vec<String> = address.into_iter().chain(all).collect();
+        let what = format!(
+            "guests of {bridge} reach the sockets of this host's tunnels (UDP port {}) {}: frames of theirs come out in whichever VNI \
+             they name",
+            list(ports),
+            how.join(" and ")
+        );
+        let matches = format!("udp dport {}", set(ports.iter().map(u16::to_string)));
+        found.push(Finding::new("injection", what, guard(devices, &matches)).at(bridge));
+    }
 }
 
 fn nd(facts: &Facts, found: &mut Vec<Finding>) {

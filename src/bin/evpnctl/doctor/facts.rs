@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use evpnd::control::{MAX_PAGE, NeighborView, Page, Reply, Request, Status, VniView, VtepView};
 use serde_json::Value;
 
-use super::firewall::{self, Obstacle, Rules};
+use super::firewall::{self, Obstacle, Rules, sockets};
 use crate::arguments::Cli;
 use crate::daemon::{Daemon, Failure};
 
@@ -68,6 +68,8 @@ pub(super) struct Facts {
     pub clock: Option<bool>,
     /// What the packet filter drops of tunnels and their bridges.
     pub obstacles: Vec<Obstacle>,
+    /// Bridges whose guests reach the sockets of this host's tunnels.
+    pub open_sockets: Vec<sockets::Open>,
     /// Frames of bridges pass the host's iptables rules (br_netfilter).
     pub bridges_are_filtered: bool,
     /// What could not be looked at, and why.
@@ -154,6 +156,12 @@ impl Facts {
         vxlans.filter(|link| known.contains(link.name.as_str()) || bridged(link)).collect()
     }
 
+    /// The bridges that they are in.
+    pub(super) fn bridges(&self) -> Vec<&Link> {
+        let names: BTreeSet<&str> = self.tunnels().into_iter().filter_map(|tunnel| tunnel.master.as_deref()).collect();
+        names.into_iter().filter_map(|name| self.link(name)).filter(|link| link.kind == "bridge").collect()
+    }
+
     /// The largest packet of a tenant, tunnelled to `vtep`, with its outer IP header.
     pub(super) fn largest_packet(&self, vtep: IpAddr) -> Option<u64> {
         // The outer Ethernet header is not part of a packet's size; the inner one is.
@@ -215,9 +223,27 @@ impl Facts {
                 let (obstacles, unclear) = firewall::look(self, &rules);
                 self.obstacles = obstacles;
                 self.skipped.extend(unclear);
+                self.look_at_sockets(&rules);
             }
             Err(why) => self.skipped.push(format!("firewall rules ({why})")),
         }
+    }
+}
+
+impl Facts {
+    /// Asks for the filters of each bridge, which are the daemon's where it keeps guests from the host.
+    fn look_at_sockets(&mut self, rules: &Rules) {
+        let (mut filters, mut why_not) = (BTreeMap::new(), None);
+        for bridge in self.bridges() {
+            match json("tc", &["-j", "filter", "show", "dev", &bridge.name, "ingress"]) {
+                Ok(found) => drop(filters.insert(bridge.name.clone(), found)),
+                Err(why) => drop(why_not.replace(why)),
+            }
+        }
+        let (open, unclear) = sockets::open(self, rules, &filters);
+        self.open_sockets = open;
+        let unclear = unclear.into_iter().map(|place| format!("it hangs on {place}, which asks for what is not known here"));
+        self.skipped.extend(unclear.chain(why_not).map(|why| format!("whether guests reach the sockets of tunnels ({why})")));
     }
 }
 

@@ -81,6 +81,22 @@ fn addresses_that_guests_do_not_reach_are_no_finding() {
     assert!(last(&open).contains("addrgenmode none") && !last(&open).contains("disable_ipv6"), "{}", last(&open));
 }
 
+/// A tunnel without a bridge is the host's own, as is the VRF that it is in.
+#[test]
+fn a_vrf_is_no_bridge_of_tenants() {
+    let vni = json!({
+        "vni": 7, "device": "vxlan7", "bridge": "none", "rd": "10.0.0.1:1", "import": [], "export": [], "state": "ready",
+        "made_device": true, "made_bridge": false, "run_time": false, "vteps": 0, "local_macs": 0, "remote_macs": 0, "healed": 0,
+        "rows": {"wanted": 0, "in_sync": 0, "dirty": 0, "in_flight": 0, "failed": 0}, "warnings": []
+    });
+    let vrf = Link { addresses: vec!["192.0.2.7".parse().unwrap()], ..link("blue", "vrf", None) };
+    let links = vec![vrf, link("vxlan7", "vxlan", Some("blue"))];
+    let mut facts = Facts { links, vnis: vec![serde_json::from_value(vni).unwrap()], ..Facts::default() };
+    assert!(facts.tunnels().len() == 1 && found(&facts).is_empty());
+    facts.links[0].kind = "bridge".to_owned();
+    assert_eq!(found(&facts), [("isolation", at("blue"))]);
+}
+
 #[test]
 fn what_is_ignored_is_one_check_or_one_place() {
     let finding = Finding::new("isolation", "what", "remedy").at("br100");

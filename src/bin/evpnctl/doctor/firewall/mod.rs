@@ -1,9 +1,10 @@
 //! What the host's packet filter does with the packets of tunnels: nftables by `nft -j`, which shows the rules of iptables-nft as well.
 //!
 //! `rules` walks the chains for one packet, `values` compares what a rule asks for with what is known of it. Here are the packets: to and
-//! from each VTEP, and a frame between two guests where bridges pass the filter. What cannot be told is said without alarm.
+//! from each VTEP, and a frame between two guests where bridges pass the filter; `sockets` has those from guests to tunnels. What cannot be told is said without alarm.
 
 mod rules;
+pub(super) mod sockets;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -69,18 +70,20 @@ pub(super) fn look(facts: &Facts, rules: &Rules) -> (Vec<Obstacle>, Vec<String>)
     (obstacles.collect(), unclear.collect())
 }
 
+/// The names that rules see of a device. Of one in a VRF: those before and after the VRF see another.
+fn devices_of(facts: &Facts, device: &str) -> Vec<String> {
+    let vrf = facts
+        .link(device)
+        .and_then(|link| link.master.as_deref())
+        .filter(|name| facts.link(name).is_some_and(|master| master.kind == "vrf"));
+    std::iter::once(device.to_owned()).chain(vrf.map(str::to_owned)).collect()
+}
+
 fn packets(facts: &Facts) -> Vec<(Way, u16, Option<IpAddr>, Packet)> {
     let mut packets = Vec::new();
     let tunnels = facts.tunnels();
     let ports: BTreeSet<u16> = tunnels.iter().filter_map(|link| link.data["port"].as_u64()?.try_into().ok()).collect();
-    // A device of a VRF: rules before and after the VRF see another name.
-    let names = |device: &str| {
-        let vrf = facts
-            .link(device)
-            .and_then(|link| link.master.as_deref())
-            .filter(|name| facts.link(name).is_some_and(|master| master.kind == "vrf"));
-        std::iter::once(device.to_owned()).chain(vrf.map(str::to_owned)).collect::<Vec<String>>()
-    };
+    let names = |device: &str| devices_of(facts, device);
     for port in &ports {
         let mut both = |local: Option<IpAddr>, vtep: Option<IpAddr>, v4, device: Option<Vec<String>>| {
             for way in [Way::In, Way::Out] {

@@ -1,9 +1,13 @@
 //! Rule sets as `nft -j list ruleset` writes them (nft 1.0.6 and iptables-nft 1.8.9; `tests/vectors/README.md`), and what becomes of the
 //! packets of tunnels.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
+use super::super::facts::{Facts, Link};
 use super::rules::{Dropped, Verdict};
+use super::sockets::{self, Open};
 use super::values::Packet;
 use super::{Rules, Way};
 
@@ -172,4 +176,60 @@ fn frames_between_guests_that_docker_drops() {
         {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "br*"}}, {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}});
     ruleset["nftables"].as_array_mut().unwrap().insert(2, accept);
     assert_eq!(Rules::parse(&ruleset).verdict(&frame), Verdict::Passes);
+}
+
+/// A tunnel in a bridge, and what its guests reach of it: `rules` as nft lists them, `filters` as tc does.
+fn open(addresses: &[&str], over: &str, rules: &Value, filters: Value) -> (Vec<Open>, usize) {
+    let link = |name: &str, kind: &str, master: Option<&str>| Link {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        master: master.map(str::to_owned),
+        ..Link::default()
+    };
+    let bridge = Link { addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(), ..link("br7", "bridge", None) };
+    let data = serde_json::json!({"id": 7, "port": 4789, over: "an address"});
+    let tunnel = Link { data, ..link("vxlan7", "vxlan", Some("br7")) };
+    let facts = Facts { links: vec![bridge, tunnel], ..Facts::default() };
+    let (open, unclear) = sockets::open(&facts, &Rules::parse(rules), &BTreeMap::from([("br7".to_owned(), filters)]));
+    (open, unclear.len())
+}
+
+#[test]
+fn what_guests_reach_of_the_tunnels_sockets() {
+    let none = serde_json::json!({"nftables": []});
+    let guard = |device: &str| {
+        serde_json::json!({"nftables": [
+            {"chain": {"family": "inet", "table": "guard", "name": "input", "hook": "input", "policy": "accept"}},
+            {"rule": {"family": "inet", "table": "guard", "chain": "input", "handle": 2, "expr": [
+                {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": device}},
+                {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 4789}}, {"drop": null}]}}]})
+    };
+    // As tc shows the filter of evpnd, and somebody else's.
+    let filter = |port: u16| {
+        serde_json::json!([{"protocol": "all", "pref": 1, "kind": "bpf", "chain": 0},
+            {"protocol": "all", "pref": 1, "kind": "bpf", "chain": 0, "options": {"handle": "0x1", "direct-action": true,
+             "bytecode": {"length": 2, "insns": [{"code": 21, "jt": 2, "jf": 0, "k": port}, {"code": 6, "jt": 0, "jf": 0, "k": 2}]}}}])
+    };
+    let empty = || serde_json::json!([]);
+    let how = |found: &(Vec<Open>, usize)| {
+        assert_eq!(found.1, 0);
+        found.0.first().map(|open| (open.by.len(), open.by_all))
+    };
+    // An adopted bridge without an address, with one, and ours that is a gateway.
+    assert_eq!(how(&open(&[], "local", &none, empty())), Some((0, true)));
+    assert_eq!(how(&open(&["192.168.7.1"], "local", &none, empty())), Some((1, true)));
+    assert_eq!(how(&open(&["192.168.7.1"], "local", &none, filter(4789))), Some((1, false)));
+    assert_eq!(how(&open(&[], "local", &none, filter(4789))), None);
+    assert_eq!(how(&open(&[], "local", &none, filter(8472))), Some((0, true)));
+    // The rule that is the remedy, by its name and by a pattern; another bridge's.
+    for (device, found) in [("br7", None), ("br*", None), ("br8", Some((1, true)))] {
+        assert_eq!(how(&open(&["192.168.7.1"], "local", &guard(device), empty())), found, "{device}");
+    }
+    // A tunnel over IPv6 is reached by IPv6 alone, which the filter drops.
+    assert_eq!(how(&open(&["192.168.7.1"], "local6", &none, empty())), None);
+    assert_eq!(how(&open(&["fe80::7"], "local6", &none, empty())), Some((1, true)));
+    assert_eq!(how(&open(&["fe80::7"], "local6", &none, filter(4789))), None);
+    // What cannot be told alarms nobody.
+    let (found, unclear) = open(&[], "local", &ruleset("marked"), empty());
+    assert_eq!((found.len(), unclear > 0), (0, true));
 }
