@@ -78,6 +78,7 @@ impl Host {
             import: vec![ImportTarget::Auto],
             export: vec![ExportTarget::Auto],
             static_macs: sticky.to_vec(),
+            announce_own: true,
             neighbors: true,
             macs: true,
             beside: false,

@@ -74,6 +74,7 @@ fn load(count: u32) -> (usize, usize) {
             import: vec![ImportTarget::Auto],
             export: vec![ExportTarget::Auto],
             static_macs: vec![],
+            announce_own: true,
             neighbors: true,
             macs: true,
             beside: false,

@@ -161,7 +161,7 @@ const CASES: &[(&str, At, &str, Fate, &[&str])] = &[
     ("fewer moves", Evpn, "dup-addr-detection max-moves 3 time 60", Carried, &["moves = 3\nseconds = 60"]),
     ("frozen for good", Evpn, "dup-addr-detection freeze permanent", Carried, &["action = \"freeze\"\nrecovery-seconds = 0"]),
     ("frozen for a time", Evpn, "dup-addr-detection freeze 600", Carried, &["action = \"freeze\"\nrecovery-seconds = 600"]),
-    ("the bridge's own MAC", Evpn, "advertise-svi-ip", NotCarried, &[]),
+    ("the bridge's own MAC", Evpn, "advertise-svi-ip", NotNeeded, &[]),
     ("prefixes", Evpn, "advertise ipv4 unicast", NotCarried, &[]),
     ("Ethernet segments", Evpn, "ead-es-route-target export 65000:1", NotCarried, &[]),
     // A VNI.
@@ -175,7 +175,7 @@ const CASES: &[(&str, At, &str, Fate, &[&str])] = &[
     ("several", Segment, "route-target import 65000:1 65000:2", Carried, &["import = [\"65000:1\", \"65000:2\"]"]),
     ("none", Segment, "route-target import 65000:99999999999", NotCarried, &[]),
     ("given to any AS", Segment, "route-target export *:100", NotCarried, &[]),
-    ("the gateway's MAC", Segment, "advertise-default-gw", NotCarried, &[]),
+    ("the gateway's MAC", Segment, "advertise-default-gw", NotNeeded, &[]),
     ("its subnet", Segment, "advertise-subnet", NotCarried, &[]),
     // The rest of the file.
     ("a name", Top, "hostname hv1", NotNeeded, &[]),

@@ -422,3 +422,67 @@ fn guests_are_told_of_an_address_that_moved() {
         assert!((4094..4600).contains(&sent), "{sent} of 5000");
     });
 }
+
+/// What the host itself has on the bridge, as it is told next.
+fn host(room: &mut Room) -> (MacAddr, Vec<(String, bool)>) {
+    room.wait("what the host is", |event| match event {
+        KernelEvent::Host { station: Some(station), .. } => {
+            let addresses = station.addresses.iter().map(|(ip, router)| (ip.to_string(), *router)).collect();
+            assert_eq!(station.port_name, "br100");
+            Some((station.mac, addresses))
+        }
+        _ => None,
+    })
+}
+
+/// The next that has these addresses; `true`: the host is a router for it.
+fn expect_host(room: &mut Room, wanted: &[(&str, bool)]) -> MacAddr {
+    let wanted: Vec<(String, bool)> = wanted.iter().map(|(text, router)| ((*text).to_owned(), *router)).collect();
+    loop {
+        let (mac, addresses) = host(room);
+        if addresses == wanted {
+            return mac;
+        }
+    }
+}
+
+#[test]
+fn what_the_host_has_on_the_bridge_is_told_as_it_changes() {
+    with_tenant(|room, _, _, _| {
+        // Until then it has that of whichever port has the lowest.
+        sh("ip link set br100 address 02:00:5e:00:01:09");
+        let mac = MacAddr([2, 0, 0x5e, 0, 1, 9]);
+        while expect_host(room, &[]) != mac {}
+        sh("ip addr add 192.0.2.1/24 dev br100");
+        assert_eq!(expect_host(room, &[("192.0.2.1", false)]), mac);
+        // Not before it is known to be nobody else's; with it the link-local one, which alone is nobody's wish.
+        sh("sysctl -qw net.ipv6.conf.br100.disable_ipv6=0; ip addr add fe80::9/64 dev br100 nodad");
+        sh("ip addr add 2001:db8::1/64 dev br100");
+        let all = |router| [("192.0.2.1", false), ("2001:db8::1", router), ("fe80::9", router)];
+        expect_host(room, &all(false));
+        assert_eq!(sh("ip -6 addr show dev br100 tentative").trim(), "");
+        for router in [true, false] {
+            sh(&format!("sysctl -qw net.ipv6.conf.br100.forwarding={}", u8::from(router)));
+            expect_host(room, &all(router));
+        }
+        sh("ip link set br100 address 02:00:5e:00:01:01");
+        assert_eq!(expect_host(room, &all(false)), MacAddr([2, 0, 0x5e, 0, 1, 1]));
+        sh("ip -6 addr flush dev br100 scope global");
+        expect_host(room, &[("192.0.2.1", false), ("fe80::9", false)]);
+        sh("ip addr del 192.0.2.1/24 dev br100");
+        expect_host(room, &[]);
+        // A bridge that is down hears nobody, and one with the tunnel's own address is not the guests' alone.
+        sh("ip addr add 192.0.2.1/24 dev br100; ip -6 addr flush dev br100");
+        expect_host(room, &[("192.0.2.1", false)]);
+        sh("ip addr add 10.0.0.1/32 dev br100");
+        expect_host(room, &[]);
+        sh("ip addr del 10.0.0.1/32 dev br100");
+        expect_host(room, &[("192.0.2.1", false)]);
+        sh("ip link set br100 down");
+        expect_host(room, &[]);
+        sh("ip link set br100 up");
+        expect_host(room, &[("192.0.2.1", false)]);
+        sh("ip link del vxlan100");
+        room.wait("the end of it", |event| matches!(event, KernelEvent::Host { station: None, .. }).then_some(()));
+    });
+}

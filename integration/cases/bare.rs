@@ -30,7 +30,7 @@ fn expect_ping(host: &Host, target: &str) {
 }
 
 /// Waits until `daemon` knows the address, or does not.
-fn expect_address(daemon: &Evpnd<'_>, ip: &str, known: bool) {
+pub fn expect_address(daemon: &Evpnd<'_>, ip: &str, known: bool) {
     wait_until(&format!("{ip} is announced: {known}"), 20, || {
         let macs = daemon.json(&["show", "macs", "--vni", "100"]).to_string();
         ensure(macs.contains(&format!("\"{ip}\"")) == known, || macs)

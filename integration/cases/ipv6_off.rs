@@ -66,7 +66,7 @@ fn an_adopted_bridge_with_ipv6_off_is_a_known_state() {
     expect_warned(&first, false);
     let capture = site.fabric.capture(a);
     expect_pings(&here, &there);
-    let (flooded, tunnelled) = questions(&capture, &[there.address().into(), v6(&there).parse().unwrap()]);
+    let (flooded, tunnelled) = questions(&capture.frames(), &[there.address().into(), v6(&there).parse().unwrap()]);
     assert!(flooded == 0 && tunnelled >= 4, "{flooded} questions among {tunnelled} frames");
     first.expect_no_difference();
     assert_eq!(first.log().matches("IPv6 is off at br100").count(), 1, "{}", first.log());

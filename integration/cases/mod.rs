@@ -7,6 +7,7 @@ mod conflicts;
 mod demo;
 mod dhcp;
 mod doctor;
+mod gateway;
 mod graceful;
 mod harness_itself;
 mod healing;

@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use evpnd::lab::packet::{Frame, Outgoing};
 
 use crate::harness::evpnd::{Config, Evpnd};
-use crate::harness::fabric::{Capture, Family, Guest, Host};
+use crate::harness::fabric::{Family, Guest, Host};
 use crate::harness::{ensure, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
 
 /// Questions that were flooded into tunnels (inner broadcast ARP, and neighbour solicitations to a group) for one of these
 /// addresses, and all tunnelled frames.
-pub(super) fn questions(capture: &Capture, asked: &[IpAddr]) -> (usize, usize) {
+pub fn questions(frames: &[Vec<u8>], asked: &[IpAddr]) -> (usize, usize) {
     let (mut flooded, mut tunnelled) = (0, 0);
-    for frame in capture.frames() {
-        let Outgoing::Vxlan { inner, .. } = Frame::classify(&frame, 4789) else { continue };
+    for frame in frames {
+        let Outgoing::Vxlan { inner, .. } = Frame::classify(frame, 4789) else { continue };
         tunnelled += 1;
         let group = inner[0] & 1 == 1;
         let target = match &inner[12..14] {
@@ -75,7 +75,7 @@ fn stays(family: Family) {
         expect_pings(from, to);
     }
     for capture in &captures {
-        let (flooded, tunnelled) = questions(capture, &known);
+        let (flooded, tunnelled) = questions(&capture.frames(), &known);
         assert_eq!(flooded, 0, "of {tunnelled} tunnelled frames");
         assert!(tunnelled >= 8, "the pings themselves were seen: {tunnelled}");
     }
@@ -84,7 +84,7 @@ fn stays(family: Family) {
     one.namespace.succeeds("ping", ["-n", "-c", "1", "-W", "1", "fd01::200"]);
     let unknown = ["192.168.0.200", "fd01::200"].map(ip);
     wait_until("questions for nobody are flooded", 10, || {
-        let (flooded, _) = questions(&captures[0], &unknown);
+        let (flooded, _) = questions(&captures[0].frames(), &unknown);
         ensure(flooded >= 2, || format!("{flooded}"))
     });
     daemons.iter().for_each(Evpnd::expect_no_difference);

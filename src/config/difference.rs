@@ -95,6 +95,7 @@ pub fn vni_change(before: &VniConfig, after: &VniConfig) -> Option<VniChange> {
         neighbor_learning,
         isolated_ports,
         probe_silent,
+        announce_own,
         flood,
         learning,
         install,
@@ -118,6 +119,7 @@ pub fn vni_change(before: &VniConfig, after: &VniConfig) -> Option<VniChange> {
         ("neighbor-learning", *neighbor_learning != now.neighbor_learning, true),
         ("isolated-ports", *isolated_ports != now.isolated_ports, true),
         ("probe-silent", *probe_silent != now.probe_silent, true),
+        ("announce-own", *announce_own != now.announce_own, false),
         ("mtu", *mtu != now.mtu, true),
         ("static", *static_macs != now.static_macs, false),
         // Of a request, not of a file.

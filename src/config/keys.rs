@@ -97,6 +97,7 @@ macro_rules! vni_keys {
             "neighbor-learning",
             "isolated-ports",
             "probe-silent",
+            "announce-own",
             "mtu",
             "static",
         ]

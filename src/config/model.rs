@@ -233,6 +233,8 @@ pub struct VniSettings {
     pub isolated_ports: bool,
     /// Ask hosts that say no address for one.
     pub probe_silent: bool,
+    /// Announce this host's own MAC and addresses on the bridge.
+    pub announce_own: bool,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static (sticky) besides those the bridge holds.

@@ -43,6 +43,7 @@ struct Settings {
     neighbor_learning: Option<bool>,
     isolated_ports: Option<bool>,
     probe_silent: Option<bool>,
+    announce_own: Option<bool>,
     mtu: Option<u32>,
     static_macs: Option<Vec<MacAddr>>,
 }
@@ -64,6 +65,7 @@ impl Settings {
             neighbor_learning: section.boolean("neighbor-learning", mistakes).map(Spanned::into_inner),
             isolated_ports: section.boolean("isolated-ports", mistakes).map(Spanned::into_inner),
             probe_silent: section.boolean("probe-silent", mistakes).map(Spanned::into_inner),
+            announce_own: section.boolean("announce-own", mistakes).map(Spanned::into_inner),
             mtu: mtu(section, mistakes),
             static_macs: static_macs(section, mistakes),
         }
@@ -84,6 +86,7 @@ impl Settings {
             neighbor_learning: self.neighbor_learning.unwrap_or(defaults.neighbor_learning),
             isolated_ports: self.isolated_ports.unwrap_or(defaults.isolated_ports),
             probe_silent: self.probe_silent.unwrap_or(defaults.probe_silent),
+            announce_own: self.announce_own.unwrap_or(defaults.announce_own),
             mtu: self.mtu.or(defaults.mtu),
             static_macs: self.static_macs.unwrap_or_else(|| defaults.static_macs.clone()),
         }
@@ -290,6 +293,7 @@ pub(super) fn defaults(
         neighbor_learning: true,
         isolated_ports: false,
         probe_silent: true,
+        announce_own: true,
         mtu: vxlan.mtu,
         static_macs: Vec::new(),
     };

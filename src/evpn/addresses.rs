@@ -120,6 +120,7 @@ impl Evpn {
             (_, Some((own, _))) => (Some(Binding { mac: own.mac, router: own.router }), false),
             (best, None) => (best.map(|best| best.binding), true),
         };
+        let of_host = own.is_some_and(|own| self.locals.get(&(number, own.mac)).is_some_and(|local| local.of_host));
         let is_own = self.addresses.get(&(number, ip)).is_some_and(|address| address.own.is_some());
         let Some(address) = self.addresses.get_mut(&(number, ip)) else { return };
         let before = std::mem::replace(&mut address.chosen, best);
@@ -127,6 +128,8 @@ impl Evpn {
             self.addresses.remove(&(number, ip));
         }
         match best {
+            // The kernel answers for itself.
+            Some(_) if is_own && of_host => fib.clear_neighbor(now, vni, ip),
             Some(binding) if is_own => fib.set_own_neighbor(now, vni, ip, binding),
             Some(binding) => fib.set_neighbor(now, vni, ip, binding),
             None => fib.clear_neighbor(now, vni, ip),

@@ -67,6 +67,8 @@ pub struct InstanceConfig {
     pub export: Vec<ExportTarget>,
     /// MACs announced as sticky though nobody spoke yet.
     pub static_macs: Vec<MacAddr>,
+    /// This host's own MAC and addresses on the bridge are announced.
+    pub announce_own: bool,
     /// The bridge answers ARP and ND for the addresses that other hosts announce (`neigh_suppress`).
     pub neighbors: bool,
     /// MACs are announced and those of others get rows; otherwise the kernel learns them from tunnelled frames.

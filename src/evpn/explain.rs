@@ -14,6 +14,8 @@ use crate::wire::rd::Rd;
 
 /// Why a route that would win does not.
 const FROZEN: &str = "not followed: the MAC is frozen as a duplicate";
+/// Why no route for a MAC is used.
+const BRIDGES_OWN: &str = "not used: this host's own bridge has the MAC";
 
 /// One route for the MAC.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub struct MacExplanation {
     pub local: Option<LocalView>,
     /// It is frozen as a duplicate: it stays where it is, whatever the routes say (RFC 7432 §15.1).
     pub frozen: bool,
+    /// This host's own bridge has it.
+    pub bridges_own: bool,
     /// Every route for it, our own too, in the order of keys.
     pub candidates: Vec<CandidateView>,
     /// What the FIB wants and holds.
@@ -90,6 +94,7 @@ impl Evpn {
         let local = number.and_then(|number| self.locals.get(&(number, mac)));
         let claims = self.usable_claims(rib, number, vni, mac);
         let frozen = number.is_some_and(|number| self.duplicates.is_frozen(&(number, mac)));
+        let bridges_own = number.is_some_and(|number| self.is_bridges_own(number, mac));
         let stays_at = if frozen { self.remote_vtep(vni, mac) } else { None };
         let fit: Vec<_> = claims.iter().copied().filter(|claim| stays_at.is_none_or(|vtep| claim.1.vtep == vtep)).collect();
         let best = mobility::winner(&fit, |claim| &claim.1, |a, b| (b.2, b.0).cmp(&(a.2, a.0))).copied();
@@ -104,6 +109,7 @@ impl Evpn {
                     Some((_, claim, _)) => match (best, own) {
                         (_, Some(own)) if frozen && !local_stays(&own, claim).0 => FROZEN.to_owned(),
                         (Some(best), None) if frozen && best.1.vtep != claim.vtep => FROZEN.to_owned(),
+                        (Some(_), None) if bridges_own => BRIDGES_OWN.to_owned(),
                         (_, Some(own)) => local_stays(&own, claim).1.why_lost().to_owned(),
                         (Some(best), None) if best.0 == dest => {
                             view.chosen = true;
@@ -117,13 +123,13 @@ impl Evpn {
             })
             .collect();
         candidates.sort_by(|a, b| a.0.cmp(&b.0));
-        let ready = number.and_then(|number| self.slot(number)).is_some_and(|instance| instance.ready);
+        let instance = number.and_then(|number| self.slot(number)).filter(|instance| instance.ready);
         let local = local.map(|local| LocalView {
             place: self.place_of(local),
             sequence: local.sequence,
             is_static: local.is_static(),
             owned: local.owned,
-            announced: local.owned && ready,
+            announced: instance.is_some_and(|instance| local.is_announced(instance.config.announce_own)),
             why: if local.owned { "ours".to_owned() } else { "lost to the remote route that is best".to_owned() },
         });
         MacExplanation {
@@ -133,6 +139,7 @@ impl Evpn {
             place: view.map(|view| view.place),
             local,
             frozen,
+            bridges_own,
             candidates: candidates.into_iter().map(|(_, view)| view).collect(),
             row: fib.unicast(vni, mac),
         }

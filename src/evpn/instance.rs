@@ -23,7 +23,7 @@ use super::pace::Pace;
 use super::room::{Looks, Refused};
 use super::view::EvpnStats;
 use crate::base::{InternId, Interner, MacAddr, Time, Vni};
-use crate::fib::{Fib, Remote};
+use crate::fib::{Fib, HostStation, Remote};
 use crate::rib::{DestId, Rib, RouteKey};
 use crate::wire::attribute::Attributes;
 use crate::wire::esi::Esi;
@@ -69,8 +69,8 @@ pub struct Evpn {
     pub(super) stats: EvpnStats,
 }
 
-/// What an instance that is made anew keeps: MACs of our bridge, and addresses of theirs.
-type Remembered = (Vec<(MacAddr, Local)>, Vec<(IpAddr, Own)>);
+/// What an instance that is made anew keeps: MACs of our bridge, addresses of theirs, and what this host is.
+type Remembered = (Vec<(MacAddr, Local)>, Vec<(IpAddr, Own)>, Option<HostStation>);
 
 /// One MAC-VRF.
 #[derive(Debug)]
@@ -88,6 +88,8 @@ pub(super) struct Instance {
     pub refused: Refused,
     /// Its bridge was listed.
     pub listed: bool,
+    /// What this host itself is in its segment.
+    pub host: Option<HostStation>,
 }
 
 impl Evpn {
@@ -128,19 +130,20 @@ impl Evpn {
     pub fn add_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig) {
         let vni = config.vni;
         let (mut ready, mut listed, mut replaces) = (false, false, false);
-        let (mut locals, mut own, mut refused) = (Vec::new(), Vec::new(), Refused::default());
+        let (mut locals, mut own, mut host, mut refused) = (Vec::new(), Vec::new(), None, Refused::default());
         if let Some(number) = self.by_vni.get(&vni).copied() {
             let Some(old) = self.slot(number) else { return };
             if old.config == config {
                 return;
             }
             (ready, listed, refused, replaces) = (old.ready, old.listed, old.refused, true);
+            host = old.host.clone();
             self.device_down(now, rib, vni);
             own = self.own_addresses(number);
             locals = self.take_locals(number);
             self.take_instance(now, rib, fib, vni);
         }
-        self.add_new(now, rib, fib, config, (locals, own), (refused, replaces));
+        self.add_new(now, rib, fib, config, (locals, own, host), (refused, replaces));
         if let Some(instance) = self.by_vni.get(&vni).copied().and_then(|number| self.slot_mut(number)) {
             instance.listed = listed;
         }
@@ -155,7 +158,7 @@ impl Evpn {
         rib: &mut Rib,
         fib: &mut Fib,
         config: InstanceConfig,
-        (locals, own): Remembered,
+        (locals, own, host): Remembered,
         (refused, replaces): (Refused, bool),
     ) {
         let free = self.instances.iter().position(Option::is_none);
@@ -173,7 +176,8 @@ impl Evpn {
         self.targets.add(number, config.vni, &config.import);
         self.by_vni.insert(config.vni, number);
         let (flood, remote_macs, local_macs) = (BTreeMap::new(), 0, 0);
-        let instance = Instance { config, ready: false, attributes, flood, remote_macs, local_macs, refused, listed: false };
+        let instance =
+            Instance { config, ready: false, attributes, flood, remote_macs, local_macs, refused, listed: false, host };
         if usize::from(number) == self.instances.len() {
             self.instances.push(Some(instance));
         } else {
@@ -190,6 +194,7 @@ impl Evpn {
             self.add_configured_mac(now, rib, fib, number, mac);
         }
         self.put_own(now, rib, fib, number, own);
+        self.put_host(now, rib, fib, number);
     }
 
     /// Removes an instance: withdraws its routes, clears its rows. The flood list that hosts without EVPN are on stays for them.
@@ -293,7 +298,7 @@ impl Evpn {
     pub(super) fn announce(&mut self, now: Time, rib: &mut Rib, number: u16, mac: MacAddr) {
         let Some(local) = self.locals.get(&(number, mac)) else { return };
         let Some(instance) = self.slot(number) else { return };
-        if !instance.ready || !local.owned || !instance.config.macs {
+        if !instance.ready || !local.is_announced(instance.config.announce_own) || !instance.config.macs {
             return;
         }
         let mut attributes = instance.attributes.clone();

@@ -138,7 +138,11 @@ impl Evpn {
         let port_name = self.port_names.acquire(heard.port_name.clone());
         // Should a port hear it, it must beat what beat it.
         let (port, sequence) = (heard.port, best.claim.sequence);
-        self.put_local(number, mac, Local { port, port_name, operator_static: false, configured: false, owned: false, sequence });
+        self.put_local(
+            number,
+            mac,
+            Local { port, port_name, operator_static: false, configured: false, of_host: false, owned: false, sequence },
+        );
         self.note_sequence(vni, mac, 0);
         self.put_back(now, fib, key, vni);
         true

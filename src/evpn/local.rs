@@ -16,7 +16,7 @@ use crate::fib::{Fib, LocalMac, Status};
 use crate::rib::Rib;
 
 /// Why a duplicate is one no more.
-const STATIC: &str = "it is static";
+pub(super) const STATIC: &str = "it is static";
 
 /// A MAC of our bridge.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,8 @@ pub(super) struct Local {
     pub operator_static: bool,
     /// Static in the configuration.
     pub configured: bool,
+    /// The bridge's own, with an address of this host (`host`).
+    pub of_host: bool,
     /// Ours: announced while the device is ready.
     pub owned: bool,
     pub sequence: u32,
@@ -35,7 +37,12 @@ pub(super) struct Local {
 impl Local {
     /// Announced as sticky.
     pub fn is_static(&self) -> bool {
-        self.operator_static || self.configured
+        self.operator_static || self.configured || self.of_host
+    }
+
+    /// Announced at all, where the host's own MACs are (`own`) or not.
+    pub fn is_announced(&self, own: bool) -> bool {
+        self.owned && (own || self.configured || !self.of_host)
     }
 }
 
@@ -48,6 +55,8 @@ impl Evpn {
             return;
         }
         match self.locals.get(&(number, heard.mac)).copied() {
+            // What the kernel has for itself no port has.
+            Some(local) if local.of_host => {}
             Some(local) if local.owned => self.refresh(now, rib, fib, number, heard, local),
             old => self.learn(now, rib, fib, number, heard, old),
         }
@@ -129,7 +138,15 @@ impl Evpn {
         if let Some(old) = old {
             self.port_names.release(old.port_name);
         }
-        let local = Local { port: heard.port, port_name, operator_static: heard.is_static, configured, owned: true, sequence };
+        let local = Local {
+            port: heard.port,
+            port_name,
+            operator_static: heard.is_static,
+            configured,
+            of_host: false,
+            owned: true,
+            sequence,
+        };
         self.put_local(number, mac, local);
         self.note_sequence(vni, mac, sequence);
         let to = self.place_of(&local);
@@ -207,7 +224,7 @@ impl Evpn {
     /// A local MAC aged out or its port went. Where a remote host announces it, its row is installed.
     pub fn handle_local_mac_gone(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, mac: MacAddr) {
         let Some(&number) = self.by_vni.get(&vni) else { return };
-        let Some(local) = self.locals.get(&(number, mac)).copied() else { return };
+        let Some(local) = self.locals.get(&(number, mac)).copied().filter(|local| !local.of_host) else { return };
         let place = self.place_of(&local);
         if local.configured {
             self.port_names.release(local.port_name);

@@ -33,6 +33,7 @@ mod explain;
 mod facts;
 mod flood;
 mod guests;
+mod host;
 mod import;
 mod imports;
 mod instance;

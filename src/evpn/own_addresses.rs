@@ -82,6 +82,10 @@ impl Evpn {
         if !self.slot(number).is_some_and(|instance| instance.config.neighbors) {
             return;
         }
+        if self.locals.get(&(number, mac)).is_some_and(|local| local.of_host) {
+            // What the host itself has is told whole (`handle_host`): a neighbour with its MAC is another's address.
+            return;
+        }
         if !is_host(ip) {
             self.stats.martian_ips += 1;
         } else if self.locals.get(&(number, mac)).is_some_and(|local| local.owned) {
@@ -161,6 +165,10 @@ impl Evpn {
             }
             return;
         }
+        if before.is_some_and(|own| self.locals.get(&(number, own.mac)).is_some_and(|local| local.of_host)) {
+            self.stats.sticky_violations += 1;
+            return;
+        }
         let count = self.own_ips.get(&(number, mac)).map_or(0, SmallVec::len);
         if count >= usize::from(self.config.limits.routes_per_mac) {
             self.refuse_address(now, number, mac);
@@ -204,11 +212,12 @@ impl Evpn {
     }
 
     /// Announces an address of ours, or changes its route.
-    fn announce_address(&mut self, now: Time, rib: &mut Rib, number: u16, ip: IpAddr) {
+    pub(super) fn announce_address(&mut self, now: Time, rib: &mut Rib, number: u16, ip: IpAddr) {
         let Some(own) = self.addresses.get(&(number, ip)).and_then(|address| address.own) else { return };
         let Some(local) = self.locals.get(&(number, own.mac)) else { return };
         let Some(instance) = self.slot(number) else { return };
-        if !instance.ready || !local.owned {
+        // One of `static` that is the host's own is there for the MAC.
+        if !instance.ready || !local.owned || (local.of_host && !instance.config.announce_own) {
             return;
         }
         let mut attributes = instance.attributes.clone();

@@ -252,7 +252,8 @@ impl Evpn {
         from: Option<Place>,
     ) {
         let entry = *self.macs.entry(id);
-        let Some(vni) = self.slot(entry.instance).map(|instance| instance.config.vni) else { return };
+        let Some(instance) = self.slot(entry.instance) else { return };
+        let (vni, bridges_own) = (instance.config.vni, instance.host.as_ref().is_some_and(|host| host.mac == entry.mac));
         let Some(mut best) = self.best_route(rib, vni, id) else {
             self.uninstall(now, fib, id, false);
             return;
@@ -281,7 +282,11 @@ impl Evpn {
             {
                 return;
             }
-            self.install(now, fib, vni, id, &best, from);
+            if bridges_own {
+                self.uninstall(now, fib, id, true);
+            } else {
+                self.install(now, fib, vni, id, &best, from);
+            }
             return;
         };
         let claim = Claim::of_ours(local.is_static(), local.sequence, vtep);
@@ -289,7 +294,7 @@ impl Evpn {
         let (stays, _) = local_stays(&claim, &best.claim);
         if stays {
             self.stats.local_kept += 1;
-            if claim.sticky && changed == Some(best.dest) {
+            if claim.sticky && changed == Some(best.dest) && !Self::is_same_gateway(&local, &best.claim) {
                 self.violation(now, key, vni, place, Place::Vtep(best.claim.vtep));
             }
             return;
@@ -348,6 +353,8 @@ impl Evpn {
         };
         let entry = self.macs.entry_mut(id);
         let old = std::mem::replace(&mut entry.remote, remote.0);
+        // Two hosts have it for good, as gateways do, and the better of them came later: nothing moved (RFC 7432 §15.2).
+        let both_have_it = entry.sticky && sticky && entry.sequence == sequence;
         entry.sequence = sequence;
         entry.sticky = sticky;
         let mac = entry.mac;
@@ -366,6 +373,9 @@ impl Evpn {
         let to = Place::Vtep(vtep);
         match from.or(was.map(|was| Place::Vtep(was.ip))) {
             None => self.events.push(Event::MacLearned { vni, mac, place: to, sequence, sticky }),
+            Some(Place::Vtep(_)) if both_have_it => {
+                self.events.push(Event::MacLearned { vni, mac, place: to, sequence, sticky });
+            }
             Some(from) if from != to => {
                 self.stats.moves += 1;
                 self.events.push(Event::MacMoved { vni, mac, from, to, sequence });

@@ -189,6 +189,20 @@ pub struct LocalMac {
     pub is_static: bool,
 }
 
+/// This host as a station of a segment, by the bridge of its VNI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostStation {
+    /// The MAC of the bridge.
+    pub mac: MacAddr,
+    /// ifindex of the bridge.
+    pub port: u32,
+    /// Its name.
+    pub port_name: String,
+    /// The addresses that the host has there, in order, each with whether it is a router for it (RFC 9047). None: the host takes no
+    /// part in the segment, and only the bridge has the MAC.
+    pub addresses: Vec<(IpAddr, bool)>,
+}
+
 /// What the core asks of the kernel room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KernelCommand {
@@ -349,6 +363,13 @@ pub enum KernelEvent {
         vni: Vni,
         /// All of them.
         macs: Vec<LocalMac>,
+    },
+    /// What this host itself is in a segment, the whole of it; again when that changed.
+    Host {
+        /// Which VNI.
+        vni: Vni,
+        /// `None`: its bridge is gone.
+        station: Option<HostStation>,
     },
     /// A station at a local port, or one that may be there, said that it has an address; again from time to time while it goes
     /// on.

@@ -27,8 +27,8 @@ pub use counts::RowCounts;
 pub use device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, ReadyDevice, UnfitDevice};
 pub use fights::Fought;
 pub use message::{
-    Batch, BatchDone, Binding, CheckedRow, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LimitsMet, LocalMac,
-    MovedAddress, NeighborOwner, Op, OpKind, Remote,
+    Batch, BatchDone, Binding, CheckedRow, HostStation, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LimitsMet,
+    LocalMac, MovedAddress, NeighborOwner, Op, OpKind, Remote,
 };
 pub use neighbor_view::{NeighborDifference, NeighborView};
 pub use pace::Pace;

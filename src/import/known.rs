@@ -22,9 +22,7 @@ const MULTIHOMING: &str = "evpnd has no Ethernet segments of its own (EVPN multi
 const MULTIHOMING_HELP: &str = "keep FRR on hosts with multihomed links; evpnd takes such hosts' routes";
 const ROUTED: &str = "evpnd announces no IP prefixes (type 5)";
 const ROUTED_HELP: &str = "keep FRR on hosts that route";
-const GATEWAY: &str = "evpnd does not announce the MAC and addresses of the host's own bridge";
-const GATEWAY_HELP: &str =
-    "announce the bridge's MAC as static: static = [\"…\"] in [[vni]]; its addresses are found by ARP and ND";
+const GATEWAY: &str = "evpnd announces the MAC and the addresses of the host's own bridge, unless announce-own = false";
 
 /// At the top of the file.
 const TOP: &[Known] = &[
@@ -222,8 +220,8 @@ const NEIGHBOR: &[Known] = &[
 
 /// In `address-family l2vpn evpn`, and in a `vni` block.
 const EVPN: &[Known] = &[
-    ("advertise-default-gw", Lost, GATEWAY, GATEWAY_HELP),
-    ("advertise-svi-ip", Lost, GATEWAY, GATEWAY_HELP),
+    ("advertise-default-gw", Fine, GATEWAY, ""),
+    ("advertise-svi-ip", Fine, GATEWAY, ""),
     ("advertise-subnet", Lost, ROUTED, ROUTED_HELP),
     ("advertise ipv4", Lost, ROUTED, ROUTED_HELP),
     ("advertise ipv6", Lost, ROUTED, ROUTED_HELP),

@@ -5,11 +5,9 @@
 //! from them what others ask through it. An address that nobody announced is asked for in vain, and the kernel tells of that:
 //! the neighbour becomes `NUD_FAILED`, or (`l3miss`) a question of others finds none.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::codec;
-use super::setup;
+use super::host::{OwnAddresses, forwards};
 use super::stations::Station;
 use super::worker::Worker;
 use crate::base::{MacAddr, Vni};
@@ -21,27 +19,6 @@ impl Worker {
         self.managed.get(&vni).is_some_and(|managed| managed.spec.bare)
     }
 
-    /// The list of devices was given: addresses are heard of where one has no bridge.
-    pub(super) fn want_addresses(&mut self) {
-        if self.addresses_heard || !self.managed.values().any(|managed| managed.spec.bare) {
-            return;
-        }
-        self.addresses_heard = true;
-        for group in [libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR] {
-            if let Err(error) = self.events.join(group) {
-                tracing::warn!(%error, "changes of this host's addresses are not heard of: those of devices without a bridge are told late");
-            }
-        }
-    }
-
-    /// An address came or went.
-    pub(super) fn handle_own_address(&mut self, body: &[u8]) {
-        let vni = codec::u32_at(body, 4).and_then(|ifindex| self.devices.get(&ifindex)).copied();
-        if let Some(vni) = vni.filter(|vni| self.is_bare(*vni)) {
-            self.tell_own_addresses(vni);
-        }
-    }
-
     /// The one station of a device without a bridge.
     pub(super) fn own_station(&self, vni: Vni) -> Option<(MacAddr, Station)> {
         let ifindex = self.ready_device(vni)?.ifindex;
@@ -49,17 +26,14 @@ impl Worker {
     }
 
     /// Tells which addresses a device without a bridge has, after its MAC was told.
-    pub(super) fn tell_own_addresses(&mut self, vni: Vni) {
+    pub(super) fn tell_own_addresses(&mut self, vni: Vni, addresses: &OwnAddresses) {
         let Some((mac, Station { port, .. })) = self.own_station(vni) else { return };
-        let addresses = match setup::addresses(&mut self.requests, 0) {
-            Ok(addresses) => addresses,
-            Err(said) => return tracing::warn!(%vni, error = said.text, "the addresses of this host cannot be read"),
-        };
-        let found: BTreeSet<IpAddr> = addresses.into_iter().filter(|(index, _)| *index == port).map(|(_, ip)| ip).collect();
+        let found = addresses.get(&port).cloned().unwrap_or_default();
+        let router = forwards(&self.links.name(port));
         let Some(managed) = self.managed.get_mut(&vni) else { return };
         let before = std::mem::replace(&mut managed.own_addresses, found.clone());
         let gone = before.difference(&found).map(|ip| KernelEvent::LocalAddressGone { vni, mac, ip: *ip });
-        let told = found.iter().map(|ip| KernelEvent::LocalAddress { vni, mac, ip: *ip, router: None });
+        let told = found.iter().map(|ip| KernelEvent::LocalAddress { vni, mac, ip: *ip, router: ip.is_ipv6().then_some(router) });
         self.out.extend(gone.chain(told));
     }
 

@@ -98,6 +98,7 @@ impl Worker {
                 }
             }
             libc::RTM_NEWADDR | libc::RTM_DELADDR => self.handle_own_address(message.body),
+            libc::RTM_NEWNETCONF => self.handle_setting(message),
             nexthops::RTM_NEWNEXTHOP | nexthops::RTM_DELNEXTHOP => self.handle_nexthop(message),
             libc::RTM_NEWTFILTER | libc::RTM_DELTFILTER | libc::RTM_DELQDISC => self.handle_filter(message),
             _ => {}
@@ -210,6 +211,7 @@ impl Worker {
             if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
                 concerned.push(*vni);
             }
+            self.note_own(Some(link.ifindex));
             if let Some(vni) = self.devices.get(&link.ifindex).copied().filter(|vni| self.is_bare(*vni)) {
                 // Its MAC may be another one.
                 self.dumper.push(Job::Stations { vni });
@@ -316,6 +318,7 @@ impl Worker {
         self.links = links;
         self.writer.forget_echoes();
         self.read_nexthops();
+        self.own_changed.extend(self.bridges.values());
         self.dirty.extend(self.managed.keys().copied());
         self.resync_stations();
     }
@@ -336,6 +339,7 @@ impl Worker {
         }
         let change = self.links.retain(&seen);
         self.handle_change(&change);
+        self.own_changed.extend(self.bridges.values());
         self.keep_closed(true);
     }
 
@@ -401,11 +405,16 @@ impl Worker {
                 managed.stations.dump_ended(found, error.is_none(), |mac| !bare && self.links.is_own_mac(mac));
                 let told: Vec<(MacAddr, Station)> = managed.stations.iter().collect();
                 told.iter().for_each(|(mac, _)| managed.note_arrival(*mac));
+                let host = managed.host.clone();
                 let macs = told.into_iter().map(|(mac, station)| self.local_mac(vni, mac, station)).collect();
                 self.out.push(KernelEvent::LocalMacs { vni, macs });
                 if bare {
-                    self.tell_own_addresses(vni);
+                    // Their MAC is known now.
+                    self.own_changed.insert(vni);
+                } else {
+                    self.out.push(KernelEvent::Host { vni, station: host });
                 }
+                self.tell_own();
             }
             Some(Finished::Stations { .. }) | None => {}
         }

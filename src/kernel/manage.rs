@@ -9,12 +9,13 @@ use super::announce::Allowance;
 use super::devices::{self, Circumstances, Refusal, Step, Verdict};
 use super::dumper::Job;
 use super::heard::Addresses;
+use super::host::is_given;
 use super::links::Link;
 use super::setup;
 use super::stations::Stations;
 use super::worker::{Worker, now};
 use crate::base::{MacAddr, Vni};
-use crate::fib::{DeviceSpec, DeviceState, KernelEvent, ReadyDevice};
+use crate::fib::{DeviceSpec, DeviceState, HostStation, KernelEvent, ReadyDevice};
 
 /// How long somebody's VXLAN device may be without a bridge, while evpnd runs, before it is given one: platforms make the
 /// device first and enslave it a moment later.
@@ -44,6 +45,8 @@ pub(super) struct Managed {
     pub ageing: Duration,
     /// The addresses of a device without a bridge, as they were told.
     pub own_addresses: BTreeSet<IpAddr>,
+    /// What this host itself is at the bridge, as it was told.
+    pub host: Option<HostStation>,
     /// What is known beside the table of interfaces.
     pub known: Circumstances,
     /// The bridge of somebody's where we turned IPv6 on.
@@ -71,6 +74,7 @@ impl Managed {
             announcements: Allowance::default(),
             ageing: Duration::from_secs(300),
             own_addresses: BTreeSet::new(),
+            host: None,
             known: Circumstances::default(),
             opened: None,
             fresh: true,
@@ -329,6 +333,7 @@ impl Worker {
             self.devices.insert(ready.ifindex, vni);
             self.filter_echoes();
             self.bridges.insert(ready.bridge_ifindex, vni);
+            self.own_changed.insert(vni);
             self.unfiltered.insert(ready.bridge_ifindex);
             self.recall_opened(vni, ready.bridge_ifindex);
             self.dumper.push(Job::Stations { vni });
@@ -359,6 +364,9 @@ impl Worker {
             managed.stations = Stations::default();
             managed.addresses = Addresses::default();
             managed.own_addresses.clear();
+            if managed.host.take().is_some() {
+                self.out.push(KernelEvent::Host { vni, station: None });
+            }
             managed.known = Circumstances { isolated: std::mem::take(&mut managed.known.isolated), ..Circumstances::default() };
         }
         self.out.push(KernelEvent::DeviceGone { vni, reason });
@@ -450,6 +458,5 @@ impl Worker {
 
 /// An address that somebody gave an interface; not one that it gave itself.
 fn in_use<'a>(addresses: &'a [(u32, IpAddr)], link: &Link) -> Option<&'a (u32, IpAddr)> {
-    let by_itself = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    addresses.iter().find(|(index, ip)| *index == link.ifindex && !by_itself(ip))
+    addresses.iter().find(|(index, ip)| *index == link.ifindex && is_given(ip))
 }

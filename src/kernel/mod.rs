@@ -19,7 +19,7 @@
 //! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
 //! | `found` | devices that nobody declared |
 //! | `leftovers` | what no VNI wants any more |
-//! | `bare` | devices without a bridge |
+//! | `host`, `bare` | what this host itself is in a segment, and devices without a bridge |
 //! | `announce` | guests are told of addresses that moved to other hosts |
 //! | `misses` | frames that found no row in a device on demand |
 //! | `claim` | MACs set at a port by request |
@@ -47,6 +47,7 @@ mod found;
 #[cfg(fuzzing)]
 pub mod fuzz;
 mod heard;
+mod host;
 mod ipv6;
 mod leftovers;
 mod links;

@@ -346,12 +346,27 @@ fn overhead(local: IpAddr) -> u32 {
 /// # Errors
 /// What the kernel said.
 pub(super) fn addresses(requests: &mut Requests, family: i32) -> Result<Vec<(u32, IpAddr)>, KernelSaid> {
+    addresses_without(requests, family, 0)
+}
+
+/// The addresses that work: not those of which it is not known yet, or known to be wrong, that nobody else has them (RFC 4862 §5.4).
+///
+/// # Errors
+/// What the kernel said.
+pub(super) fn working_addresses(requests: &mut Requests) -> Result<Vec<(u32, IpAddr)>, KernelSaid> {
+    addresses_without(requests, 0, (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) as u8)
+}
+
+fn addresses_without(requests: &mut Requests, family: i32, flags: u8) -> Result<Vec<(u32, IpAddr)>, KernelSaid> {
     const IFADDRMSG: usize = 8;
     requests.dump(
         libc::RTM_GETADDR,
         |out| out.extend_from_slice(&[family as u8, 0, 0, 0, 0, 0, 0, 0]),
         |message| {
             let ifindex = codec::u32_at(message.body, 4)?;
+            if message.body.get(2)? & flags != 0 {
+                return None;
+            }
             // IFA_LOCAL is the host's own end; IFA_ADDRESS is the same but for point-to-point links, and all that IPv6 has.
             let (mut own, mut address) = (None, None);
             for (kind, value) in codec::attributes(message.body.get(IFADDRMSG..)?) {

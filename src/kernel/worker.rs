@@ -49,6 +49,8 @@ pub(super) struct Worker {
     pub(super) nexthops_heard: bool,
     /// Changes of addresses are asked for.
     pub(super) addresses_heard: bool,
+    /// Where this host itself may be another in its segment than was told.
+    pub(super) own_changed: BTreeSet<Vni>,
     pub(super) burst: Burst,
     pub(super) reader: Reader,
     pub(super) ears: Ears,
@@ -179,6 +181,7 @@ impl Worker {
             nexthops: Nexthops::default(),
             nexthops_heard: false,
             addresses_heard: false,
+            own_changed: BTreeSet::new(),
             burst: Burst::default(),
             reader: Reader::open()?,
             ears: Ears::open()?,
@@ -246,6 +249,7 @@ impl Worker {
                 self.hear_misses();
             }
             self.ask_silent();
+            self.tell_own();
             self.begin_jobs();
             self.hand_over();
             more |= !paused && (!drained || !self.dirty.is_empty() || self.resync || self.recheck);

@@ -298,6 +298,9 @@ impl Speaker {
                     self.note_healed(now, vni, 1);
                 }
             }
+            KernelEvent::Host { vni, station } => {
+                self.evpn.handle_host(now, &mut self.rib, &mut self.fib, vni, station.as_ref());
+            }
             KernelEvent::LocalAddress { vni, mac, ip, router } => {
                 self.evpn.handle_local_address(now, &mut self.rib, &mut self.fib, vni, (mac, ip), router, true);
             }
@@ -450,6 +453,7 @@ impl Speaker {
             }
             None => self.fib.device_ready_unlisted(now, vni, ifindex, is_ipv6),
         }
+        self.evpn.rows_known(now, &mut self.rib, &mut self.fib, vni);
         self.device_up_or_down(now, vni);
         if self.sweep_at.is_none() && self.evpn.is_importing() {
             self.sweep_waits = true;
@@ -565,6 +569,7 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
         import: config.settings.import.clone(),
         export: config.settings.export.clone(),
         static_macs: config.settings.static_macs.clone(),
+        announce_own: config.settings.announce_own,
         neighbors: config.suppresses(),
         macs: config.settings.learning != Learning::Alone,
         beside: config.settings.learning == Learning::Beside,

@@ -368,6 +368,7 @@ impl Speaker {
                 format!("frames to {mac} should go to VTEP {vtep}, but the row is {}", row.status)
             }
             (Some(Place::Vtep(vtep)), None) => format!("frames to {mac} should go to VTEP {vtep}, but no row is wanted"),
+            (None, _) if told.bridges_own => format!("frames to {mac} are for this host: its bridge has the MAC"),
             (None, _) => format!("frames to {mac} are flooded as unknown unicast to the flood list"),
         };
         (choice, conclusion)

@@ -44,6 +44,7 @@ pub fn auto(number: u32) -> InstanceConfig {
         import: vec![ImportTarget::Auto],
         export: vec![ExportTarget::Auto],
         static_macs: vec![],
+        announce_own: true,
         neighbors: true,
         macs: true,
         beside: false,

@@ -265,7 +265,7 @@ pub(crate) enum Clear {
 }
 
 /// Every check, as in docs/DOCTOR.md.
-pub(crate) const CHECKS: [&str; 25] = [
+pub(crate) const CHECKS: [&str; 26] = [
     "daemon",
     "overflow",
     "session",
