@@ -40,6 +40,7 @@ mod restart;
 mod rows_on_demand;
 mod scenario;
 mod security;
+mod silent;
 mod strangers;
 mod suppression;
 mod two_reflectors;

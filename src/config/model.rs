@@ -375,6 +375,12 @@ impl VniConfig {
             && self.settings.learning == Learning::Off
             && !matches!(self.settings.flood, Flood::Multicast(_))
     }
+
+    /// Whether its stations' addresses are listened to: announced where ARP and ND are answered, and elsewhere only asked for, so that
+    /// a MAC that is announced does not age out while its host is silent.
+    pub fn listens(&self) -> bool {
+        self.settings.neighbor_learning && self.settings.learning != Learning::Alone && !self.is_bare()
+    }
 }
 
 impl NeighborAddress {

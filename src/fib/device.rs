@@ -28,7 +28,7 @@ pub struct DeviceSpec {
     pub group: Option<IpAddr>,
     /// `neigh_suppress` on the VXLAN port.
     pub neighbor_suppression: bool,
-    /// What hosts say of their addresses at the bridge's ports is listened to.
+    /// What hosts say of their addresses at the bridge's ports is listened to, and those that have been silent are asked for them.
     pub neighbor_learning: bool,
     /// Stations that say no address are asked for one, so that they do not age out (only with `neighbor_learning`).
     pub probe_silent: bool,

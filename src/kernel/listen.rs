@@ -51,12 +51,13 @@ impl Worker {
     /// Devices, ports or wishes changed: which ports are listened at.
     pub(super) fn tune(&mut self) {
         let mut wanted = BTreeMap::new();
-        for (vni, _) in self.managed.iter().filter(|(_, managed)| managed.spec.neighbor_learning || managed.spec.questions) {
+        for (vni, managed) in self.managed.iter().filter(|(_, managed)| managed.spec.neighbor_learning || managed.spec.questions)
+        {
             let Some(ready) = self.ready_device(*vni) else { continue };
-            wanted.extend(self.links.members(ready.bridge_ifindex).filter(|link| link.up).map(|link| {
-                let tunnel = link.ifindex == ready.ifindex;
-                (link.ifindex, (*vni, tunnel))
-            }));
+            let ports = self.links.members(ready.bridge_ifindex).filter(|link| link.up);
+            let ports = ports.map(|link| (link.ifindex, (*vni, link.ifindex == ready.ifindex)));
+            // What others say is of use where addresses are announced (leases); elsewhere all that a group floods would come in.
+            wanted.extend(ports.filter(|(_, (_, tunnel))| !tunnel || managed.spec.neighbor_suppression));
         }
         self.ears.tune(&wanted);
         if self.ears.over_limit > self.met.ports_not_heard {
