@@ -1,5 +1,5 @@
-//! Guests of hosts with rows on demand that talk to machines elsewhere: what is asked for must come, in time, and be right; what
-//! nobody uses must go. Judged as each frame is sent, and after quiet.
+//! Guests that talk to machines elsewhere, in whatever way their host runs the VNI: a frame for what the host knows must go where it is,
+//! at once or, on demand, in time; what is written on demand and not used must go. Judged as each frame is sent, and after quiet.
 //!
 //! Nothing is expected of a host that has an excuse: one that does not know the machine for sure (`World::is_steady`), or whose kernel
 //! was troubled lately, for what was refused or undone is put right only after a while.
@@ -48,14 +48,17 @@ pub struct Talk {
 impl World {
     /// Draws who talks with whom in this run.
     pub fn draw_talks(&mut self, random: &mut Random) {
-        let on_demand = |node: &super::node::Node, vni: Vni| matches!(node.modes.get(&vni), Some(Mode::OnDemand(_)));
         for host in 0..self.nodes.len() {
             for vni in self.model.vnis.clone() {
                 let vms: Vec<usize> = (0..self.model.vms.len()).filter(|vm| self.model.vms[*vm].vni == vni).collect();
-                if vms.is_empty() || !on_demand(&self.nodes[host], vni) {
-                    continue;
-                }
-                for _ in 0..2 + random.below(12) {
+                let mode = self.nodes[host].modes.get(&vni).copied();
+                let most = match mode {
+                    None => continue,
+                    Some(_) if vms.is_empty() => continue,
+                    Some(Mode::OnDemand(_)) => 12,
+                    Some(_) => 4,
+                };
+                for _ in 0..most / 4 + random.below(most) {
                     let vm = vms[random.below(vms.len() as u64) as usize];
                     let start = Duration::from_millis(random.below(1_800_000));
                     let lasts = Duration::from_secs([3, 40, 200, 3000][random.below(4) as usize]);
@@ -135,7 +138,6 @@ impl World {
         let runs = here.speaker.is_some() && !here.stopping && !here.draining && self.is_grown_up(host);
         let troubled = self.model.troubled.get(&host).is_some_and(|until| self.now < *until);
         runs && !troubled
-            && here.mode(vm.vni).lifetime().is_some()
             && self.is_steady(vm, host)
             && self.can_tunnel(host, owner)
             && asked.is_none_or(|_| self.tells_addresses(owner, host, vm.vni) && self.has_said(vm, owner))

@@ -39,7 +39,7 @@ pub enum Happening {
     CrowdSpeaks(usize, u64),
     /// A virtual machine speaks.
     Speaks(usize, u64),
-    /// Somebody at a host with rows on demand talks to a machine.
+    /// Somebody at a host talks to a machine.
     Talks(usize),
     /// Bridges forget.
     Ageing,
