@@ -4,7 +4,7 @@
 //! of others:
 //!
 //! - the VXLAN half of a row deleted while no daemon runs: the bridge's half, alone, is not found again;
-//! - a device that a daemon made by request (`vni add`) and could not remove before it died: nobody knows of it any more;
+//! - a device that a daemon made a moment before it died, of a VNI that nobody wants when the next starts: its state file does not name it;
 //! - a machine that two bridges claim: the host that lost it may announce it again after a restart, until it speaks.
 
 use std::time::Duration;

@@ -292,7 +292,12 @@ impl World {
                 status.neighbors.up, status.neighbors.configured, status.warnings
             ));
         }
+        let before = wrong.len();
         self.check_sizes_at_end(index, &status, wrong);
+        if wrong.len() > before && self.trace {
+            let all = Request::ShowRoutes { route_type: None, vni: None, rd: None, neighbor: None, after: None, limit: None };
+            tell!(self, "{name} has {:?}", self.request(index, all));
+        }
         let rows = status.rows;
         if rows.dirty + rows.in_flight + rows.failed > 0 || rows.wanted != rows.in_sync + rows.on_demand {
             wrong.push(format!("{name}: rows are not settled: {rows:?}"));

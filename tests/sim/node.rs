@@ -68,7 +68,7 @@ pub struct Node {
     pub sessions: BTreeMap<IpAddr, Time>,
     /// No session went down since the process began, which found what an earlier one had left.
     pub lost_none: bool,
-    /// Devices that a daemon made by request and could not remove before it died: nobody knows of them any more.
+    /// Devices that a daemon made a moment before it died: its state file does not name them yet, so nobody knows of them.
     pub orphans: BTreeSet<Vni>,
     pub work_scheduled: bool,
     pub room_scheduled: bool,
@@ -233,7 +233,8 @@ impl World {
         node.speaker = None;
         node.touched = true;
         node.room = None;
-        node.orphans.extend(node.kernel.vxlans.keys().filter(|vni| !node.vnis.contains(vni)));
+        // What the state file names is cleared by the next.
+        node.orphans = node.kernel.vxlans.keys().copied().filter(|vni| !node.kept.devices.contains_key(vni)).collect();
         node.kernel.notes = None;
         node.kernel.frames.clear();
         node.kernel.questions.clear();

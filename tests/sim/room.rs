@@ -70,6 +70,8 @@ pub struct Room {
     pub commands: VecDeque<KernelCommand>,
     pub events: VecDeque<KernelEvent>,
     managed: BTreeMap<Vni, Managed>,
+    /// Not wanted any more: their neighbours are read, their rows go with the devices, all of which evpnd made.
+    leftovers: BTreeSet<Vni>,
     dirty: BTreeSet<Vni>,
     echoes: BTreeSet<(u32, MacAddr)>,
     jobs: VecDeque<Job>,
@@ -105,6 +107,7 @@ impl Room {
             commands: VecDeque::new(),
             events: VecDeque::new(),
             managed: BTreeMap::new(),
+            leftovers: BTreeSet::new(),
             dirty: BTreeSet::new(),
             echoes: BTreeSet::new(),
             jobs: VecDeque::new(),
@@ -168,6 +171,7 @@ impl Room {
                     self.lose(vni, "it is not configured any more");
                     self.managed.remove(&vni);
                 }
+                self.leftovers.retain(|vni| !wanted.contains(vni));
                 for spec in specs {
                     self.dirty.insert(spec.vni);
                     let managed = self.managed.entry(spec.vni).or_insert_with(|| Managed::new(spec.clone()));
@@ -249,6 +253,7 @@ impl Room {
                 for vni in vnis {
                     self.lose(vni, "evpnd leaves the fabric");
                     self.managed.remove(&vni);
+                    self.leftovers.remove(&vni);
                     if kernel.vxlans.get(&vni).is_some_and(|vxlan| !vxlan.addresses.is_empty()) {
                         kept.push((vni, "it stays: it has an address".to_owned()));
                         continue;
@@ -260,8 +265,7 @@ impl Room {
                 }
                 self.events.push_back(KernelEvent::Removed { vnis: gone, kept });
             }
-            // Rows and neighbours of this kernel are all ours, and read whoever wants them.
-            KernelCommand::Leftovers(_) => {}
+            KernelCommand::Leftovers(leftovers) => self.leftovers.extend(leftovers.into_iter().map(|leftover| leftover.vni)),
             // This kernel keeps nothing for remotes.
             KernelCommand::Remotes { .. } => {}
             KernelCommand::AskAddresses(asked) => {
@@ -441,7 +445,8 @@ impl Room {
                     (Job::TooMany(token, _), Some(_)) => self.events.push_back(KernelEvent::TooManyRows { token, vni }),
                     (Job::Rows(token, _), Some(_)) => self.running = Some(Running::Rows(token, vni, None)),
                     (Job::Rows(token, _) | Job::TooMany(token, _), None) => {
-                        let rows = Err(format!("VNI {vni} has no device that is ready"));
+                        let unknown = || format!("VNI {vni} has no device that is ready");
+                        let rows = self.leftovers.contains(&vni).then(Vec::new).ok_or_else(unknown);
                         self.events.push_back(KernelEvent::Rows { token, vni, rows });
                     }
                 }

@@ -137,7 +137,11 @@ impl World {
         let (Some(owner), here) = (vm.host, &self.nodes[host]) else { return false };
         let runs = here.speaker.is_some() && !here.stopping && !here.draining && self.is_grown_up(host);
         let troubled = self.model.troubled.get(&host).is_some_and(|until| self.now < *until);
+        // What an operator wrote by hand stands where it points.
+        let by_hand =
+            here.kernel.vxlans.get(&vm.vni).and_then(|vxlan| vxlan.rows.get(&vm.mac)).is_some_and(|row| !row.ext_learned);
         runs && !troubled
+            && !by_hand
             && self.is_steady(vm, host)
             && self.can_tunnel(host, owner)
             && asked.is_none_or(|_| self.tells_addresses(owner, host, vm.vni) && self.has_said(vm, owner))
