@@ -112,6 +112,24 @@ fn a_machine_that_comes_here_is_asked_for_its_addresses() {
     assert_eq!((host.announced(mac(1)), host.ip_sequence(mac(1), "192.0.2.1")), (Some((false, 3)), Some(3)));
 }
 
+/// While the device was gone nobody listened: what hosts had before is announced again, and each is asked whether that is still so.
+#[test]
+fn hosts_are_asked_when_their_device_is_back() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.says(mac(1), "192.0.2.1");
+    host.evpn.device_down(host.now, &mut host.rib, vni(100));
+    host.settle();
+    assert_eq!(host.ip_sequence(mac(1), "192.0.2.1"), None);
+    host.evpn.device_up(host.now, &mut host.rib, vni(100));
+    host.settle();
+    assert_eq!(host.ip_sequence(mac(1), "192.0.2.1"), Some(0));
+    for asked in [vec![(vni(100), mac(1), ip("192.0.2.1"))], Vec::new()] {
+        host.dump(&[mac(1)]);
+        assert_eq!(host.evpn.take_questions(), asked, "once");
+    }
+}
+
 /// One that is stopped elsewhere and started here is asked too, for a while: its old routes went before it spoke here.
 #[test]
 fn a_machine_that_was_stopped_elsewhere_is_asked_for_its_addresses() {

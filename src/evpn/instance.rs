@@ -88,6 +88,8 @@ pub(super) struct Instance {
     pub refused: Refused,
     /// Its bridge was listed.
     pub listed: bool,
+    /// Its device was gone, and its bridge was not listed since: hosts may have other addresses by now.
+    pub was_away: bool,
     /// What this host itself is in its segment.
     pub host: Option<HostStation>,
 }
@@ -129,14 +131,14 @@ impl Evpn {
     /// Adds an instance; [`Evpn::work`] imports what the RIB holds for it. One that exists already is replaced, where it differs.
     pub fn add_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, config: InstanceConfig) {
         let vni = config.vni;
-        let (mut ready, mut listed, mut replaces) = (false, false, false);
+        let (mut ready, mut listed, mut was_away, mut replaces) = (false, false, false, false);
         let (mut locals, mut own, mut host, mut refused) = (Vec::new(), Vec::new(), None, Refused::default());
         if let Some(number) = self.by_vni.get(&vni).copied() {
             let Some(old) = self.slot(number) else { return };
             if old.config == config {
                 return;
             }
-            (ready, listed, refused, replaces) = (old.ready, old.listed, old.refused, true);
+            (ready, listed, was_away, refused, replaces) = (old.ready, old.listed, old.was_away, old.refused, true);
             host = old.host.clone();
             self.device_down(now, rib, vni);
             own = self.own_addresses(number);
@@ -146,6 +148,7 @@ impl Evpn {
         self.add_new(now, rib, fib, config, (locals, own, host), (refused, replaces));
         if let Some(instance) = self.by_vni.get(&vni).copied().and_then(|number| self.slot_mut(number)) {
             instance.listed = listed;
+            instance.was_away = was_away;
         }
         if ready {
             self.device_up(now, rib, vni);
@@ -176,8 +179,18 @@ impl Evpn {
         self.targets.add(number, config.vni, &config.import);
         self.by_vni.insert(config.vni, number);
         let (flood, remote_macs, local_macs) = (BTreeMap::new(), 0, 0);
-        let instance =
-            Instance { config, ready: false, attributes, flood, remote_macs, local_macs, refused, listed: false, host };
+        let instance = Instance {
+            config,
+            ready: false,
+            attributes,
+            flood,
+            remote_macs,
+            local_macs,
+            refused,
+            listed: false,
+            was_away: false,
+            host,
+        };
         if usize::from(number) == self.instances.len() {
             self.instances.push(Some(instance));
         } else {
@@ -284,6 +297,7 @@ impl Evpn {
         if !std::mem::replace(&mut instance.ready, false) {
             return;
         }
+        instance.was_away = true;
         let rd = instance.config.rd;
         rib.withdraw_local(&RouteKey::Imet { rd, tag: 0, originator: vtep });
         for mac in self.owned_macs(number) {

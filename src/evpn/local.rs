@@ -274,6 +274,9 @@ impl Evpn {
             }
         }
         self.offered_again(number, true);
+        if self.slot_mut(number).is_some_and(|instance| std::mem::take(&mut instance.was_away)) {
+            self.ask_all(number, vni);
+        }
     }
 
     /// The last remote route of a MAC went. Where it had beaten ours and the bridge was never told, the MAC still stands at

@@ -130,6 +130,15 @@ impl Evpn {
         }
     }
 
+    /// Nobody listened to the hosts of a VNI for a while: each is asked whether it still has what it had.
+    pub(super) fn ask_all(&mut self, number: u16, vni: Vni) {
+        for mac in self.owned_macs(number) {
+            for ip in self.own_ips.get(&(number, mac)).cloned().into_iter().flatten() {
+                self.ask((vni, mac, ip));
+            }
+        }
+    }
+
     fn ask_later(&mut self, now: Time, question: (Vni, MacAddr, IpAddr)) {
         if self.to_ask_later.len() < TO_ASK {
             self.to_ask_later.push_back((now + ASK_AFTER, question));

@@ -363,7 +363,7 @@ impl Worker {
             managed.told = None;
             managed.stations = Stations::default();
             managed.addresses = Addresses::default();
-            managed.own_addresses.clear();
+            // Its own addresses stay: what it does not have any more when it is back is told then.
             if managed.host.take().is_some() {
                 self.out.push(KernelEvent::Host { vni, station: None });
             }

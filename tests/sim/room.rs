@@ -367,7 +367,8 @@ impl Room {
     fn lose(&mut self, vni: Vni, reason: &str) {
         let Some(managed) = self.managed.get_mut(&vni) else { return };
         if managed.told.is_some() {
-            *managed = Managed::new(managed.spec.clone());
+            *managed =
+                Managed { own_addresses: std::mem::take(&mut managed.own_addresses), ..Managed::new(managed.spec.clone()) };
             self.addresses.retain(|(of, ..), _| *of != vni);
             self.events.push_back(KernelEvent::DeviceGone { vni, reason: reason.to_owned() });
         }
