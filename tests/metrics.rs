@@ -9,6 +9,8 @@ use evpnd::speaker::{KeptState, Speaker};
 
 const DOCUMENT: &str = include_str!("../docs/METRICS.md");
 const RULES: &str = include_str!("../config/prometheus-rules.yml");
+/// Run by promtool, where the package is installed.
+const RULES_TEST: &str = include_str!("../integration/package/rules-test.yml");
 const DASHBOARD: &str = include_str!("../config/grafana-dashboard.json");
 
 /// What `src/io/metrics.rs` adds.
@@ -85,6 +87,14 @@ fn the_alert_rules_name_metrics_that_exist() {
         RULES.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).map(str::to_owned).collect();
     assert_eq!(expressions.len(), RULES.matches("- alert:").count(), "an expression stands on one line");
     expect_known("config/prometheus-rules.yml", &expressions);
+}
+
+#[test]
+fn each_alert_rule_is_tried() {
+    for name in RULES.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = format!("{{alertname=\"{name}\"");
+        assert!(RULES_TEST.contains(&fires), "integration/package/rules-test.yml does not fire {name}");
+    }
 }
 
 #[test]
