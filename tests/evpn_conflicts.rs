@@ -40,6 +40,11 @@ fn told(host: &mut Host, what: &str) -> Vec<String> {
     host.events().into_iter().filter(|line| line.contains(what)).collect()
 }
 
+/// What `explain` says that two have at once.
+fn explained(host: &Host, mac: MacAddr) -> Vec<DuplicateView> {
+    host.evpn.explain(&host.rib, &host.fib, vni(100), mac).duplicates
+}
+
 /// Who has it, and whether it is marked.
 fn state(host: &Host) -> (u8, usize) {
     (host.answered(IP).unwrap().mac.0[5], host.evpn.conflict_count())
@@ -66,7 +71,20 @@ fn the_fifth_move_within_three_minutes_is_told_once_and_followed() {
     assert_eq!(state(&host), (1, 1));
     let found = host.evpn.conflicts().next().unwrap();
     let places = [(mac(2), Some(Place::Vtep(vtep(9)))), (mac(1), Some(Place::Port("tap3".into())))];
-    assert_eq!((found.vni, found.ip, found.macs), (vni(100), ip(IP), places));
+    assert_eq!((found.vni, found.ip, found.macs), (vni(100), ip(IP), places.clone()));
+    let expected = DuplicateView {
+        ip: Some(ip(IP)),
+        since: host.now,
+        recovers: Some(host.now + Duration::from_secs(540)),
+        frozen: false,
+        between: places,
+        announced: vec![(mac(1), None), (mac(2), Some(vtep(9)))],
+        chosen: Some(mac(1)),
+    };
+    for number in [1, 2] {
+        assert_eq!(explained(&host, mac(number)), std::slice::from_ref(&expected), "either of the two is told of it");
+    }
+    assert_eq!(explained(&host, mac(3)), []);
     for _ in 0..20 {
         they_say(&mut host);
         host.says(mac(1), IP);
@@ -76,6 +94,20 @@ fn the_fifth_move_within_three_minutes_is_told_once_and_followed() {
     assert_eq!(contenders.into_iter().collect::<Vec<_>>(), [1, 2].map(|n| ((vni(100), mac(n)), vec![ip(IP)])));
     host.wait(540);
     assert_eq!((state(&host), told(&mut host, "no longer").len()), ((1, 0), 1));
+    assert_eq!(explained(&host, mac(1)), []);
+}
+
+/// A third guest with the address, of which the last move was not, is told as well. What the other host took back is not said to be announced.
+#[test]
+fn explain_names_who_announces_it_and_whoever_has_it() {
+    let mut host = host(RULE);
+    quarrel(&mut host, 5);
+    host.announce(&type2(8, mac(3)).with_ip(IP));
+    assert_eq!(explained(&host, mac(3))[0].between.each_ref().map(|(mac, _)| *mac), [mac(2), mac(1)]);
+    host.withdraw(&type2(8, mac(3)).with_ip(IP));
+    host.withdraw(&type2(9, mac(2)).with_ip(IP));
+    assert_eq!(explained(&host, mac(3)), []);
+    assert_eq!(explained(&host, mac(2))[0].announced, [(mac(1), None)]);
 }
 
 /// Both guests are of this host: its own ports are told of as well.

@@ -128,6 +128,28 @@ fn frozen_here_it_stays_here_whatever_others_announce() {
     assert_eq!(host.stats().frozen_moves, 2);
     let why = host.evpn.explain(&host.rib, &host.fib, vni(100), mac(1));
     assert!(why.frozen && why.candidates.iter().any(|route| route.why == "not followed: the MAC is frozen as a duplicate"));
+    let [found] = &why.duplicates[..] else { panic!("{:?}", why.duplicates) };
+    let places = [Place::Port("tap3".into()), Place::Vtep(vtep(9))].map(|place| (mac(1), Some(place)));
+    assert_eq!((found.ip, found.frozen, &found.between), (None, true, &places));
+}
+
+/// Where its moves are followed as well, and both places while only one of them is heard of.
+#[test]
+fn explain_tells_of_a_mac_at_two_hosts_and_since_when() {
+    let mut host = host(RULE);
+    quarrel(&mut host, 5);
+    let since = host.now;
+    let explained = |host: &Host| host.evpn.explain(&host.rib, &host.fib, vni(100), mac(1)).duplicates;
+    host.wait(3);
+    let view = explained(&host).pop().unwrap();
+    assert_eq!((view.since, view.recovers, view.frozen), (since, Some(since + Duration::from_secs(540)), false));
+    let here_last = [Place::Vtep(vtep(9)), Place::Port("tap3".into())].map(|place| (mac(1), Some(place)));
+    assert_eq!(view.between, here_last);
+    they_speak(&mut host);
+    let there_last = [here_last[1].clone(), here_last[0].clone()];
+    assert_eq!((explained(&host)[0].since, &explained(&host)[0].between), (since, &there_last), "its last move is shown");
+    host.wait(540);
+    assert_eq!(explained(&host), []);
 }
 
 // --- how it ends ---

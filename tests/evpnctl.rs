@@ -212,6 +212,7 @@ fn explain_gives_programs_the_conclusion() {
         status: "no row is wanted".to_owned(),
         kernel: vec!["line".to_owned()],
         neighbors: Vec::new(),
+        duplicates: Vec::new(),
         conclusion: "frames are flooded".to_owned(),
     };
     let answer = move |request| {

@@ -52,6 +52,12 @@ fn two_guests_with_one_address_are_told_of_marked_and_cleared() {
         assert!(status.contains(&address) && status.contains("addresses of two hosts at once"), "{status}");
         let shown = daemon.say(&["show", "macs", "--duplicates"]);
         assert!(shown.contains("duplicate address") && shown.contains(&format!("contends for {address}")), "{shown}");
+        for guest in [&one, &two] {
+            let story =
+                daemon.say(&["explain", "vni", "100", "mac", &guest.mac()]).split_whitespace().collect::<Vec<_>>().join(" ");
+            let cure = format!("evpnctl clear duplicate vni 100 ip {address}");
+            assert!(story.contains(&format!("{address} is at two MACs at once, found ")) && story.contains(&cure), "{story}");
+        }
     }
     let doctor = client(a, &["--json", "doctor"]);
     let findings: Value = serde_json::from_slice(&doctor.stdout).unwrap_or_else(|error| panic!("{error}: {doctor:?}"));

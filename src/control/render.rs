@@ -459,6 +459,9 @@ fn render_explanation(story: &Explanation) -> String {
         .collect();
     say("2. BGP paths", &candidates, "none");
     say("3. the choice among them (RFC 7432 §15)", std::slice::from_ref(&story.choice), "");
+    if !story.duplicates.is_empty() {
+        say("two have it at once", &story.duplicates, "");
+    }
     let wanted = format!("wanted     {}", story.wanted.as_deref().unwrap_or("no row"));
     let installed = format!("installed  {}", story.installed.as_deref().unwrap_or("no row"));
     let status = format!("status     {}", story.status);

@@ -500,6 +500,9 @@ pub struct Explanation {
     /// Its addresses that ARP and ND are answered for on this host, each with how the bridge's neighbour stands.
     #[serde(default)]
     pub neighbors: Vec<String>,
+    /// Where it is at two hosts at once, or contends with another MAC for an address: since when, who, what is announced, what ends it.
+    #[serde(default)]
+    pub duplicates: Vec<String>,
     /// What the kernel itself answered when asked just now, one line a row.
     pub kernel: Vec<String>,
     /// One sentence: where a frame to this MAC goes, and if that is not as it should be, why.

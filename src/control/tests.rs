@@ -153,6 +153,7 @@ fn explanation() -> Explanation {
         installed: None,
         status: "failed: No space left on device, retried in 3 s".to_owned(),
         neighbors: vec!["192.0.2.1 is answered with 02:00:00:00:00:01: in sync".to_owned()],
+        duplicates: vec!["192.0.2.1 is at two MACs at once".to_owned()],
         kernel: Vec::new(),
         conclusion: "frames are flooded, because the kernel refuses the row".to_owned(),
     }
@@ -400,6 +401,9 @@ fn an_explanation_is_a_story() {
 
 3. the choice among them (RFC 7432 §15)
   VTEP 10.0.0.2: the only one
+
+two have it at once
+  192.0.2.1 is at two MACs at once
 
 4. the kernel row, as evpnd keeps it
   wanted     dst 10.0.0.2

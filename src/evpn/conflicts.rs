@@ -19,7 +19,7 @@ use crate::base::{MacAddr, Time, Vni};
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Contest {
     /// The MACs between which it moved last: from, to.
-    between: Option<(MacAddr, MacAddr)>,
+    pub between: Option<(MacAddr, MacAddr)>,
     /// One of ours whose claim was not followed.
     missed: Option<MacAddr>,
 }

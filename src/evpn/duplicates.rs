@@ -28,13 +28,28 @@ use crate::base::{InternId, MacAddr, Time, Vni};
 use crate::fib::Fib;
 use crate::rib::Rib;
 
-/// The MACs that moved lately; of each, whether a local port was heard and not followed.
-pub(super) type Duplicates = Tracks<MacAddr, bool>;
+/// What is noted of a MAC that moves.
+#[derive(Debug, Default)]
+pub(super) struct Twofold {
+    /// The places between which it moved last, or would have: from, to. Only of one that is found.
+    pub between: Option<[Place; 2]>,
+    /// A local port was heard and not followed.
+    missed: bool,
+}
+
+/// The MACs that moved lately.
+pub(super) type Duplicates = Tracks<MacAddr, Twofold>;
 
 impl Evpn {
     /// A MAC is about to move. Whether that is followed; where not, the caller leaves everything as it is.
     pub(super) fn follows(&mut self, now: Time, key: Key, vni: Vni, from: Place, to: Place, to_here: bool) -> bool {
-        match self.duplicates.note(now, key, to_here) {
+        let noted = self.duplicates.note(now, key, to_here);
+        if self.duplicates.is_found(&key)
+            && let Some(twofold) = self.duplicates.value_mut(&key)
+        {
+            twofold.between = Some([from.clone(), to.clone()]);
+        }
+        match noted {
             Noted::Unremarkable => return true,
             Noted::NoRoom => {
                 self.stats.duplicates_unwatched += 1;
@@ -63,8 +78,8 @@ impl Evpn {
     /// A move of a frozen MAC was left out.
     pub(super) fn not_followed(&mut self, key: Key, heard_here: bool) {
         self.stats.frozen_moves += 1;
-        if heard_here && let Some(missed) = self.duplicates.value_mut(&key) {
-            *missed = true;
+        if heard_here && let Some(twofold) = self.duplicates.value_mut(&key) {
+            twofold.missed = true;
         }
     }
 
@@ -83,8 +98,8 @@ impl Evpn {
 
     /// A found MAC is as any other from now on. The caller decides anew where it is, unless that is under way.
     pub(super) fn thaw(&mut self, now: Time, key: Key, reason: &'static str) -> bool {
-        let Some(missed) = self.duplicates.end(&key) else { return false };
-        if missed {
+        let Some(twofold) = self.duplicates.end(&key) else { return false };
+        if twofold.missed {
             // A port heard it meanwhile, and may not be heard of again.
             self.ask_locals(now);
         }
@@ -124,7 +139,7 @@ impl Evpn {
                 self.thaw_and_decide(now, rib, fib, key, "duplicates are no longer looked for");
             } else if released && let Some(id) = self.macs.find(key.0, key.1) {
                 // It stays marked, but is followed again.
-                if self.duplicates.value_mut(&key).is_some_and(std::mem::take) {
+                if self.duplicates.value_mut(&key).is_some_and(|twofold| std::mem::take(&mut twofold.missed)) {
                     self.ask_locals(now);
                 }
                 self.decide(now, rib, fib, id, None, None);

@@ -63,6 +63,25 @@ pub struct LocalView {
     pub why: String,
 }
 
+/// A MAC that two hosts have at once, or an address that two MACs have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicateView {
+    /// The address; `None`: the MAC itself.
+    pub ip: Option<IpAddr>,
+    /// When it was found.
+    pub since: Time,
+    /// When the mark goes by itself; `None`: never.
+    pub recovers: Option<Time>,
+    /// Its moves are not followed.
+    pub frozen: bool,
+    /// Between which it moved last: from, to. Of a MAC twice itself; no place: it is nowhere now.
+    pub between: [(MacAddr, Option<Place>); 2],
+    /// Who announces the address now: for which MAC, from which VTEP (`None`: this host). Empty of a MAC, whose routes are candidates.
+    pub announced: Vec<(MacAddr, Option<IpAddr>)>,
+    /// The MAC that the address counts as now.
+    pub chosen: Option<MacAddr>,
+}
+
 /// All that decides about one MAC of one VNI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MacExplanation {
@@ -80,6 +99,8 @@ pub struct MacExplanation {
     pub frozen: bool,
     /// This host's own bridge has it.
     pub bridges_own: bool,
+    /// It, or an address that it has or claims, is at two places at once.
+    pub duplicates: Vec<DuplicateView>,
     /// Every route for it, our own too, in the order of keys.
     pub candidates: Vec<CandidateView>,
     /// What the FIB wants and holds.
@@ -140,9 +161,46 @@ impl Evpn {
             local,
             frozen,
             bridges_own,
+            duplicates: number.map(|number| self.duplicates_of(rib, (number, vni), mac)).unwrap_or_default(),
             candidates: candidates.into_iter().map(|(_, view)| view).collect(),
             row: fib.unicast(vni, mac),
         }
+    }
+
+    /// What is at two places at once of a MAC: itself, addresses it contends for, and those that it has beside the two that moved last.
+    fn duplicates_of(&self, rib: &Rib, (number, vni): (u16, Vni), mac: MacAddr) -> Vec<DuplicateView> {
+        let frozen = self.duplicates.rule.freeze;
+        let itself = self.duplicates.found_one(&(number, mac)).and_then(|(since, recovers, twofold)| {
+            let between = twofold.between.clone()?.map(|place| (mac, Some(place)));
+            Some(DuplicateView { ip: None, since, recovers, frozen, between, announced: Vec::new(), chosen: None })
+        });
+        let has = self.ips(rib, vni, mac);
+        let addresses = self.conflicts.all_found().filter_map(|(key, contest)| {
+            let (from, to) = contest.between.filter(|_| key.0 == number)?;
+            if from != mac && to != mac && has.binary_search(&key.1).is_err() {
+                return None;
+            }
+            let (since, recovers, _) = self.conflicts.found_one(key)?;
+            let between = [from, to].map(|mac| (mac, self.mac(vni, mac).map(|view| view.place)));
+            let announced = self.announcers(rib, key);
+            let chosen = self.addresses.get(key).and_then(|address| address.chosen).map(|binding| binding.mac);
+            Some(DuplicateView { ip: Some(key.1), since, recovers, frozen, between, announced, chosen })
+        });
+        itself.into_iter().chain(addresses).collect()
+    }
+
+    /// Who announces an address: this host, then others in the order in which their routes came.
+    fn announcers(&self, rib: &Rib, key: &(u16, IpAddr)) -> Vec<(MacAddr, Option<IpAddr>)> {
+        let (Some(address), Some(instance)) = (self.addresses.get(key), self.slot(key.0)) else { return Vec::new() };
+        let own = address.own.map(|own| own.mac).filter(|mac| {
+            let route = RouteKey::MacIp { rd: instance.config.rd, tag: 0, mac: *mac, ip: Some(key.1) };
+            rib.find(&route).and_then(|dest| rib.best(dest)).is_some_and(|best| best.peer == PeerId::LOCAL)
+        });
+        let others = address.routes.iter().filter_map(|dest| {
+            let (best, (_, _, mac, _)) = rib.best(*dest).zip(rib.mac_ip(*dest))?;
+            Some((mac, Some(rib.attributes(best.attr).next_hop?)))
+        });
+        own.map(|mac| (mac, None)).into_iter().chain(others).collect()
     }
 
     /// The routes that are in the instance's table for the MAC, with claim and foreign VNI.

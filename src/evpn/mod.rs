@@ -53,7 +53,7 @@ mod view;
 pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, Flood, ImportTarget, InstanceConfig};
 pub use conflicts::Conflict;
 pub use event::{Event, Place};
-pub use explain::{CandidateView, LocalView, MacExplanation};
+pub use explain::{CandidateView, DuplicateView, LocalView, MacExplanation};
 pub use instance::Evpn;
 pub use kept::Sequences;
 pub use mobility::{Claim, Step};

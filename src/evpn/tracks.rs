@@ -105,6 +105,13 @@ impl<X: Copy + Ord, V: Default> Tracks<X, V> {
         Noted::Found
     }
 
+    /// One that is found: since when, when it recovers by itself, and what was noted of it.
+    pub fn found_one(&self, key: &(u16, X)) -> Option<(Time, Option<Time>, &V)> {
+        let track = self.tracks.get(key)?;
+        let since = track.found?;
+        Some((since, self.rule.recovery_secs.map(|_| track.until), &track.value))
+    }
+
     /// What is noted of one that is watched or found.
     pub fn value_mut(&mut self, key: &(u16, X)) -> Option<&mut V> {
         self.tracks.get_mut(key).map(|track| &mut track.value)

@@ -23,6 +23,7 @@ mod reload;
 mod restart;
 mod sequences;
 mod show;
+mod show_duplicates;
 mod show_kernel;
 mod show_routes;
 mod sizes;

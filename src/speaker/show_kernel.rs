@@ -10,7 +10,7 @@ use crate::fib::device::DeviceState;
 use crate::fib::message::{Binding, CheckedRow, KernelCommand, KernelNeighbor, KernelRow, NeighborOwner, Remote};
 use crate::fib::{RowView, Status};
 
-use super::{Action, RequestId, Speaker};
+use super::{Action, RequestId, Speaker, show_duplicates};
 
 /// Why rows were asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -304,6 +304,7 @@ impl Speaker {
         let kernel: Vec<String> = row.iter().flat_map(|row| row.lines()).map(str::to_owned).collect();
         let (choice, conclusion) = self.conclude(vni, mac, &told, &kernel);
         let neighbors = self.neighbors_of(now, vni, mac);
+        let duplicates = told.duplicates.iter().map(|view| show_duplicates::in_words(view, now, vni, mac)).collect();
         let view = told.row.filter(|row| row.wanted.is_some() || row.installed.is_some());
         Explanation {
             vni,
@@ -315,6 +316,7 @@ impl Speaker {
             installed: view.and_then(|row| row.installed).as_ref().map(show_remote),
             status: view.map_or_else(|| "no row is wanted".to_owned(), |row| row_in_words(&row, now)),
             neighbors,
+            duplicates,
             kernel,
             conclusion,
         }

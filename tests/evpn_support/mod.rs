@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unused_imports)]
 
 pub use std::net::IpAddr;
+pub use std::time::Duration;
 
 pub use evpnd::base::{Asn, BgpIdentifier, MacAddr, Time, Vni};
 pub use evpnd::evpn::{
-    DuplicateDetection, Event, Evpn, EvpnConfig, EvpnLimits, EvpnStats, ExportTarget, Flood, ImportTarget, InstanceConfig, Place,
+    DuplicateDetection, DuplicateView, Event, Evpn, EvpnConfig, EvpnLimits, EvpnStats, ExportTarget, Flood, ImportTarget,
+    InstanceConfig, Place,
 };
 pub use evpnd::fib::{Batch, BatchDone, Fib, LocalMac, Op, OpKind, Remote, Status};
 pub use evpnd::rib::{PeerId, PeerKind, Rib, RibConfig, RibPeer, RouteKey};
