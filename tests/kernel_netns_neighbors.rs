@@ -459,8 +459,26 @@ fn what_the_host_has_on_the_bridge_is_told_as_it_changes() {
         sh("sysctl -qw net.ipv6.conf.br100.disable_ipv6=0; ip addr add fe80::9/64 dev br100 nodad");
         sh("ip addr add 2001:db8::1/64 dev br100");
         let all = |router| [("192.0.2.1", false), ("2001:db8::1", router), ("fe80::9", router)];
-        expect_host(room, &all(false));
+        // Our filter on this bridge of ours keeps it from guests: that is said in words, and what takes the filter away has it told.
+        let warnings = |event: &KernelEvent| match event {
+            KernelEvent::Device(DeviceState::Ready(ready)) => Some(ready.warnings.clone()),
+            KernelEvent::Host { station, .. } => panic!("no guest reaches it: {station:?}"),
+            _ => None,
+        };
+        let warned = room.wait("a warning", warnings);
+        assert!(
+            warned.len() == 1 && warned[0].starts_with("guests do not reach 2001:db8::1 on br100, and it is not announced: ")
+        );
         assert_eq!(sh("ip -6 addr show dev br100 tentative").trim(), "");
+        let remedy = "tc filter del dev br100 ingress pref 1";
+        assert!(warned[0].contains(&format!(": {remedy}; or ")), "{warned:?}");
+        sh(remedy);
+        expect_host(room, &all(false));
+        let warnings = |event: &KernelEvent| match event {
+            KernelEvent::Device(DeviceState::Ready(ready)) => Some(ready.warnings.clone()),
+            _ => None,
+        };
+        assert_eq!(room.wait("the end of the warning", warnings), Vec::<String>::new());
         for router in [true, false] {
             sh(&format!("sysctl -qw net.ipv6.conf.br100.forwarding={}", u8::from(router)));
             expect_host(room, &all(router));

@@ -148,6 +148,47 @@ fn no_question_for_a_gateway_crosses_the_underlay_over_ipv6() {
     guests_of_other_hosts_reach_it(Family::V6, "");
 }
 
+/// On a bridge that evpnd made: IPv4 is heard and announced at once. IPv6 is shut off by evpnd's own filter, so it is not announced, which is
+/// said with what helps; that done, it is.
+#[test]
+fn a_gateway_on_a_bridge_of_evpnds_is_announced_as_far_as_guests_reach_it() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    let daemons = [a, b].map(|host| start(&site, host, Family::V4, ""));
+    let guests = [a, b].map(|host| guest_of(&site, host));
+    wait_until("VNI 100 is ready", 20, || {
+        let view = &daemons[0].json(&["show", "vnis", "100"])[0];
+        ensure(view["state"] == "ready", || view.to_string())
+    });
+    let [v4, v6] = ADDRESSES;
+    a.namespace.ip_batch(&format!("link set br100 address {MAC}\naddr add {v4}/24 dev br100\n"));
+    expect_answer(b, v4, Some(MAC));
+    let reaches = |guest: &Guest, target: &str| guest.namespace.succeeds("ping", ["-n", "-c", "1", "-W", "1", target]);
+    for guest in &guests {
+        wait_until("the gateway answers", 30, || ensure(reaches(guest, v4), || "no answer".to_owned()));
+    }
+
+    a.namespace.sysctl("net/ipv6/conf/br100/disable_ipv6", "0");
+    a.namespace.ip(&format!("addr add {v6}/64 dev br100 nodad"));
+    let warning = || daemons[0].json(&["show", "vnis", "100"])[0]["warnings"][0].as_str().map(str::to_owned);
+    let mut told = String::new();
+    wait_until("a warning", 20, || {
+        told = warning().ok_or("none")?;
+        Ok(())
+    });
+    assert!(told.starts_with(&format!("guests do not reach {v6} on br100, and it is not announced: ")), "{told}");
+    assert!(daemons[0].log().contains(&told), "the log says it as well");
+    expect_address(&daemons[1], v6, false);
+    guests.iter().for_each(|guest| assert!(!reaches(guest, v6)));
+    let remedy = told.split(": ").find_map(|part| part.starts_with("tc ").then(|| part.split(';').next())).flatten();
+    a.namespace.output("sh", ["-ec", remedy.unwrap_or_default()]);
+    expect_answer(b, v6, Some(MAC));
+    guests.iter().for_each(expect_gateway);
+    wait_until("no warning", 20, || ensure(warning().is_none(), || warning().unwrap_or_default()));
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
 /// One MAC and one address on the bridges of two hosts: guests use that of their own host, nothing moves, and what one host withdraws takes
 /// nothing from the other, whose bridge goes on hearing.
 #[test]

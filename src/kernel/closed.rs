@@ -2,7 +2,8 @@
 //! neighbours that ND is answered from. And of IPv4 what is sent to everybody at a port of VXLAN: the kernel's VXLAN socket takes datagrams
 //! from any interface, so that a tenant could have its frames come out in any other VNI.
 //! The filter is looked for whenever the kernel tells of filters that went or changed, and with each audit; where it cannot be put back,
-//! IPv6 is turned off. Only a bridge that somebody gave an IPv6 address may be without: it is a gateway.
+//! IPv6 is turned off. Only a bridge that somebody gave an IPv6 address may be without: it is a gateway. While it has the filter that
+//! address is not announced (`host`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +11,7 @@ use std::net::IpAddr;
 
 use super::bpf::{HEADER_LEN, IF_AT_LEAST, IF_EQUAL, IF_SET, LOAD_BYTE, LOAD_HALF, LOAD_HALF_AFTER, LOAD_WORD, RETURN};
 use super::codec::{self, Message};
-use super::links::{Link, LinkKind};
+use super::links::LinkKind;
 use super::request::{KernelSaid, Requests};
 use super::setup;
 use super::worker::Worker;
@@ -248,7 +249,14 @@ impl Worker {
     pub(super) fn handle_filter(&mut self, message: &Message<'_>) {
         if let Some(ifindex) = codec::u32_at(message.body, 4).filter(|ifindex| self.bridges.contains_key(ifindex)) {
             self.unfiltered.insert(ifindex);
+            self.note_own(Some(ifindex));
         }
+    }
+
+    /// Whether the filter is kept at the bridge of a VNI: it is ours, or we turned IPv6 on there.
+    pub(super) fn keeps_closed(&self, vni: Vni, bridge: u32) -> bool {
+        let opened = self.managed.get(&vni).is_some_and(|managed| managed.opened == Some(bridge));
+        self.links.link(bridge).is_some_and(|link| (link.made || opened) && matches!(link.kind, LinkKind::Bridge { .. }))
     }
 
     /// The ports of all VXLAN devices of this host, whoever's.
@@ -271,9 +279,10 @@ impl Worker {
         let ports = self.vxlan_ports();
         for ifindex in concerned {
             let Some(&vni) = self.bridges.get(&ifindex) else { continue };
-            let opened = self.managed.get(&vni).is_some_and(|managed| managed.opened == Some(ifindex));
-            let ours = |link: &&Link| (link.made || opened) && matches!(link.kind, LinkKind::Bridge { .. });
-            let Some(name) = self.links.link(ifindex).filter(ours).map(|link| link.name.clone()) else { continue };
+            if !self.keeps_closed(vni, ifindex) {
+                continue;
+            }
+            let name = self.links.name(ifindex);
             if !stands(&mut self.requests, ifindex, &ports) && !is_gateway(&mut self.requests, ifindex) {
                 self.close(vni, ifindex, &name, &ports);
             }

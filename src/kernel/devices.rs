@@ -158,6 +158,8 @@ pub(super) struct Circumstances {
     pub over_ipv6: BTreeMap<u32, bool>,
     /// IPv6 is off at the bridge, which refused a neighbour for that.
     pub ipv6_off: Option<Ipv6Off>,
+    /// Addresses that somebody gave the bridge and that our filter there keeps from guests.
+    pub shut_off: Vec<IpAddr>,
 }
 
 /// Judges one wanted device. `wanted` tells whether a VNI is in the list.

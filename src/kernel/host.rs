@@ -1,10 +1,12 @@
 //! What this host itself is in the segments of its VNIs: the MAC of a bridge with the addresses that it has there, or those of a device
 //! without a bridge (`bare`). Told whole, when anything of it changed: all addresses are read once for all that may be concerned.
+//! What our own filter (`closed`) keeps from guests is nothing that they should be told of: it is said in the device's warnings instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 
+use super::closed;
 use super::codec::{self, Message};
 use super::setup;
 use super::worker::Worker;
@@ -66,24 +68,39 @@ impl Worker {
                 self.tell_own_addresses(vni, &addresses);
                 continue;
             }
-            let station = self.host_station(vni, &addresses);
-            if let Some(managed) = self.managed.get_mut(&vni)
-                && managed.host != station
-            {
+            let closed = self.closed_addresses(vni, &addresses);
+            let station = self.host_station(vni, &addresses, !closed.is_empty());
+            let shut_off: Vec<IpAddr> = closed.into_iter().filter(is_given).collect();
+            let Some(managed) = self.managed.get_mut(&vni) else { continue };
+            if managed.known.shut_off != shut_off {
+                managed.known.shut_off = shut_off;
+                self.dirty.insert(vni);
+            }
+            if managed.host != station {
                 managed.host.clone_from(&station);
                 self.out.push(KernelEvent::Host { vni, station });
             }
         }
     }
 
-    /// What this host is in the segment of a VNI with a bridge.
-    fn host_station(&self, vni: Vni, addresses: &OwnAddresses) -> Option<HostStation> {
+    /// The addresses of a VNI's bridge that no guest reaches: those of IPv6 where our filter stands.
+    fn closed_addresses(&mut self, vni: Vni, addresses: &OwnAddresses) -> Vec<IpAddr> {
+        let Some(bridge) = self.bridge_of(vni) else { return Vec::new() };
+        let found: Vec<IpAddr> = addresses.get(&bridge).into_iter().flatten().filter(|ip| ip.is_ipv6()).copied().collect();
+        let may_stand = !found.is_empty() && self.keeps_closed(vni, bridge);
+        if may_stand && closed::stands_with_any_ports(&mut self.requests, bridge) { found } else { Vec::new() }
+    }
+
+    /// What this host is in the segment of a VNI with a bridge. `v4_alone`: guests reach none of its addresses of IPv6.
+    fn host_station(&self, vni: Vni, addresses: &OwnAddresses, v4_alone: bool) -> Option<HostStation> {
         let link = self.links.link(self.bridge_of(vni)?)?;
         let found = addresses.get(&link.ifindex);
         let tunnel = &self.managed.get(&vni)?.spec.local;
+        let heard = |ip: &&IpAddr| ip.is_ipv4() || !v4_alone;
         // A bridge with the tunnel's own address is not the guests' alone: to lead there through the tunnel would be a circle.
-        let takes_part = link.up && found.is_some_and(|found| found.iter().any(is_given) && !found.contains(tunnel));
-        let found = found.filter(|_| takes_part).into_iter().flatten();
+        let is_ours = |found: &BTreeSet<IpAddr>| found.iter().filter(heard).any(is_given) && !found.contains(tunnel);
+        let takes_part = link.up && found.is_some_and(is_ours);
+        let found = found.filter(|_| takes_part).into_iter().flatten().filter(heard);
         let router = takes_part && forwards(&link.name);
         Some(HostStation {
             mac: link.mac?,

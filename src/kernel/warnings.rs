@@ -48,6 +48,21 @@ pub(super) fn ipv6_off(spec: &DeviceSpec, bridge: &Link, why: &Ipv6Off) -> Optio
     })
 }
 
+/// Addresses of the bridge that our own filter keeps from guests, and how the host becomes their gateway all the same.
+fn shut_off(bridge: &Link, addresses: &[IpAddr]) -> Option<String> {
+    if addresses.is_empty() {
+        return None;
+    }
+    let name = &bridge.name;
+    let which = addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+    let whose = if bridge.made { "evpnd made this bridge, and" } else { "evpnd turned IPv6 on at this bridge, and" };
+    Some(format!(
+        "guests do not reach {which} on {name}, and it is not announced: {whose} drops all IPv6 from it to this host; to be their gateway \
+         by IPv6 as well, take the filter away, which evpnd then leaves so: tc filter del dev {name} ingress pref 1; or have the address on \
+         a bridge of your own, which evpnd adopts"
+    ))
+}
+
 /// What will not work although rows can be written, each with the command that mends it.
 pub(super) fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge: &Link, known: &Circumstances) -> Vec<String> {
     let name = &link.name;
@@ -146,6 +161,7 @@ pub(super) fn warnings(spec: &DeviceSpec, link: &Link, info: &VxlanInfo, bridge:
         out.push(format!("the MTU of {name} could not be set ({text})"));
     }
     out.extend(known.ipv6_off.as_ref().and_then(|why| ipv6_off(spec, bridge, why)));
+    out.extend(shut_off(bridge, &known.shut_off));
     out
 }
 
