@@ -157,6 +157,18 @@ fn each_of_many_broken_set_ups_is_found() {
         "guests of br100 reach the sockets of this host's tunnels (UDP port 4789) by its address 192.168.0.1:",
         &["isolation"],
     );
+    let both = remedy(a, "isolation");
+    assert!(
+        both.contains("ip address del 192.168.0.1 dev br100") && both.contains("`announce-own = true` for VNI 100"),
+        "{both}"
+    );
+    // Where the configuration says that it is meant, only what it is not meant for is found.
+    daemon.rewrite(&Config::hypervisor(a, ASN, Family::V4).neighbor(middle, "").vni(VNI, "announce-own = true\n"));
+    daemon.say(&["reload"]);
+    expect(a, "injection", "guests of br100 reach the sockets of this host's tunnels");
+    daemon.rewrite(&config(a));
+    daemon.say(&["reload"]);
+    expect_with(a, "isolation", "192.168.0.1", &["injection"]);
     a.namespace.ip("addr del 192.168.0.1/24 dev br100");
     a.namespace.sysctl("net/ipv6/conf/br100/disable_ipv6", "0");
     a.namespace.ip("addr add fe80::1/64 dev br100");

@@ -233,12 +233,19 @@ pub struct VniSettings {
     pub isolated_ports: bool,
     /// Ask hosts that say no address for one.
     pub probe_silent: bool,
-    /// Announce this host's own MAC and addresses on the bridge.
-    pub announce_own: bool,
+    /// Announce this host's own MAC and addresses on the bridge; none: nobody said, and they are ([`VniSettings::announces_own`]).
+    pub announce_own: Option<bool>,
     /// MTU in octets of what is made; none: from the route to the underlay.
     pub mtu: Option<u32>,
     /// MACs to announce as static (sticky) besides those the bridge holds.
     pub static_macs: Vec<MacAddr>,
+}
+
+impl VniSettings {
+    /// Whether this host's own MAC and addresses on the bridge are announced.
+    pub fn announces_own(&self) -> bool {
+        self.announce_own.unwrap_or(true)
+    }
 }
 
 /// `[[vni]]`: one VNI.

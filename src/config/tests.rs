@@ -153,6 +153,7 @@ fn the_shortest_file_has_the_documented_defaults() {
         ([ImportTarget::Auto].as_slice(), [ExportTarget::Auto].as_slice())
     );
     assert!(config.settings.neighbor_suppression && config.settings.mtu.is_none());
+    assert!(config.settings.announce_own.is_none() && config.settings.announces_own(), "on, and nobody said so");
 }
 
 #[test]
@@ -169,6 +170,12 @@ fn every_key_is_read() {
     assert_eq!((last.settings.device.as_str(), last.settings.bridge.as_str()), ("vmax", "bmax"));
     assert_eq!(last.settings.import[3], ImportTarget::AnyAs { number: u32::MAX });
     assert!(!last.settings.neighbor_suppression && config.vnis[&vni(100)].settings.neighbor_suppression);
+    let said = |vni| (config.vnis[&vni].settings.announce_own, config.vnis[&vni].settings.announces_own());
+    assert_eq!(
+        (said(last.vni), said(vni(100))),
+        ((Some(true), true), (Some(false), false)),
+        "its own word, and that of the defaults"
+    );
     assert!(last.settings.isolated_ports && !config.vnis[&vni(100)].settings.isolated_ports);
     assert_eq!(config.vnis[&vni(100)].settings.import, [ImportTarget::Auto, ImportTarget::AnyAs { number: 7 }]);
     assert_eq!((last.settings.mtu, config.vnis[&vni(100)].settings.mtu), (Some(9000), Some(1400)));

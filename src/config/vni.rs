@@ -86,7 +86,7 @@ impl Settings {
             neighbor_learning: self.neighbor_learning.unwrap_or(defaults.neighbor_learning),
             isolated_ports: self.isolated_ports.unwrap_or(defaults.isolated_ports),
             probe_silent: self.probe_silent.unwrap_or(defaults.probe_silent),
-            announce_own: self.announce_own.unwrap_or(defaults.announce_own),
+            announce_own: self.announce_own.or(defaults.announce_own),
             mtu: self.mtu.or(defaults.mtu),
             static_macs: self.static_macs.unwrap_or_else(|| defaults.static_macs.clone()),
         }
@@ -293,7 +293,7 @@ pub(super) fn defaults(
         neighbor_learning: true,
         isolated_ports: false,
         probe_silent: true,
-        announce_own: true,
+        announce_own: None,
         mtu: vxlan.mtu,
         static_macs: Vec::new(),
     };

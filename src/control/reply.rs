@@ -271,6 +271,9 @@ pub struct VniView {
     /// Who holds it at run time, beside or instead of the configuration file.
     #[serde(default)]
     pub callers: Vec<String>,
+    /// `announce-own` as the configuration has it; none: it says nothing, and the host's own addresses on the bridge are announced.
+    #[serde(default)]
+    pub announce_own: Option<bool>,
     /// Local tunnel address of the device.
     pub local: Option<IpAddr>,
     /// UDP port of the device.
@@ -325,6 +328,7 @@ impl VniView {
             made_bridge: false,
             run_time: false,
             callers: Vec::new(),
+            announce_own: None,
             local: None,
             port: None,
             mtu: None,

@@ -76,6 +76,7 @@ fn vni_view() -> VniView {
         made_bridge: false,
         run_time: false,
         callers: vec!["libvirt:web1".to_owned()],
+        announce_own: None,
         local: None,
         port: None,
         mtu: None,

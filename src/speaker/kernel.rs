@@ -569,7 +569,7 @@ pub(super) fn instance_config(config: &VniConfig, rd: Rd) -> InstanceConfig {
         import: config.settings.import.clone(),
         export: config.settings.export.clone(),
         static_macs: config.settings.static_macs.clone(),
-        announce_own: config.settings.announce_own,
+        announce_own: config.settings.announces_own(),
         neighbors: config.suppresses(),
         macs: config.settings.learning != Learning::Alone,
         beside: config.settings.learning == Learning::Beside,

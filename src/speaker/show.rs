@@ -299,6 +299,7 @@ impl Speaker {
             made_bridge: ready.is_some_and(|device| device.made_bridge),
             run_time: state.run_time,
             callers: self.callers(vni),
+            announce_own: state.config.settings.announce_own,
             local: ready.and_then(|device| device.local),
             port: ready.map(|device| device.port),
             mtu: ready.map(|device| device.mtu),

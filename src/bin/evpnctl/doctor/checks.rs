@@ -369,23 +369,46 @@ fn isolation(facts: &Facts, found: &mut Vec<Finding>) {
     for bridge in facts.bridges() {
         let name = &bridge.name;
         let mut tell = |what: String, remedy: String| found.push(Finding::new("isolation", what, remedy).at(name));
+        let (link_local, own): (Vec<IpAddr>, Vec<IpAddr>) = bridge.addresses.iter().copied().partition(|address| match address {
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        });
+        let closed = facts.closed_to_ipv6.contains(name);
+        let reach = |addresses: &[IpAddr]| {
+            let reached: Vec<&IpAddr> = addresses.iter().filter(|address| address.is_ipv4() || !closed).collect();
+            match &reached[..] {
+                [] => "nothing but evpnd's filter keeps guests from this host there".to_owned(),
+                reached if reached.len() == addresses.len() => "guests reach this host by it".to_owned(),
+                reached => format!("guests reach this host by {}", list(reached)),
+            }
+        };
+        let is_gateway = facts.is_meant(name) && !own.is_empty();
         if facts.rp_filter.get(name).is_some_and(|mode| *mode != 1) {
-            let what = format!("{name} takes packets to any address of this host from guests that know its MAC (rp_filter)");
+            let what = match is_gateway {
+                // By their own addresses they reach all of this host that its packet filter lets them.
+                true => format!("{name} takes packets from guests in the name of any address (rp_filter)"),
+                false => format!("{name} takes packets to any address of this host from guests that know its MAC (rp_filter)"),
+            };
             let remedy = format!(
                 "sysctl net.ipv4.conf.{name}.rp_filter=1 net.ipv4.conf.{name}.arp_ignore=1, with net.ipv4.conf.all.rp_filter at most 1"
             );
             tell(what, remedy);
         }
-        let (link_local, own): (Vec<IpAddr>, Vec<IpAddr>) = bridge.addresses.iter().copied().partition(|address| match address {
-            IpAddr::V6(v6) => v6.is_unicast_link_local(),
-            IpAddr::V4(_) => false,
-        });
+        if is_gateway {
+            continue;
+        }
         if !own.is_empty() {
-            let what = format!("{name} has the address {}: guests reach this host by it", list(&own));
-            let remedy = format!("ip address del {} dev {name}; --ignore isolation:{name}, where it is their gateway", own[0]);
+            let what = format!("{name} has the address {}: {}", list(&own), reach(&own));
+            let vni = facts.vnis.iter().find(|vni| vni.bridge == *name);
+            let meant = vni
+                .map_or_else(String::new, |vni| format!("`announce-own = true` for VNI {} or in [vni-defaults], or ", vni.vni));
+            let remedy = format!(
+                "ip address del {} dev {name}; where it is meant, as the guests' gateway is: {meant}--ignore isolation:{name}",
+                own[0]
+            );
             tell(what, remedy);
         } else if !link_local.is_empty() {
-            let what = format!("IPv6 is on at {name}: guests reach this host by {}", list(&link_local));
+            let what = format!("IPv6 is on at {name} ({}): {}", list(&link_local), reach(&link_local));
             // Where the bridge answers ND it needs IPv6, and no address.
             let answers = facts.tunnels().iter().any(|tunnel| {
                 tunnel.master.as_ref() == Some(name) && tunnel.port.as_ref().is_some_and(|port| port["neigh_suppress"] == true)

@@ -68,6 +68,8 @@ pub(super) struct Facts {
     pub clock: Option<bool>,
     /// What the packet filter drops of tunnels and their bridges.
     pub obstacles: Vec<Obstacle>,
+    /// Bridges where evpnd's filter keeps all of IPv6 from this host.
+    pub closed_to_ipv6: BTreeSet<String>,
     /// Bridges whose guests reach the sockets of this host's tunnels.
     pub open_sockets: Vec<sockets::Open>,
     /// Frames of bridges pass the host's iptables rules (br_netfilter).
@@ -156,6 +158,11 @@ impl Facts {
         vxlans.filter(|link| known.contains(link.name.as_str()) || bridged(link)).collect()
     }
 
+    /// Whether the operator said that this host is a station of the segment of a bridge, as its gateway is: `announce-own = true`, not by default.
+    pub(super) fn is_meant(&self, bridge: &str) -> bool {
+        self.vnis.iter().any(|vni| vni.bridge == bridge && vni.announce_own == Some(true))
+    }
+
     /// The bridges that they are in.
     pub(super) fn bridges(&self) -> Vec<&Link> {
         let names: BTreeSet<&str> = self.tunnels().into_iter().filter_map(|tunnel| tunnel.master.as_deref()).collect();
@@ -240,6 +247,8 @@ impl Facts {
                 Err(why) => drop(why_not.replace(why)),
             }
         }
+        let closed = filters.iter().filter(|(_, filters)| sockets::is_closed(filters));
+        self.closed_to_ipv6 = closed.map(|(bridge, _)| bridge.clone()).collect();
         let (open, unclear) = sockets::open(self, rules, &filters);
         self.open_sockets = open;
         let unclear = unclear.into_iter().map(|place| format!("it hangs on {place}, which asks for what is not known here"));

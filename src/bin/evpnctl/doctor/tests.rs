@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use evpnd::control::VniView;
 use serde_json::json;
 
 use super::facts::{Facts, Link};
@@ -81,17 +82,71 @@ fn addresses_that_guests_do_not_reach_are_no_finding() {
     assert!(last(&open).contains("addrgenmode none") && !last(&open).contains("disable_ipv6"), "{}", last(&open));
 }
 
-/// A tunnel without a bridge is the host's own, as is the VRF that it is in.
-#[test]
-fn a_vrf_is_no_bridge_of_tenants() {
+/// VNI 7 as the daemon shows it.
+fn vni(bridge: &str) -> VniView {
     let vni = json!({
-        "vni": 7, "device": "vxlan7", "bridge": "none", "rd": "10.0.0.1:1", "import": [], "export": [], "state": "ready",
+        "vni": 7, "device": "vxlan7", "bridge": bridge, "rd": "10.0.0.1:1", "import": [], "export": [], "state": "ready",
         "made_device": true, "made_bridge": false, "run_time": false, "vteps": 0, "local_macs": 0, "remote_macs": 0, "healed": 0,
         "rows": {"wanted": 0, "in_sync": 0, "dirty": 0, "in_flight": 0, "failed": 0}, "warnings": []
     });
+    serde_json::from_value(vni).unwrap()
+}
+
+/// Where the configuration says that this host is the guests' gateway, its address is no finding. That it is announced by default says nothing
+/// of whether it is meant, nor does that it is not announced.
+#[test]
+fn a_gateway_that_is_meant_is_no_finding() {
+    let mut links = Vec::from(segment("br7", "vxlan7"));
+    links[0].addresses = ["192.0.2.7", "2001:db8::7", "fe80::7"].map(|text| text.parse().unwrap()).into();
+    let mut facts = Facts { links, vnis: vec![vni("br7")], ..Facts::default() };
+    for said in [None, Some(false)] {
+        facts.vnis[0].announce_own = said;
+        let finding = checks::judge(&facts).pop().unwrap();
+        assert_eq!((finding.check, &finding.at), ("isolation", &at("br7")));
+        let both = ["ip address del 192.0.2.7 dev br7", "`announce-own = true` for VNI 7"];
+        assert!(both.iter().all(|way| finding.remedy.contains(way)), "{}", finding.remedy);
+    }
+    facts.vnis[0].announce_own = Some(true);
+    assert!(found(&facts).is_empty());
+    // What it is not meant for is found all the same: sources that are not the guests' own, and a bridge that has no address yet.
+    facts.rp_filter.insert("br7".to_owned(), 2);
+    let finding = checks::judge(&facts).pop().unwrap();
+    assert!(
+        finding.what.contains("in the name of any address") && finding.remedy.contains("br7.rp_filter=1"),
+        "{}",
+        finding.what
+    );
+    facts.rp_filter.clear();
+    facts.links[0].addresses = vec!["fe80::7".parse().unwrap()];
+    assert_eq!(found(&facts), [("isolation", at("br7"))]);
+    // Another VNI's word is not this one's.
+    facts.links[0].addresses = vec!["192.0.2.7".parse().unwrap()];
+    facts.vnis[0].bridge = "br8".to_owned();
+    assert_eq!(found(&facts), [("isolation", at("br7"))]);
+}
+
+/// evpnd's filter keeps guests from the host's IPv6: that an address is there is told, and not as one that they reach.
+#[test]
+fn an_address_behind_the_filter_of_evpnd_is_not_reached() {
+    let mut links = Vec::from(segment("br7", "vxlan7"));
+    links[0].addresses = ["2001:db8::7", "fe80::7"].map(|text| text.parse().unwrap()).into();
+    let mut facts = Facts { links, vnis: vec![vni("br7")], closed_to_ipv6: [String::from("br7")].into(), ..Facts::default() };
+    let what = |facts: &Facts| checks::judge(facts).pop().unwrap().what;
+    assert_eq!(what(&facts), "br7 has the address 2001:db8::7: nothing but evpnd's filter keeps guests from this host there");
+    facts.links[0].addresses.push("192.0.2.7".parse().unwrap());
+    assert_eq!(what(&facts), "br7 has the address 2001:db8::7, 192.0.2.7: guests reach this host by 192.0.2.7");
+    facts.closed_to_ipv6.clear();
+    assert!(what(&facts).ends_with(" 2001:db8::7, 192.0.2.7: guests reach this host by it"), "{}", what(&facts));
+    facts.links[0].addresses = vec!["fe80::7".parse().unwrap()];
+    assert_eq!(what(&facts), "IPv6 is on at br7 (fe80::7): guests reach this host by it");
+}
+
+/// A tunnel without a bridge is the host's own, as is the VRF that it is in.
+#[test]
+fn a_vrf_is_no_bridge_of_tenants() {
     let vrf = Link { addresses: vec!["192.0.2.7".parse().unwrap()], ..link("blue", "vrf", None) };
     let links = vec![vrf, link("vxlan7", "vxlan", Some("blue"))];
-    let mut facts = Facts { links, vnis: vec![serde_json::from_value(vni).unwrap()], ..Facts::default() };
+    let mut facts = Facts { links, vnis: vec![vni("none")], ..Facts::default() };
     assert!(facts.tunnels().len() == 1 && found(&facts).is_empty());
     facts.links[0].kind = "bridge".to_owned();
     assert_eq!(found(&facts), [("isolation", at("blue"))]);

@@ -39,6 +39,11 @@ pub(in super::super) fn drops(filters: &Value, port: u16) -> bool {
     })
 }
 
+/// Whether the one of evpnd stands there, for whichever ports: it has the usual one among them.
+pub(in super::super) fn is_closed(filters: &Value) -> bool {
+    drops(filters, 4789)
+}
+
 /// The UDP ports of this host's tunnels, whoever's, over IPv4 (true) and over IPv6: their sockets take no packet of the other family.
 fn sockets(links: &[Link]) -> BTreeSet<(bool, u16)> {
     let over_ipv6 = |link: &Link| ["local6", "group6", "remote6"].iter().any(|key| link.data[*key].is_string());
