@@ -253,6 +253,57 @@ fn a_bridge_that_may_be_mended_is_opened_for_nd_behind_the_filter_and_closed_aga
     });
 }
 
+/// A later run does not want the VNI any more: told of what was changed for it, it undoes that with what else there is of the VNI, and not
+/// what the owner did since.
+#[test]
+fn what_an_earlier_run_changed_on_interfaces_of_others_is_undone_when_nobody_wants_it() {
+    in_namespace(|| {
+        sh("ip link add br0 type bridge; echo 1 > /proc/sys/net/ipv6/conf/br0/disable_ipv6; ip link set br0 up");
+        sh("ip link add vx0 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning; ip link set vx0 master br0 up");
+        sh(
+            "ip link add p0 type veth peer name t0; ip link set p0 master br0 up; ip link add p1 type veth peer name t1; ip link set p1 master br0 up",
+        );
+        sh("bridge link set dev p1 isolated on");
+        let isolated = |port: &str| sh(&format!("bridge -d link show dev {port}")).contains("isolated on");
+        let filters = || sh("tc filter show dev br0 ingress");
+        // Once with the filter taken away meanwhile, once with an address of the owner's.
+        for (meanwhile, ipv6_off) in
+            [("tc filter del dev br0 ingress pref 1", "1"), ("ip addr add 2001:db8::9/64 dev br0 nodad", "0")]
+        {
+            let mut room = Room::new();
+            room.want(&[DeviceSpec { fix: true, isolated_ports: true, ..spec(100) }]);
+            let ready = room.ready(100);
+            let ops = vec![op(ready.bridge_ifindex, REPLACE, mac(1), "2001:db8::1")];
+            room.handle.send(KernelCommand::Write(Batch { id: 7, ops }));
+            let opened = room.wait("the bridge opened", |event| match event {
+                KernelEvent::Opened { bridge, .. } => Some(*bridge),
+                _ => None,
+            });
+            assert_eq!(opened, Some(ready.bridge_ifindex));
+            let port: u32 = sh("ip -o link show p0").split(':').next().unwrap().parse().unwrap();
+            drop(room);
+            assert!(disabled("br0") == "0" && isolated("p0") && isolated("p1"));
+            sh(meanwhile);
+            let mut room = Room::new();
+            room.handle.send(KernelCommand::Isolated([(vni(100), [port].into())].into()));
+            room.handle.send(KernelCommand::Opened([(vni(100), ready.bridge_ifindex)].into()));
+            room.want(&[]);
+            room.wait("what there is", |event| matches!(event, KernelEvent::Found { .. }).then_some(()));
+            room.handle.send(KernelCommand::Remove { vnis: vec![vni(100)] });
+            let mut told = (false, false);
+            room.wait("what is undone", |event| {
+                told.0 |= matches!(event, KernelEvent::Isolated { ports, .. } if ports.is_empty());
+                told.1 |= matches!(event, KernelEvent::Opened { bridge: None, .. });
+                matches!(event, KernelEvent::Removed { .. }).then_some(())
+            });
+            assert_eq!(told, (true, true));
+            assert!(!isolated("p0") && isolated("p1"), "what an operator isolated stays");
+            assert_eq!((disabled("br0").as_str(), filters().as_str()), (ipv6_off, ""));
+        }
+        assert!(sh("ip -6 addr show dev br0").contains("2001:db8::9"));
+    });
+}
+
 fn listening() -> DeviceSpec {
     DeviceSpec { neighbor_learning: true, ..spec(100) }
 }

@@ -186,6 +186,37 @@ fn a_vni_that_is_added_again_while_it_is_read_is_not_removed() {
     assert_eq!((kernel.stands(301), kernel.removed.len()), (3, 0));
 }
 
+/// What an earlier run changed on interfaces of others is told before any device, and kept until the kernel room says that it is undone.
+#[test]
+fn what_was_changed_on_interfaces_of_others_is_kept_until_it_is_undone() {
+    let (isolated, opened) = (BTreeMap::from([(number(302), [7].into())]), BTreeMap::from([(number(302), 1302)]));
+    let earlier = KeptState { isolated, opened, ..kept(&[(302, false)]) };
+    let mut daemon = Daemon::with_kept("10.0.0.1", FILE, earlier.clone());
+    let told: Vec<KernelCommand> = daemon.commands();
+    let at = |what: &dyn Fn(&KernelCommand) -> bool| told.iter().position(what).unwrap();
+    let ports = at(&|command| matches!(command, KernelCommand::Isolated(ports) if *ports == earlier.isolated));
+    let bridges = at(&|command| matches!(command, KernelCommand::Opened(bridges) if *bridges == earlier.opened));
+    let devices = at(&|command| matches!(command, KernelCommand::Devices(_)));
+    assert!(ports < devices && bridges < devices, "{told:?}");
+    daemon.kernel(KernelEvent::Opened { vni: number(100), bridge: Some(1100) });
+    let mut kernel = Kernel::with(&[302]);
+    let mut saved = |daemon: &mut Daemon| {
+        daemon.pass(Duration::from_secs(2));
+        kernel.serve(daemon);
+        let kept = daemon.kept.clone().unwrap();
+        (kept.isolated, kept.opened)
+    };
+    let both = BTreeMap::from([(number(100), 1100), (number(302), 1302)]);
+    assert_eq!(saved(&mut daemon), (earlier.isolated.clone(), both));
+    daemon.kernel(KernelEvent::Isolated { vni: number(302), ports: [].into() });
+    daemon.kernel(KernelEvent::Opened { vni: number(302), bridge: None });
+    assert_eq!(saved(&mut daemon), (BTreeMap::new(), BTreeMap::from([(number(100), 1100)])));
+    // After a boot these numbers are others'.
+    let mut after = Daemon::with_kept("10.0.0.1", FILE, KeptState { is_restart: false, ..earlier });
+    let altered = |command: &KernelCommand| matches!(command, KernelCommand::Isolated(_) | KernelCommand::Opened(_));
+    assert!(!after.commands().iter().any(altered));
+}
+
 /// After a boot, or with a state directory that is not its own, numbers of interfaces mean nothing.
 #[test]
 fn what_the_state_file_does_not_know_is_told_and_left() {

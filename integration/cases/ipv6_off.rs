@@ -5,7 +5,8 @@ use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Guest, Host};
 use crate::harness::{ensure, wait_until};
 
-use super::scenario::{ASN, Site, VNI};
+use super::isolation::{expect_isolated, is_isolated};
+use super::scenario::{ASN, Site, VNI, state};
 use super::suppression::{expect_answers, expect_pings, questions, v6};
 
 fn set_off(host: &Host, off: bool) {
@@ -90,6 +91,47 @@ fn an_adopted_bridge_with_ipv6_off_is_a_known_state() {
     [&first, &second].into_iter().for_each(Evpnd::expect_no_difference);
     first.say(&["drain"]);
     wait_until("the bridge is as it was", 20, || ensure(is_off(a) && filter().trim().is_empty(), filter));
+}
+
+/// The VNI is taken out of the file while evpnd is not running: what it had changed on interfaces of others is undone after the next start,
+/// and what their owner did stays.
+#[test]
+fn what_a_vni_that_left_the_file_had_changed_is_undone() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    a.make_vxlan(VNI, a.v4());
+    set_off(a, true);
+    let bare =
+        |host| Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").section("vxlan", "fix-devices = true");
+    let [here, theirs] = [11, 12].map(|number| {
+        let mut guest = site.fabric.guest(number);
+        guest.plug(a, VNI);
+        guest
+    });
+    a.namespace.bridge_batch(&format!("link set dev {} isolated on\n", theirs.port));
+    let first = Evpnd::start(a, &bare(a).vni(VNI, "isolated-ports = true\n"));
+    let _second = Evpnd::start(b, &bare(b).vni(VNI, ""));
+    let there = plug(&site, b, 21);
+    expect_answers(a, &there);
+    expect_isolated(a, &here.port, true);
+    wait_until("it is kept", 20, || {
+        let kept = state(a);
+        ensure(kept["isolated"]["100"].is_array() && kept["opened"]["100"].is_number(), || kept.to_string())
+    });
+    drop(first);
+    assert!(!is_off(a) && is_isolated(a, &here.port) == Some(true));
+
+    let first = Evpnd::start(a, &bare(a).vni(200, ""));
+    let filter = || a.namespace.output("tc", ["filter", "show", "dev", "br100", "ingress"]);
+    wait_until("the bridge is as it was", 60, || ensure(is_off(a) && filter().trim().is_empty(), filter));
+    expect_isolated(a, &here.port, false);
+    assert_eq!(is_isolated(a, &theirs.port), Some(true), "the operator's");
+    wait_until("nothing of it is kept", 20, || {
+        let kept = state(a);
+        ensure(kept["isolated"]["100"].is_null() && kept["opened"]["100"].is_null(), || kept.to_string())
+    });
+    first.expect_no_difference();
 }
 
 /// Where nothing is flooded, guests find nobody by IPv6 then: the warning says so.

@@ -148,12 +148,12 @@ fn ports_that_the_operator_isolated_stay_so() {
     daemons.iter().for_each(Evpnd::expect_no_difference);
 }
 
-fn is_isolated(host: &Host, port: &str) -> Option<bool> {
+pub(super) fn is_isolated(host: &Host, port: &str) -> Option<bool> {
     let shown = host.namespace.output("bridge", ["-d", "link", "show", "dev", port]);
     [("isolated on", true), ("isolated off", false)].into_iter().find(|(words, _)| shown.contains(words)).map(|(_, on)| on)
 }
 
-fn expect_isolated(host: &Host, port: &str, wanted: bool) {
+pub(super) fn expect_isolated(host: &Host, port: &str, wanted: bool) {
     wait_until(&format!("port {port} is isolated: {wanted}"), 20, || {
         ensure(is_isolated(host, port) == Some(wanted), || host.namespace.output("bridge", ["-d", "link", "show", "dev", port]))
     });

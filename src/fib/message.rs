@@ -208,8 +208,11 @@ pub struct HostStation {
 pub enum KernelCommand {
     /// The whole wanted list of devices; may be sent again with changes.
     Devices(Vec<DeviceSpec>),
-    /// Ports (interface numbers) that an earlier run isolated, by VNI; sent once, before the first list of devices.
+    /// Ports (interface numbers) that an earlier run isolated, by VNI; sent once, before the first list of devices. Those of VNIs that
+    /// are in no list are undone with [`KernelCommand::Remove`].
     Isolated(BTreeMap<Vni, BTreeSet<u32>>),
+    /// Bridges of others (interface numbers) where an earlier run turned IPv6 on, by VNI: as [`KernelCommand::Isolated`].
+    Opened(BTreeMap<Vni, u32>),
     /// Write rows.
     Write(Batch),
     /// Set a MAC at a port as if it had been heard there, or (no port) take it from where it is; answered by
@@ -326,6 +329,13 @@ pub enum KernelEvent {
         vni: Vni,
         /// Their interface numbers.
         ports: BTreeSet<u32>,
+    },
+    /// We turned IPv6 on at the bridge of a VNI, which somebody else made, or undid that.
+    Opened {
+        /// Which VNI.
+        vni: Vni,
+        /// The interface number of the bridge; none: it is as its owner had it.
+        bridge: Option<u32>,
     },
     /// The VXLAN devices of the host that somebody else made and that a VNI could use, all of them; told when they change, and once
     /// at the start.

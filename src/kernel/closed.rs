@@ -153,7 +153,7 @@ pub(super) fn open_to_nd(
 }
 
 /// Undoes that on somebody's bridge: IPv6 off, addresses made as on any new interface, our filter gone, its qdisc as well where nobody else
-/// has a filter there.
+/// has a filter there. IPv6 stays on where somebody gave the bridge an address meanwhile, which would go with it.
 ///
 /// # Errors
 /// What the kernel said; the filter stays where IPv6 does.
@@ -161,9 +161,15 @@ pub(super) fn undo(requests: &mut Requests, name: &str, ifindex: u32) -> Result<
     if has_ipv6(name).is_none() {
         return Ok(());
     }
-    write(name, "disable_ipv6", "1")?;
-    let usual = fs::read_to_string(setting("default", GEN_MODE)).unwrap_or_default();
-    write(name, GEN_MODE, usual.trim())?;
+    if !is_gateway(requests, ifindex) {
+        write(name, "disable_ipv6", "1")?;
+        let usual = fs::read_to_string(setting("default", GEN_MODE)).unwrap_or_default();
+        write(name, GEN_MODE, usual.trim())?;
+    }
+    // Somebody may have taken it away while evpnd was not running.
+    if !stands_with_any_ports(requests, ifindex) {
+        return Ok(());
+    }
     requests.change(libc::RTM_DELTFILTER, 0, |out| header(out, ifindex, FILTER_HANDLE, CLSACT_INGRESS, FILTER_INFO))?;
     for parent in [CLSACT_INGRESS, CLSACT_EGRESS] {
         let others = requests.dump(libc::RTM_GETTFILTER, |out| header(out, ifindex, 0, parent, 0), |_| Some(()))?;

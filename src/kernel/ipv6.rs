@@ -78,6 +78,7 @@ impl Worker {
                     if let Some(managed) = self.managed.get_mut(&vni) {
                         managed.opened = Some(bridge);
                     }
+                    self.out.push(KernelEvent::Opened { vni, bridge: Some(bridge) });
                     self.closed.insert(bridge, ports);
                 }
                 true
@@ -155,14 +156,17 @@ impl Worker {
         self.ipv6_at = left.then(|| now + LOOK_EVERY);
     }
 
-    /// A bridge of somebody's is ready: an earlier run may have opened it.
+    /// A bridge of somebody's is ready: an earlier run may have opened it, one before that was kept among them.
     pub(super) fn recall_opened(&mut self, vni: Vni, bridge: u32) {
         let ours = self.links.link(bridge).is_some_and(|link| link.made);
+        let known = self.managed.get(&vni).is_none_or(|managed| managed.opened == Some(bridge));
         if !ours
+            && !known
             && closed::stands_with_any_ports(&mut self.requests, bridge)
             && let Some(managed) = self.managed.get_mut(&vni)
         {
             managed.opened = Some(bridge);
+            self.out.push(KernelEvent::Opened { vni, bridge: Some(bridge) });
         }
     }
 

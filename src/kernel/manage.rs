@@ -125,10 +125,11 @@ impl Worker {
             for name in [&spec.device, &spec.bridge].into_iter().take(if spec.bare { 1 } else { 2 }) {
                 self.names.entry(name.clone()).or_default().insert(vni);
             }
-            let before = &mut self.isolated_before;
+            let (isolated, opened) = (&mut self.isolated_before, &mut self.opened_before);
             let managed = self.managed.entry(vni).or_insert_with(|| {
                 let mut managed = Managed::new(spec.clone());
-                managed.known.isolated = before.remove(&vni).unwrap_or_default();
+                managed.known.isolated = isolated.remove(&vni).unwrap_or_default();
+                managed.opened = opened.remove(&vni);
                 managed
             });
             managed.worked &= managed.spec == spec;
@@ -372,12 +373,20 @@ impl Worker {
         self.out.push(KernelEvent::DeviceGone { vni, reason });
     }
 
-    /// A device is wanted no more: the ports that we isolated are as we found them.
+    /// A device is wanted no more: the ports that we isolated, and the bridge where we turned IPv6 on, are as we found them.
     fn forget(&mut self, vni: Vni) -> Option<Managed> {
         let managed = self.managed.remove(&vni)?;
-        for ifindex in &managed.known.isolated {
-            // It may have gone with its guest, and its number is nobody's.
-            let Some(name) = self.links.link(*ifindex).filter(|link| link.port.is_some_and(|port| port.isolated)) else {
+        self.undo(vni, &managed.known.isolated, managed.opened);
+        Some(managed)
+    }
+
+    /// Undoes what this run, or an earlier one, did for a VNI to interfaces of others.
+    fn undo(&mut self, vni: Vni, isolated: &BTreeSet<u32>, opened: Option<u32>) {
+        for ifindex in isolated {
+            // It may have gone with its guest, and its number is nobody's; or it is another VNI's by now.
+            let is_anothers = self.managed.values().any(|other| other.known.isolated.contains(ifindex));
+            let Some(name) = self.links.link(*ifindex).filter(|link| !is_anothers && link.port.is_some_and(|port| port.isolated))
+            else {
                 continue;
             };
             if let Err(said) = setup::isolate(&mut self.requests, &name.name, false) {
@@ -388,13 +397,16 @@ impl Worker {
                 );
             }
         }
-        if !managed.known.isolated.is_empty() {
+        if !isolated.is_empty() {
             self.out.push(KernelEvent::Isolated { vni, ports: BTreeSet::new() });
         }
-        if let Some(bridge) = managed.opened {
-            self.close_opened(bridge);
+        if let Some(bridge) = opened {
+            // Unless another VNI has it by now, which answers ND there.
+            if !self.bridges.contains_key(&bridge) {
+                self.close_opened(bridge);
+            }
+            self.out.push(KernelEvent::Opened { vni, bridge: None });
         }
-        Some(managed)
     }
 
     /// Removes what we made for these VNIs, where nothing else uses it; they are wanted no more.
@@ -404,6 +416,10 @@ impl Worker {
         for vni in vnis {
             self.lose(vni, "evpnd leaves the fabric".to_owned());
             let spec = self.forget(vni).map(|managed| managed.spec);
+            // What left the file while evpnd was not running was wanted by nobody in this run.
+            let isolated = self.isolated_before.remove(&vni).unwrap_or_default();
+            let opened = self.opened_before.remove(&vni);
+            self.undo(vni, &isolated, opened);
             let found: Vec<Link> = self.links.vxlans(vni).cloned().collect();
             let mut bridges: Vec<u32> = found.iter().filter_map(|link| link.master).collect();
             bridges.extend(spec.and_then(|spec| self.links.named(&spec.bridge)).map(|link| link.ifindex));

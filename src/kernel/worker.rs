@@ -75,6 +75,8 @@ pub(super) struct Worker {
     pub(super) managed: BTreeMap<Vni, Managed>,
     /// Ports that an earlier run isolated, of VNIs that were not wanted yet.
     pub(super) isolated_before: BTreeMap<Vni, BTreeSet<u32>>,
+    /// Bridges of others where one turned IPv6 on, of such VNIs.
+    pub(super) opened_before: BTreeMap<Vni, u32>,
     /// Names of devices and bridges in the wanted list.
     pub(super) names: BTreeMap<String, BTreeSet<Vni>>,
     /// VXLAN devices that are ready.
@@ -198,6 +200,7 @@ impl Worker {
             leftovers: BTreeMap::new(),
             managed: BTreeMap::new(),
             isolated_before: BTreeMap::new(),
+            opened_before: BTreeMap::new(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),
             bridges: BTreeMap::new(),
@@ -267,6 +270,7 @@ impl Worker {
         match command {
             KernelCommand::Devices(specs) => self.want(specs),
             KernelCommand::Isolated(ports) => self.isolated_before = ports,
+            KernelCommand::Opened(bridges) => self.opened_before = bridges,
             KernelCommand::Write(batch) => {
                 let done = self.write_opening(&batch);
                 // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also

@@ -1,8 +1,9 @@
-//! What the kernel cannot tell after a restart, kept in the state file: which members of a flood list are ours, and which ports we isolated.
+//! What the kernel cannot tell after a restart, kept in the state file: which members of a flood list are ours, which ports we isolated, and
+//! at which bridges of others we turned IPv6 on.
 //!
 //! `NTF_EXT_LEARNED` belongs to the all-zero entry and not to each of its destinations (`vxlan_fdb_update`): a plain `bridge fdb append` takes it from
-//! all of ours, and what we append to an operator's list does not get it, so that ours look like his. The isolation of a port has no
-//! mark at all.
+//! all of ours, and what we append to an operator's list does not get it, so that ours look like his. The isolation of a port and the
+//! settings of a bridge have no mark at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -70,6 +71,17 @@ impl Speaker {
         let before =
             if ports.is_empty() { self.kept.isolated.remove(&vni) } else { self.kept.isolated.insert(vni, ports.clone()) };
         if before.unwrap_or_default() != ports {
+            self.kept_rows.changed(now);
+        }
+    }
+
+    /// The kernel room turned IPv6 on at somebody's bridge, or undid that.
+    pub(super) fn note_opened(&mut self, now: Time, vni: Vni, bridge: Option<u32>) {
+        let before = match bridge {
+            Some(bridge) => self.kept.opened.insert(vni, bridge),
+            None => self.kept.opened.remove(&vni),
+        };
+        if before != bridge {
             self.kept_rows.changed(now);
         }
     }

@@ -270,6 +270,7 @@ impl Speaker {
             KernelEvent::Device(DeviceState::Unusable { vni, reason, remedy }) => self.device_unusable(now, vni, reason, remedy),
             KernelEvent::Found { devices, unfit } => self.devices_found(now, devices, unfit),
             KernelEvent::Isolated { vni, ports } => self.note_isolated(now, vni, ports),
+            KernelEvent::Opened { vni, bridge } => self.note_opened(now, vni, bridge),
             KernelEvent::DeviceGone { vni, reason } => self.device_gone(now, vni, &reason),
             KernelEvent::Rows { token, vni, rows } => self.rows_read(now, token, vni, rows),
             KernelEvent::TooManyRows { token, vni } => self.too_many_rows(now, token, vni),

@@ -110,6 +110,8 @@ pub struct KeptState {
     pub floods: BTreeMap<Vni, KeptFlood>,
     /// Ports (interface numbers) that `isolated-ports` isolated; void after a boot.
     pub isolated: BTreeMap<Vni, BTreeSet<u32>>,
+    /// Bridges of others (interface numbers) where `fix-devices` turned IPv6 on; void after a boot.
+    pub opened: BTreeMap<Vni, u32>,
     /// The boot in which this was written, by the kernel's name for it; empty after a drain.
     pub boot: String,
     /// It was read in the boot in which it was written: rows and devices of the earlier run stand.
@@ -221,6 +223,7 @@ impl Speaker {
         if !kept.is_restart {
             kept.floods.clear();
             kept.isolated.clear();
+            kept.opened.clear();
         }
         let kept_rows = kept_rows::KeptRows::new(kept.floods.clone());
         let sweep_at = Some(now + config.graceful_restart.restart_time());
@@ -275,6 +278,9 @@ impl Speaker {
         self.begin_restart(now);
         if !self.kept.isolated.is_empty() {
             self.actions.push_back(Action::Kernel(KernelCommand::Isolated(self.kept.isolated.clone())));
+        }
+        if !self.kept.opened.is_empty() {
+            self.actions.push_back(Action::Kernel(KernelCommand::Opened(self.kept.opened.clone())));
         }
         let vnis: Vec<_> = self.config.vnis.values().cloned().collect();
         self.add_vnis(now, vnis);
@@ -337,7 +343,7 @@ impl Speaker {
         consider(self.restart.poll_timeout());
         consider(self.leftovers.poll_timeout());
         consider(self.sequences.poll_timeout());
-        consider(self.kept_rows.poll_timeout().map(|at| (at, "members of flood lists and isolated ports to keep")));
+        consider(self.kept_rows.poll_timeout().map(|at| (at, "what the kernel cannot tell, to keep")));
         consider(self.regroupings_timeout().map(|at| (at, "a VNI that comes to its group, or leaves it")));
         consider(self.drain.as_ref().map(|drain| (drain.deadline, "drain")));
         next

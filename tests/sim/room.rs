@@ -292,8 +292,8 @@ impl Room {
             KernelCommand::SetStation { token, .. } => {
                 self.events.push_back(KernelEvent::StationSet { token, outcome: Err("not simulated".to_owned()) });
             }
-            // No port of it is isolated.
-            KernelCommand::Isolated(_) => {}
+            // No port of it is isolated, and no bridge of others opened.
+            KernelCommand::Isolated(_) | KernelCommand::Opened(_) => {}
             KernelCommand::CheckDevices => self.dirty.extend(self.managed.keys()),
             KernelCommand::Stop => self.stopped = true,
         }
