@@ -6,7 +6,7 @@
 #[path = "evpn_support/mod.rs"]
 mod support;
 
-use evpnd::fib::{Binding, MovedAddress};
+use evpnd::fib::{Binding, KernelNeighbor, MovedAddress, NeighborOwner};
 use evpnd::wire::ext_community::arp_nd;
 use support::*;
 
@@ -193,4 +193,100 @@ fn moves_at_once_are_bounded() {
     assert_eq!(host.evpn.take_moves().len(), 4096);
     routes(1, 2).take(10).for_each(|route| host.announce(&route));
     assert_eq!(host.evpn.take_moves().len(), 10, "there is room again");
+}
+
+/// The bridge has the address at MAC `number`, as an earlier run wrote it.
+fn stood(host: &mut Host, number: u8) {
+    let binding = Some(Binding { mac: mac(number), router: false });
+    let neighbor = KernelNeighbor { ip: ip(VIP), binding, owner: NeighborOwner::Ours };
+    host.fib.handle_neighbors(host.now, vni(100), 10, &[neighbor]);
+}
+
+/// Everybody has said what he has: what is told then.
+fn swept(host: &mut Host) -> Vec<MovedAddress> {
+    assert_eq!(host.evpn.take_moves(), [], "nothing before");
+    let changed = host.fib.take_changed_neighbors();
+    host.evpn.hush_moves(false);
+    host.evpn.tell_moves_of_before(host.now, changed);
+    host.fib.sweep(host.now);
+    host.evpn.take_moves()
+}
+
+fn beginning() -> Host {
+    let mut host = Host::new();
+    host.evpn.hush_moves(true);
+    host
+}
+
+/// The address moved while the daemon was away: the kernel still answered with the old MAC, whichever is heard of first, the bridge or the route.
+#[test]
+fn a_move_while_the_daemon_was_away_is_told_when_all_is_known() {
+    for bridge_first in [true, false] {
+        let mut host = beginning();
+        if bridge_first {
+            stood(&mut host, 1);
+        }
+        host.announce(&at(2, 1));
+        if !bridge_first {
+            stood(&mut host, 1);
+        }
+        host.wait(5);
+        assert_eq!((swept(&mut host), host.stats().address_moves_told), (told(2), 1), "{bridge_first}");
+        host.wait(2);
+        assert_eq!(host.evpn.take_moves(), told(2), "as every move is");
+        assert_eq!(host.fib.take_changed_neighbors().len(), 0);
+    }
+}
+
+/// Everybody has said what he has before the bridge could be read.
+#[test]
+fn a_move_while_the_daemon_was_away_is_told_when_the_bridge_is_read_last() {
+    let mut host = beginning();
+    host.announce(&at(2, 1));
+    assert_eq!(swept(&mut host), []);
+    stood(&mut host, 1);
+    let changed = host.fib.take_changed_neighbors();
+    host.evpn.tell_moves_of_before(host.now, changed);
+    assert_eq!(host.evpn.take_moves(), told(2));
+    // What the bridge is found to have later is somebody's doing, and put right.
+    stood(&mut host, 1);
+    assert_eq!(host.fib.take_changed_neighbors().len(), 0);
+}
+
+/// It moved on while the daemon was only learning, and once more: told is where it is.
+#[test]
+fn a_move_before_the_sweep_is_told_once_with_what_came_of_it() {
+    let mut host = beginning();
+    stood(&mut host, 1);
+    host.announce(&at(1, 0));
+    host.announce(&at(2, 1));
+    host.announce(&at(3, 2));
+    assert_eq!((swept(&mut host), host.stats().address_moves_told), (told(3), 1));
+}
+
+/// The same MAC as before, one that came back, one that is of this host now, one that nobody has any more, and one that is new.
+#[test]
+fn what_did_not_move_elsewhere_meanwhile_is_not_told_after_a_start() {
+    let mut same = beginning();
+    stood(&mut same, 2);
+    same.announce(&at(2, 1));
+    let mut back = beginning();
+    stood(&mut back, 1);
+    back.announce(&at(2, 1));
+    back.announce(&at(1, 2));
+    let mut here = beginning();
+    stood(&mut here, 1);
+    here.hear(mac(3));
+    here.says(mac(3), VIP);
+    let mut gone = beginning();
+    stood(&mut gone, 1);
+    gone.announce(&at(2, 1));
+    gone.withdraw(&at(2, 1));
+    let mut new = beginning();
+    new.announce(&at(2, 1));
+    for host in [&mut same, &mut back, &mut here, &mut gone, &mut new] {
+        assert_eq!((swept(host), host.stats().address_moves_told), (vec![], 0));
+        host.wait(2);
+        assert_eq!(host.evpn.take_moves(), []);
+    }
 }

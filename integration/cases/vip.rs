@@ -93,3 +93,44 @@ fn guests_everywhere_follow_an_address_to_another_mac() {
     }
     daemons.iter().for_each(Evpnd::expect_no_difference);
 }
+
+/// Guests keep the old owner's MAC while their daemon is away, and hear of the new one when it is back and knows: without a word of theirs.
+#[test]
+fn guests_are_told_of_an_address_that_moved_while_their_daemon_was_away() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [away, _there, _other] = site.hypervisors(Family::V4, |_| ASN, ASN);
+    let [far, first, second] = site.guests();
+    for guest in [&far, &first, &second] {
+        guest.namespace.ip(&format!("addr add fd01::{}/64 dev eth0 nodad", guest.number));
+    }
+    let [a, b, _] = &site.hosts;
+    let targets = [v4(), V6.to_owned()];
+    let expect_known = |what: &str, shown: &dyn Fn(&str) -> String, owner: &Guest| {
+        wait_until(what, 30, || {
+            let shown = targets.each_ref().map(|target| shown(target));
+            ensure(shown.iter().all(|line| line.contains(&owner.mac())), || format!("{shown:?}"))
+        });
+    };
+    let of_guest = |target: &str| far.namespace.output("ip", ["neigh", "show", target, "dev", "eth0"]);
+    let of_host = |host: &crate::harness::fabric::Host, target: &str| {
+        host.namespace.output("ip", ["neigh", "show", target, "dev", "br100"])
+    };
+    takes(&first);
+    expect_known("the host answers for it", &|target| of_host(a, target), &first);
+    for target in &targets {
+        wait_until("it answers", 20, || {
+            ensure(far.namespace.succeeds("ping", ["-n", "-c", "1", "-W", "1", target]), || of_guest(target))
+        });
+    }
+    expect_known("a guest knows it", &of_guest, &first);
+    assert!(away.stop().success());
+    gives_up(&first);
+    takes(&second);
+    expect_known("the others have heard of it", &|target| of_host(b, target), &second);
+    expect_known("nobody told this guest", &of_guest, &first);
+    let away = Evpnd::start_again(a);
+    expect_known("its guest is told", &of_guest, &second);
+    assert_eq!(counter(&away, "evpn_address_moves_told"), 2);
+    away.expect_no_difference();
+}

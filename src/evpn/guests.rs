@@ -7,10 +7,11 @@
 //!
 //! Told is a move from a MAC to another one, also where the first had gone meanwhile: nobody was told that, and caches keep it. Not told are
 //! an address that is new, one that came to a local MAC (its own word reached every local port through the bridge), and what is found
-//! out while the daemon, or the VNI, is only beginning. An address that goes to and fro is a conflict
+//! out while the VNI is only beginning. While the daemon is, what is found out waits for the sweep: told is then what the kernel's own
+//! neighbours of before say had another MAC. An address that goes to and fro is a conflict
 //! ([duplicate-detection], RFC 7432 §15.1): its guests hear of no more moves in that window than duplicate detection takes for such.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -96,6 +97,21 @@ impl Evpn {
         if !remote || quiet || self.duplicates.is_found(&(number, from)) || self.duplicates.is_found(&(number, best.mac)) {
             return;
         }
+        self.tell_move(now, (number, vni, ip), best);
+    }
+
+    /// The first sweep after a start: addresses that were answered with these MACs before it, by an earlier run or by this one, and are at
+    /// another host's other MAC by now.
+    pub fn tell_moves_of_before(&mut self, now: Time, before: BTreeMap<(Vni, IpAddr), MacAddr>) {
+        for ((vni, ip), from) in before {
+            let Some(&number) = self.by_vni.get(&vni) else { continue };
+            let address = self.addresses.get(&(number, ip)).filter(|address| address.own.is_none());
+            let Some(best) = address.and_then(|address| address.chosen).filter(|best| best.mac != from) else { continue };
+            self.tell_move(now, (number, vni, ip), best);
+        }
+    }
+
+    fn tell_move(&mut self, now: Time, (number, vni, ip): (u16, Vni, IpAddr), best: Binding) {
         if self.moves.again.len() >= AT_MOST || !self.may_be_told(now, number, ip) {
             self.stats.address_moves_untold += 1;
             return;

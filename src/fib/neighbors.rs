@@ -22,6 +22,8 @@ const RECENT: Duration = Duration::from_secs(5);
 /// How often in [`HEAL_WINDOW`] a neighbour is put back at once.
 const HEALED_AT_ONCE: u8 = 3;
 const HEAL_WINDOW: Duration = Duration::from_secs(120);
+/// Addresses whose MAC changed before the sweep, as many as are noted: a host that went with all its addresses had fewer.
+const CHANGED: usize = 4096;
 
 pub(super) type Key = (Vni, IpAddr);
 
@@ -115,6 +117,9 @@ pub(super) struct Neighbors {
     pub(super) retries: BTreeMap<Key, Retry>,
     due: BTreeSet<(Time, Key)>,
     swept: bool,
+    /// The MAC that the kernel answered with at first, of addresses for which another is wanted since: until the sweep, or until a bridge is
+    /// read that is ready only after it.
+    changed: BTreeMap<Key, MacAddr>,
 }
 
 impl Neighbors {
@@ -150,6 +155,15 @@ impl Neighbors {
         // The unspecified IPv4 address is the least of all, and an entry of none.
         let first = (vni, IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         self.entries.range(first..).take_while(move |((other, _), _)| *other == vni)
+    }
+
+    /// An address gets another MAC than the kernel has: of an earlier run, where it moved while none ran, or from before it moved in the first
+    /// moments of this one.
+    fn note_change(&mut self, key: Key, stood: Option<Binding>, wanted: Option<Binding>) {
+        let Some((stood, wanted)) = stood.zip(wanted) else { return };
+        if stood.mac != wanted.mac && self.changed.len() < CHANGED {
+            self.changed.entry(key).or_insert(stood.mac);
+        }
     }
 
     fn clear_retry(&mut self, key: Key) {
@@ -255,6 +269,8 @@ impl Fib {
         self.stats.confirmed += u64::from(entry.unconfirmed && entry.installed == Some(binding));
         entry.wanted = Some(binding);
         entry.unconfirmed = false;
+        let stood = entry.installed.filter(|_| !self.neighbors.swept);
+        self.neighbors.note_change(key, stood, Some(binding));
         self.neighbors.touch(key, true);
     }
 
@@ -360,6 +376,8 @@ impl Fib {
         }
         let differs = was_in_sync && holds != entry.goal() && !theirs;
         entry.installed = holds;
+        let wanted = entry.wanted.filter(|_| fresh);
+        self.neighbors.note_change(key, holds, wanted);
         differs
     }
 
@@ -513,6 +531,11 @@ impl Fib {
         let attempts = self.neighbors.retries.get(&key).map_or(0, |retry| retry.attempts) + 1;
         let wait = if permanent { batch::RETRY_PERMANENT } else { batch::backoff(attempts) };
         self.neighbors.wait(key, Retry { errno, attempts, at: now + wait });
+    }
+
+    /// Addresses that were answered with another MAC than is wanted now, each with that one, since the last time.
+    pub fn take_changed_neighbors(&mut self) -> BTreeMap<(Vni, IpAddr), MacAddr> {
+        std::mem::take(&mut self.neighbors.changed)
     }
 
     /// Deletes every adopted neighbour that nobody confirmed.

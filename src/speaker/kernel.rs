@@ -538,6 +538,7 @@ impl Speaker {
     pub(super) fn sweep_now(&mut self, now: Time, why: &str) {
         (self.sweep_at, self.sweep_waits) = (None, false);
         let before = self.fib.stats().swept;
+        self.tell_moves_of_before(now);
         self.fib.sweep(now);
         self.note_swept(self.fib.stats().swept - before, why);
         // Now that everybody has said what he has, what stands in large devices and is wanted by nobody can be told by listing

@@ -72,6 +72,14 @@ impl Speaker {
         self.fib.defer_moves();
     }
 
+    /// Guests hear of addresses that moved before all was known, once it is: a bridge may be read after every neighbor has said all it has.
+    pub(super) fn tell_moves_of_before(&mut self, now: Time) {
+        if self.sweep_at.is_none() && !self.sweep_waits {
+            let changed = self.fib.take_changed_neighbors();
+            self.evpn.tell_moves_of_before(now, changed);
+        }
+    }
+
     /// Rows that stood before us are moved once whoever is here has said all it has (RFC 4724 §4.1), and [`LATECOMERS`] after
     /// the first of them though others are not here yet: a reflector that is away for long must not hold every move back.
     pub(super) fn continue_moves(&mut self, now: Time) {

@@ -114,6 +114,7 @@ impl Speaker {
                     }
                     let differences = self.fib.handle_neighbors(now, vni, bridge, &found) as u64;
                     self.note_healed(now, vni, differences);
+                    self.tell_moves_of_before(now);
                 }
                 self.audit_goes_on(now, token);
                 self.listed(vni, Token::Neighbors, token);
