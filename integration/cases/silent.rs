@@ -1,16 +1,39 @@
 //! Hosts that say nothing unless they are asked: their bridge would forget them, so evpnd asks, and other hosts hear nothing of it.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::harness::evpnd::{Config, Evpnd};
-use crate::harness::fabric::Family;
+use crate::harness::fabric::{Family, Guest, Host};
 use crate::harness::watch::RowWatch;
-use crate::harness::{ensure, wait_until};
+use crate::harness::{ensure, raw, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
 
 /// How long the bridge keeps a station that says nothing.
 const AGEING: Duration = Duration::from_secs(6);
+
+/// Two hosts whose daemons know each other through the reflector, the first with a bridge that keeps silent stations for `ageing`.
+fn start<'a>(site: &'a Site, more: &str, ageing: Duration) -> [Evpnd<'a>; 2] {
+    let [a, b, _] = &site.hosts;
+    let daemons = [a, b].map(|host| {
+        let config = Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, more);
+        let daemon = Evpnd::start(host, &config);
+        daemon.expect_established(site.middle.v4());
+        daemon
+    });
+    let hundredths = ageing.as_millis() / 10;
+    a.namespace.ip(&format!("link set br100 type bridge ageing_time {hundredths}"));
+    daemons
+}
+
+/// A guest of IPv4 only, which says nothing but answers.
+fn silent_guest(site: &Site) -> Guest {
+    let mut guest = site.fabric.guest(11);
+    guest.namespace.sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+    guest.plug(&site.hosts[0], VNI);
+    guest
+}
 
 /// A guest says once that it is there. Over more than three ageing times the other host's row for it stands, and is not even written again;
 /// once it answers no longer, it goes.
@@ -18,16 +41,8 @@ fn a_silent_guest_stays(more: &str) {
     let site = Site::new();
     let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
     let [a, b, _] = &site.hosts;
-    let daemons = [a, b].map(|host| {
-        let daemon = Evpnd::start(host, &Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, more));
-        daemon.expect_established(site.middle.v4());
-        daemon
-    });
-    let hundredths = (AGEING.as_millis() / 10).to_string();
-    a.namespace.ip(&format!("link set br100 type bridge ageing_time {hundredths}"));
-    let mut guest = site.fabric.guest(11);
-    guest.namespace.sysctl("net/ipv6/conf/all/disable_ipv6", "1");
-    guest.plug(a, VNI);
+    let daemons = start(&site, more, AGEING);
+    let guest = silent_guest(&site);
     b.expect_remote_macs(VNI, &[(&guest, a.v4())]);
     let mut watch = RowWatch::new(b, VNI);
     std::thread::sleep(AGEING * 3 + AGEING / 2);
@@ -63,4 +78,43 @@ fn a_silent_guest_stays_beside_multicast() {
 #[test]
 fn a_silent_guest_stays_beside_a_list() {
     a_silent_guest_stays("learning = \"beside\"\n");
+}
+
+/// Whether a host answers for an address.
+fn answers_for(host: &Host, address: Ipv4Addr) -> Result<(), String> {
+    let known = host.namespace.output("ip", ["neigh", "show", "dev", "br100"]);
+    ensure(known.lines().any(|line| line.starts_with(&format!("{address} lladdr"))), || known.clone())
+}
+
+/// A daemon that begins again knows of the guest only what its predecessor wrote into the bridge. It asks from then on: what is true stays,
+/// over three ageing times, and what is not any more goes.
+#[test]
+fn a_silent_guest_stays_over_a_restart_and_an_address_that_it_lost_meanwhile_does_not() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    // Nobody asks while no daemon runs.
+    let ageing = AGEING * 2;
+    let [first, other] = start(&site, "probe-silent = false\n", ageing);
+    let guest = silent_guest(&site);
+    let lost = Ipv4Addr::new(192, 168, 0, 99);
+    guest.namespace.ip(&format!("addr add {lost}/24 dev eth0"));
+    guest.send(vec![raw::gratuitous_arp([2, 0, 0, 0, 0, guest.number], lost.octets())]);
+    for (host, address) in [(a, guest.address()), (a, lost), (b, guest.address()), (b, lost)] {
+        wait_until("the address is known", 20, || answers_for(host, address));
+    }
+    assert!(first.stop().success());
+    guest.namespace.ip(&format!("addr del {lost}/24 dev eth0"));
+    let again = Evpnd::start_again(a);
+    again.expect_established(site.middle.v4());
+    let mut watch = RowWatch::new(b, VNI);
+    wait_until("the lost address is announced no more", 40, || {
+        let known = answers_for(b, lost);
+        ensure(known.is_err(), || format!("{known:?}"))
+    });
+    std::thread::sleep(ageing * 2);
+    let seen = watch.seen().clone();
+    assert!(!seen.macs.contains(&guest.mac()), "its row changed: {seen:?}");
+    answers_for(b, guest.address()).expect("the other address");
+    [&again, &other].into_iter().for_each(Evpnd::expect_no_difference);
 }

@@ -393,6 +393,7 @@ impl Worker {
                 }
             }
             Some(Finished::Neighbors { token, vni, neighbors }) => {
+                self.found_addresses(vni, neighbors.as_deref().unwrap_or_default());
                 self.out.push(KernelEvent::Neighbors { token, vni, neighbors });
             }
             Some(Finished::TooMany { token, vni }) => self.out.push(KernelEvent::TooManyRows { token, vni }),

@@ -20,11 +20,14 @@ const PER_MAC: usize = 64;
 const QUESTIONS: u8 = 3;
 /// An address that goes on being heard is told again after so long, in case the core could not use it before.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// Between two questions for addresses that were found, where they are so few that all are asked for in time.
+const PACE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
     router: Option<bool>,
-    told: Instant,
+    /// `None`: the next word of it is news.
+    told: Option<Instant>,
     /// When it is asked for next, and how often it was in vain.
     ask: Instant,
     asked: u8,
@@ -58,9 +61,10 @@ impl Addresses {
         let ask = now + ageing / 3;
         if let Some(known) = self.known.get_mut(&key) {
             let changed = heard.router.is_some() && heard.router != known.router;
-            let tell = changed || now.duration_since(known.told) >= TELL_AGAIN;
+            let tell = changed || known.told.is_none_or(|told| now.duration_since(told) >= TELL_AGAIN);
             self.due.remove(&(known.ask, heard.mac, heard.ip));
-            *known = Known { router: heard.router.or(known.router), told: if tell { now } else { known.told }, ask, asked: 0 };
+            let told = if tell { Some(now) } else { known.told };
+            *known = Known { router: heard.router.or(known.router), told, ask, asked: 0 };
             self.due.insert((ask, heard.mac, heard.ip));
             return tell;
         }
@@ -68,7 +72,7 @@ impl Addresses {
             self.over_limit += 1;
             return true;
         }
-        self.known.insert(key, Known { router: heard.router, told: now, ask, asked: 0 });
+        self.known.insert(key, Known { router: heard.router, told: Some(now), ask, asked: 0 });
         self.due.insert((ask, heard.mac, heard.ip));
         true
     }
@@ -129,18 +133,28 @@ impl Addresses {
     /// A host may have an address: it is asked for next, and its answer is told, also where it is known already and the core may not
     /// have followed it. One that is being asked has its time to answer.
     pub(super) fn suspect(&mut self, now: Instant, mac: MacAddr, ip: IpAddr) {
-        let far = now.checked_sub(TELL_AGAIN).unwrap_or(now);
         if let Some(known) = self.known.get_mut(&(mac, ip)) {
             if known.asked == 0 {
                 self.due.remove(&(known.ask, mac, ip));
-                *known = Known { told: far, ask: now, ..*known };
+                *known = Known { told: None, ask: now, ..*known };
                 self.due.insert((now, mac, ip));
             }
         } else if self.is_full(mac) {
             self.over_limit += 1;
         } else {
-            self.known.insert((mac, ip), Known { router: None, told: far, ask: now, asked: 0 });
+            self.known.insert((mac, ip), Known { router: None, told: None, ask: now, asked: 0 });
             self.due.insert((now, mac, ip));
+        }
+    }
+
+    /// Addresses that the bridge's neighbours give to stations. For how long these have been silent nobody knows, nor whether they
+    /// still have them: each that is not asked for yet is so as soon as may be, one after the other.
+    pub(super) fn found(&mut self, now: Instant, mut found: Vec<(MacAddr, IpAddr)>, ageing: Duration) {
+        found.retain(|key| !self.known.contains_key(key));
+        let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        let pace = PACE.min(ageing / 3 / count.max(1));
+        for (nth, (mac, ip)) in (0..count).zip(found) {
+            self.suspect(now + pace * nth, mac, ip);
         }
     }
 
@@ -255,6 +269,46 @@ mod tests {
         assert_eq!(asked, 1);
         assert!(addresses.heard(now, &said(1), AGEING), "the core may not have followed it when it was told before");
         assert_eq!(addresses.poll_timeout(), Some(now + AGEING / 3), "then it is as any other");
+    }
+
+    /// An earlier run asked for them; when it did so last nobody knows.
+    #[test]
+    fn what_the_bridge_knew_before_is_asked_for_soon_and_in_no_burst() {
+        for count in [1u32, 100, 30_000] {
+            let (mut addresses, start) = (Addresses::default(), Instant::now());
+            let nth = |n: u32| {
+                let [_, a, b, c] = n.to_be_bytes();
+                (MacAddr([2, 0, 0, a, b, c]), IpAddr::from([192, a, b, c]))
+            };
+            addresses.found(start, (0..count).map(nth).collect(), AGEING);
+            let mut asked = BTreeSet::new();
+            for second in 0..=100 {
+                let before = asked.len();
+                while let Some(due) = addresses.poll(start + Duration::from_secs(second), AGEING, |_| true) {
+                    assert!(matches!(due, Due::Ask(..)), "{due:?}");
+                    if let Due::Ask(mac, ip) = due {
+                        asked.insert((mac, ip));
+                    }
+                }
+                assert!(asked.len() - before <= 301, "{} in one second", asked.len() - before);
+                assert!(count > 100 || second == 0 || asked.len() == count as usize, "few of them at once");
+                addresses.found(start + Duration::from_secs(second), vec![nth(0)], AGEING);
+            }
+            assert_eq!(asked.len(), count as usize, "within a third of the ageing time");
+            let (mac, ip) = nth(0);
+            assert!(addresses.heard(start, &Heard { mac, ip, router: None }, AGEING), "the core may not have taken it");
+        }
+        // One that has it no more.
+        let (mut addresses, mut now) = (Addresses::default(), Instant::now());
+        addresses.found(now, vec![(MAC, said(1).ip)], AGEING);
+        let mut said_of_it = Vec::new();
+        while let Some(at) = addresses.poll_timeout() {
+            now = at;
+            said_of_it.extend(addresses.poll(now, AGEING, |_| true));
+        }
+        let mut expected = vec![Due::Ask(MAC, said(1).ip); 3];
+        expected.push(Due::Gone(MAC, said(1).ip));
+        assert_eq!(said_of_it, expected);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::links::LinkKind;
 use super::packets;
 use super::worker::{Worker, now};
 use crate::base::{MacAddr, Vni};
-use crate::fib::{KernelEvent, LimitsMet};
+use crate::fib::{KernelEvent, KernelNeighbor, LimitsMet, NeighborOwner};
 
 /// A bridge that keeps stations for a shorter time, or for none, is asked as if it kept them for so long.
 const SHORTEST_AGEING: Duration = Duration::from_secs(1);
@@ -171,6 +171,16 @@ impl Worker {
                 managed.addresses.suspect(now, *mac, *ip);
             }
         }
+    }
+
+    /// The bridge of a VNI knows addresses: an earlier run of ours wrote them, or this host spoke with who has them. The core believes
+    /// that of stations at local ports, and they are asked like any that a port heard. What an operator says needs no answer.
+    pub(super) fn found_addresses(&mut self, vni: Vni, neighbors: &[KernelNeighbor]) {
+        let Some(managed) = self.managed.get_mut(&vni).filter(|managed| managed.spec.neighbor_learning) else { return };
+        let found = neighbors.iter().filter(|neighbor| neighbor.owner != NeighborOwner::Operator);
+        let found = found.filter_map(|neighbor| Some((neighbor.binding?.mac, neighbor.ip)));
+        let here = found.filter(|(mac, _)| managed.stations.port(*mac).is_some()).collect();
+        managed.addresses.found(now(), here, managed.ageing);
     }
 
     /// When one of them is to be asked.

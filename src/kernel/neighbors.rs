@@ -115,6 +115,9 @@ impl Worker {
             }
             self.out.push(KernelEvent::NeighborGone { vni, ip: neighbor.ip });
         } else if neighbor.binding.is_some() {
+            if neighbor.owner == NeighborOwner::Other {
+                self.found_addresses(vni, std::slice::from_ref(&neighbor));
+            }
             self.out.push(KernelEvent::NeighborChanged { vni, neighbor });
         } else if has_failed(body) {
             self.handle_failed(vni, neighbor.ip);

@@ -458,6 +458,16 @@ impl Kernel {
         Some(vxlan.flood.values().copied().chain(rows).collect())
     }
 
+    /// Whether there is anything that a machine said, asked for or missed.
+    pub fn hears(&self) -> bool {
+        !self.frames.is_empty() || !self.questions.is_empty() || !self.misses.is_empty() || self.misses_lost
+    }
+
+    /// Whether a notification waits.
+    pub fn has_notes(&self) -> bool {
+        self.lost || self.notes.as_ref().is_some_and(|notes| !notes.is_empty())
+    }
+
     /// The neighbours of a bridge.
     pub fn neighbors(&self, bridge: u32) -> Vec<KernelNeighbor> {
         let of = self.neighbors.get(&bridge).into_iter().flatten();

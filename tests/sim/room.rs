@@ -129,23 +129,23 @@ impl Room {
     /// Whether it has anything to do.
     pub fn is_busy(&self, kernel: &Kernel) -> bool {
         !self.commands.is_empty()
-            || (!kernel.lagging && (has_notes(kernel) || self.resync || !self.dirty.is_empty()))
+            || (!kernel.lagging && (kernel.has_notes() || self.resync || !self.dirty.is_empty()))
             || !self.jobs.is_empty()
-            || hears(kernel)
+            || kernel.hears()
             || self.running.is_some()
     }
 
     /// Does one thing. Writes are listed in `writes`.
     pub fn step(&mut self, now: Time, kernel: &mut Kernel, random: &mut Random) {
         (self.now, kernel.now) = (now, now);
-        let waiting = has_notes(kernel);
+        let waiting = kernel.has_notes();
         let reads = waiting && !kernel.lagging;
         let settles = !waiting && !kernel.lagging && (self.resync || !self.dirty.is_empty());
         match random.below(4) {
             0 if reads => self.read_notes(kernel, random),
             1 if self.running.is_some() || !self.jobs.is_empty() => self.dump(kernel),
             2 if settles => self.settle(kernel),
-            3 if hears(kernel) => self.listen(kernel),
+            3 if kernel.hears() => self.listen(kernel),
             _ => {
                 if let Some(command) = self.commands.pop_front() {
                     self.command(kernel, random, command);
@@ -153,7 +153,7 @@ impl Room {
                     self.read_notes(kernel, random);
                 } else if settles {
                     self.settle(kernel);
-                } else if hears(kernel) {
+                } else if kernel.hears() {
                     self.listen(kernel);
                 } else {
                     self.dump(kernel);
@@ -439,9 +439,15 @@ impl Room {
                         self.running = Some(Running::Stations(vni, None));
                     }
                     (Job::Stations(_), None) => {}
-                    (Job::Neighbors(token, _), _) => {
-                        let neighbors = Ok(kernel.neighbors(kernel.neighbors_at(vni)));
-                        self.events.push_back(KernelEvent::Neighbors { token, vni, neighbors });
+                    (Job::Neighbors(token, _), managed) => {
+                        let found = kernel.neighbors(kernel.neighbors_at(vni));
+                        let of = managed.filter(|managed| managed.spec.neighbor_learning).map(|managed| &managed.stations);
+                        for (mac, ip) in found.iter().filter_map(|found| Some((found.binding?.mac, found.ip))) {
+                            if of.is_some_and(|stations| stations.contains_key(&mac)) {
+                                self.addresses.entry((vni, mac, ip)).or_insert(Known { told: None, ask: self.now, asked: 0 });
+                            }
+                        }
+                        self.events.push_back(KernelEvent::Neighbors { token, vni, neighbors: Ok(found) });
                     }
                     (Job::TooMany(token, _), Some(_)) => self.events.push_back(KernelEvent::TooManyRows { token, vni }),
                     (Job::Rows(token, _), Some(_)) => self.running = Some(Running::Rows(token, vni, None)),
@@ -563,14 +569,6 @@ impl Room {
             }
         }
     }
-}
-
-fn hears(kernel: &Kernel) -> bool {
-    !kernel.frames.is_empty() || !kernel.questions.is_empty() || !kernel.misses.is_empty() || kernel.misses_lost
-}
-
-fn has_notes(kernel: &Kernel) -> bool {
-    kernel.lost || kernel.notes.as_ref().is_some_and(|notes| !notes.is_empty())
 }
 
 impl Managed {
