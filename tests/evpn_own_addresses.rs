@@ -99,6 +99,29 @@ fn an_address_moves_between_hosts() {
     assert_eq!(host.announced(mac(2)), Some((false, 0)), "its MAC stays ours");
 }
 
+/// Who had an address and says it again is believed, so its words are not old news from then on: another of this host took it, or one
+/// elsewhere. One that gave it up or went has nothing to say.
+#[test]
+fn whose_address_was_taken_is_listened_to_at_once() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    host.hear(mac(2));
+    host.says(mac(1), "192.0.2.1");
+    assert_eq!(host.evpn.take_taken(), []);
+    host.says(mac(2), "192.0.2.1");
+    assert_eq!(host.evpn.take_taken(), [(vni(100), mac(1), ip("192.0.2.1"))]);
+    host.says(mac(1), "192.0.2.1");
+    assert_eq!(host.evpn.take_taken(), [(vni(100), mac(2), ip("192.0.2.1"))]);
+    host.announce(&type2(9, mac(3)).with_ip("192.0.2.1").mobility(false, 9));
+    assert_eq!((host.evpn.take_taken(), host.answered("192.0.2.1")), (vec![(vni(100), mac(1), ip("192.0.2.1"))], with(3)));
+    host.says(mac(1), "192.0.2.1");
+    assert_eq!(host.answered("192.0.2.1"), with(1));
+    host.denies(mac(1), "192.0.2.1");
+    host.says(mac(2), "192.0.2.2");
+    host.forget(mac(2));
+    assert_eq!(host.evpn.take_taken(), []);
+}
+
 /// A machine that comes here is asked for the addresses that it had elsewhere; its answer announces them above the old route.
 #[test]
 fn a_machine_that_comes_here_is_asked_for_its_addresses() {

@@ -114,7 +114,7 @@ impl Evpn {
         let (best, remote) = match (best, own.zip(own_claim)) {
             (Some(best), Some((own, claim))) if !local_stays(&claim, &best.claim).0 => {
                 // It is at another host by now.
-                self.drop_own(rib, number, ip, own.mac);
+                self.is_taken(rib, number, vni, ip, own.mac);
                 (Some(best.binding), true)
             }
             (_, Some((own, _))) => (Some(Binding { mac: own.mac, router: own.router }), false),

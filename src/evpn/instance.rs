@@ -52,6 +52,8 @@ pub struct Evpn {
     pub(super) to_ask: Vec<(Vni, MacAddr, IpAddr)>,
     /// The same, and when: not at once.
     pub(super) to_ask_later: VecDeque<(Time, (Vni, MacAddr, IpAddr))>,
+    /// Stations of ours from which another MAC took an address, since they were asked for last.
+    pub(super) taken: Vec<(Vni, MacAddr, IpAddr)>,
     pub(super) locals: BTreeMap<(u16, MacAddr), Local>,
     /// How many MACs stand at each port of each instance.
     pub(super) port_macs: BTreeMap<(u16, u32), u32>,
@@ -111,6 +113,7 @@ impl Evpn {
             moves: Moves::default(),
             to_ask: Vec::new(),
             to_ask_later: VecDeque::new(),
+            taken: Vec::new(),
             locals: BTreeMap::new(),
             port_macs: BTreeMap::new(),
             port_names: Interner::new(config.seed),

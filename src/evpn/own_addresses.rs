@@ -152,6 +152,21 @@ impl Evpn {
         std::mem::take(&mut self.to_ask)
     }
 
+    /// Stations from which another MAC took an address, since the last time.
+    pub fn take_taken(&mut self) -> Vec<(Vni, MacAddr, IpAddr)> {
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Another MAC has an address of ours now. Of more than can be told at once the rest is heard again in its time.
+    pub(super) fn is_taken(&mut self, rib: &mut Rib, number: u16, vni: Vni, ip: IpAddr, mac: MacAddr) {
+        self.drop_own(rib, number, ip, mac);
+        if self.taken.len() < TO_ASK {
+            self.taken.push((vni, mac, ip));
+        } else {
+            self.stats.questions_over_limit += 1;
+        }
+    }
+
     #[allow(clippy::too_many_arguments, reason = "as above")]
     fn claim_address(
         &mut self,
@@ -202,7 +217,7 @@ impl Evpn {
         let highest = highest.max_by(|a, b| compare_sequences(*a, *b)).map(next_sequence);
         let sequence = highest.into_iter().chain([local.sequence]).max_by(|a, b| compare_sequences(*a, *b)).unwrap_or(0);
         if let Some(before) = before {
-            self.drop_own(rib, number, ip, before.mac);
+            self.is_taken(rib, number, vni, ip, before.mac);
         }
         self.set_own(number, ip, Own { mac, router: router.unwrap_or(false), sequence });
         self.own_ips.entry((number, mac)).or_default().push(ip);

@@ -282,6 +282,9 @@ pub enum KernelCommand {
     /// Ask these stations at local ports whether they have these addresses; those that do are told
     /// ([`KernelEvent::LocalAddress`]).
     AskAddresses(Vec<(Vni, MacAddr, IpAddr)>),
+    /// Other MACs, here or elsewhere, have the addresses of these stations at local ports now: a station that says its address again is
+    /// told without delay.
+    AddressesTaken(Vec<(Vni, MacAddr, IpAddr)>),
     /// Tell the guests behind the local ports who has these addresses now; [`KernelEvent::GuestsTold`] counts.
     TellGuests(Vec<MovedAddress>),
     /// Dump the local MACs again; answered by [`KernelEvent::LocalMacs`] for each VNI.

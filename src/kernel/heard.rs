@@ -20,6 +20,8 @@ const PER_MAC: usize = 64;
 const QUESTIONS: u8 = 3;
 /// An address that goes on being heard is told again after so long, in case the core could not use it before.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
+/// So soon where another MAC took it since: who is right says so again, and two that never cease are no storm.
+const TELL_BACK: Duration = Duration::from_secs(1);
 /// Between two questions for addresses that were found, where they are so few that all are asked for in time.
 const PACE: Duration = Duration::from_millis(10);
 
@@ -28,6 +30,8 @@ struct Known {
     router: Option<bool>,
     /// `None`: the next word of it is news.
     told: Option<Instant>,
+    /// Another MAC took it since then.
+    taken: bool,
     /// When it is asked for next, and how often it was in vain.
     ask: Instant,
     asked: u8,
@@ -61,10 +65,11 @@ impl Addresses {
         let ask = now + ageing / 3;
         if let Some(known) = self.known.get_mut(&key) {
             let changed = heard.router.is_some() && heard.router != known.router;
-            let tell = changed || known.told.is_none_or(|told| now.duration_since(told) >= TELL_AGAIN);
+            let pause = if known.taken { TELL_BACK } else { TELL_AGAIN };
+            let tell = changed || known.told.is_none_or(|told| now.duration_since(told) >= pause);
             self.due.remove(&(known.ask, heard.mac, heard.ip));
             let told = if tell { Some(now) } else { known.told };
-            *known = Known { router: heard.router.or(known.router), told, ask, asked: 0 };
+            *known = Known { router: heard.router.or(known.router), told, taken: known.taken && !tell, ask, asked: 0 };
             self.due.insert((ask, heard.mac, heard.ip));
             return tell;
         }
@@ -72,7 +77,7 @@ impl Addresses {
             self.over_limit += 1;
             return true;
         }
-        self.known.insert(key, Known { router: heard.router, told: Some(now), ask, asked: 0 });
+        self.known.insert(key, Known { router: heard.router, told: Some(now), taken: false, ask, asked: 0 });
         self.due.insert((ask, heard.mac, heard.ip));
         true
     }
@@ -142,8 +147,15 @@ impl Addresses {
         } else if self.is_full(mac) {
             self.over_limit += 1;
         } else {
-            self.known.insert((mac, ip), Known { router: None, told: None, ask: now, asked: 0 });
+            self.known.insert((mac, ip), Known { router: None, told: None, taken: false, ask: now, asked: 0 });
             self.due.insert((now, mac, ip));
+        }
+    }
+
+    /// Another MAC has the address now: a further word of this one is news soon.
+    pub(super) fn taken(&mut self, mac: MacAddr, ip: IpAddr) {
+        if let Some(known) = self.known.get_mut(&(mac, ip)) {
+            known.taken = true;
         }
     }
 
@@ -351,6 +363,25 @@ mod tests {
         addresses.arrived(start, MAC, AGEING);
         addresses.forget(MAC);
         assert_eq!(addresses.poll_timeout(), None);
+    }
+
+    #[test]
+    fn one_whose_address_another_took_is_heard_when_it_says_it_again() {
+        let (mut addresses, start) = (Addresses::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut told = |millis: u64, taken: bool| {
+            if taken {
+                addresses.taken(MAC, said(1).ip);
+            }
+            addresses.heard(at(millis), &said(1), AGEING)
+        };
+        assert!(told(0, false));
+        assert!(!told(3000, false), "no news");
+        assert!(told(3000, true));
+        assert!(!told(3100, false), "it has it again");
+        assert_eq!([3200, 3900, 4000].map(|millis| told(millis, true)), [false, false, true], "two that speak all the time");
+        assert!(!told(13_900, false));
+        assert!(told(14_000, false), "from time to time, as ever");
     }
 
     #[test]

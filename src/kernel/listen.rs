@@ -173,6 +173,15 @@ impl Worker {
         }
     }
 
+    /// Other MACs have the addresses of these stations now.
+    pub(super) fn addresses_taken(&mut self, taken: &[(Vni, MacAddr, IpAddr)]) {
+        for (vni, mac, ip) in taken {
+            if let Some(managed) = self.managed.get_mut(vni) {
+                managed.addresses.taken(*mac, *ip);
+            }
+        }
+    }
+
     /// The bridge of a VNI knows addresses: an earlier run of ours wrote them, or this host spoke with who has them. The core believes
     /// that of stations at local ports, and they are asked like any that a port heard. What an operator says needs no answer.
     pub(super) fn found_addresses(&mut self, vni: Vni, neighbors: &[KernelNeighbor]) {

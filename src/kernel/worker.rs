@@ -297,6 +297,7 @@ impl Worker {
             }
             KernelCommand::Check { token, rows } => self.check(token, &rows),
             KernelCommand::AskAddresses(asked) => self.ask_addresses(&asked),
+            KernelCommand::AddressesTaken(taken) => self.addresses_taken(&taken),
             KernelCommand::TellGuests(moved) => self.tell_guests(&moved),
             KernelCommand::SetStation { token, vni, mac, port } => self.set_station(token, vni, mac, port.as_deref()),
             KernelCommand::CheckDevices => self.recheck = true,

@@ -136,6 +136,10 @@ impl Speaker {
         if !questions.is_empty() {
             self.actions.push_back(Action::Kernel(KernelCommand::AskAddresses(questions)));
         }
+        let taken = self.evpn.take_taken();
+        if !taken.is_empty() {
+            self.actions.push_back(Action::Kernel(KernelCommand::AddressesTaken(taken)));
+        }
         // Behind the rows: where guests are told that an address is, frames to it are to go.
         let moved = self.evpn.take_moves();
         if !moved.is_empty() {

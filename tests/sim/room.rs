@@ -266,8 +266,6 @@ impl Room {
                 self.events.push_back(KernelEvent::Removed { vnis: gone, kept });
             }
             KernelCommand::Leftovers(leftovers) => self.leftovers.extend(leftovers.into_iter().map(|leftover| leftover.vni)),
-            // This kernel keeps nothing for remotes.
-            KernelCommand::Remotes { .. } => {}
             KernelCommand::AskAddresses(asked) => {
                 for key in asked {
                     if !self.listens(key.0) {
@@ -277,8 +275,16 @@ impl Room {
                 }
                 self.ask_silent(self.now);
             }
-            // Guests of it have no caches.
-            KernelCommand::TellGuests(_) => {}
+            KernelCommand::AddressesTaken(taken) => {
+                for key in taken {
+                    self.addresses.entry(key).and_modify(|known| known.told = None);
+                }
+            }
+            // It keeps nothing for remotes, its guests have no caches; it isolates no port, opens no bridge.
+            KernelCommand::Remotes { .. }
+            | KernelCommand::TellGuests(_)
+            | KernelCommand::Isolated(_)
+            | KernelCommand::Opened(_) => {}
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
                 let checked = rows.into_iter().filter_map(|(vni, mac)| {
@@ -292,8 +298,6 @@ impl Room {
             KernelCommand::SetStation { token, .. } => {
                 self.events.push_back(KernelEvent::StationSet { token, outcome: Err("not simulated".to_owned()) });
             }
-            // No port of it is isolated, and no bridge of others opened.
-            KernelCommand::Isolated(_) | KernelCommand::Opened(_) => {}
             KernelCommand::CheckDevices => self.dirty.extend(self.managed.keys()),
             KernelCommand::Stop => self.stopped = true,
         }
