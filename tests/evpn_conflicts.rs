@@ -197,6 +197,34 @@ fn frozen_it_is_free_when_its_host_withdraws_it() {
     assert_eq!(state(&host), (1, 0));
 }
 
+/// Two guests of this host have it, found or not found yet. The one that was heard last goes, or gives it up: the other is asked, for nobody
+/// has it otherwise until it speaks by itself.
+#[test]
+fn when_one_of_two_guests_goes_the_other_is_asked() {
+    for (rounds, goes) in [(1, true), (6, true), (6, false)] {
+        let mut host = host(RULE);
+        host.hear(mac(3));
+        for _ in 0..rounds {
+            for n in [1, 3] {
+                host.wait(10);
+                host.says(mac(n), IP);
+            }
+        }
+        host.evpn.take_questions();
+        if goes {
+            host.forget(mac(3))
+        } else {
+            host.denies(mac(3), IP)
+        }
+        assert_eq!(host.evpn.take_questions(), [(vni(100), mac(1), ip(IP))], "{rounds} {goes}");
+        host.says(mac(1), IP);
+        // Where another host has it, nobody is asked.
+        they_say(&mut host);
+        host.forget(mac(1));
+        assert_eq!((host.answered(IP).unwrap().mac, host.evpn.take_questions()), (mac(2), vec![]));
+    }
+}
+
 /// Another rule holds for what is marked, too; none takes the marks away. A VNI that goes takes its own along.
 #[test]
 fn another_rule_holds_for_what_is_found() {

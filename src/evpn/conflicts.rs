@@ -111,6 +111,17 @@ impl Evpn {
         }
     }
 
+    /// A MAC of ours does not have an address any more. The other of two that had it at once is asked, where it is ours and nobody has the
+    /// address now.
+    pub(super) fn ask_rival(&mut self, key: Key, vni: Vni, gone: MacAddr) {
+        if self.conflicts.is_idle() || self.addresses.get(&key).is_some_and(|address| address.chosen.is_some()) {
+            return;
+        }
+        let between = self.conflicts.value_mut(&key).and_then(|contest| contest.between);
+        let rival = between.and_then(|(from, to)| [(from, to), (to, from)].into_iter().find(|(one, _)| *one == gone));
+        self.ask_missed(key, vni, rival.map(|(_, rival)| rival));
+    }
+
     /// Serves recoveries that are due.
     pub(super) fn recover_conflicts(&mut self, now: Time) {
         while let Some(key) = self.conflicts.recovers(now) {

@@ -118,6 +118,7 @@ impl Evpn {
         if own.is_some_and(|own| own.mac == mac) {
             self.drop_own(rib, number, ip, mac);
             self.decide_address(now, rib, fib, number, vni, ip);
+            self.ask_rival((number, ip), vni, mac);
         }
     }
 
@@ -296,6 +297,7 @@ impl Evpn {
         for ip in self.own_ips.get(&(number, mac)).cloned().unwrap_or_default() {
             self.drop_own(rib, number, ip, mac);
             self.decide_address(now, rib, fib, number, vni, ip);
+            self.ask_rival((number, ip), vni, mac);
         }
     }
 
