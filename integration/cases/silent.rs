@@ -86,6 +86,34 @@ fn answers_for(host: &Host, address: Ipv4Addr) -> Result<(), String> {
     ensure(known.lines().any(|line| line.starts_with(&format!("{address} lladdr"))), || known.clone())
 }
 
+/// A bridge or a port that is set down for a moment, and whoever empties the bridge's table, makes the bridge forget guests that have
+/// nothing to say: they are asked where they were.
+#[test]
+fn a_silent_guest_that_its_bridge_forgot_is_asked_and_stays() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    let daemons = start(&site, "", Duration::from_secs(300));
+    let guest = silent_guest(&site);
+    let (mac, port) = (guest.mac(), guest.port.as_str());
+    wait_until("its address is known", 20, || answers_for(b, guest.address()));
+    for how in [
+        format!("ip link set {port} type bridge_slave fdb_flush"),
+        format!("bridge fdb del {mac} dev {port} master"),
+        "ip link set br100 down; sleep 0.3; ip link set br100 up".to_owned(),
+        format!("ip link set {port} down; sleep 0.3; ip link set {port} up"),
+    ] {
+        a.namespace.output("sh", ["-ec", &how]);
+        wait_until(&format!("it is there again after: {how}"), 20, || {
+            let stations = a.namespace.output("bridge", ["fdb", "show", "dev", port]);
+            ensure(stations.contains(&mac), || stations.clone())?;
+            answers_for(b, guest.address())
+        });
+        b.expect_remote_macs(VNI, &[(&guest, a.v4())]);
+    }
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
 /// A daemon that begins again knows of the guest only what its predecessor wrote into the bridge. It asks from then on: what is true stays,
 /// over three ageing times, and what is not any more goes.
 #[test]

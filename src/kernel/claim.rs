@@ -67,7 +67,11 @@ impl Worker {
         let nowhere = || format!("{mac} is at no port of {bridge_name}");
         let entry = standing.filter(|entry| entry.ifindex != device && entry.station().is_some()).ok_or_else(nowhere)?;
         match self.change_station(libc::RTM_DELNEIGH, 0, entry.ifindex, 0, mac) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // Nobody lost it: it is not to be asked back.
+                self.forget_addresses(vni, mac);
+                Ok(())
+            }
             Err(said) if said.errno == libc::ENOENT => Err(nowhere()),
             Err(said) => Err(said.text),
         }

@@ -12,7 +12,7 @@ use super::request::{KernelSaid, Requests};
 use super::setup;
 use super::socket::Received;
 use super::stations::Station;
-use super::worker::Worker;
+use super::worker::{Worker, now};
 use super::writer;
 use crate::base::{MacAddr, Vni};
 use crate::fib::{KernelEvent, KernelRow, LocalMac};
@@ -133,7 +133,7 @@ impl Worker {
         if self.devices.get(&entry.ifindex) == Some(&vni) {
             if new {
                 // The bridge believes that the MAC is behind the tunnel now.
-                self.station_gone(vni, entry.mac);
+                self.station_gone(vni, entry.mac, false);
                 if entry.state & libc::NUD_PERMANENT == 0 {
                     self.seen.unmarked.push(key);
                 }
@@ -157,7 +157,7 @@ impl Worker {
                 }
             }
             // Gone, or no station any more (set PERMANENT, say).
-            None => self.station_gone(vni, entry.mac),
+            None => self.station_gone(vni, entry.mac, !new),
         }
     }
 
@@ -176,9 +176,15 @@ impl Worker {
         }
     }
 
-    fn station_gone(&mut self, vni: Vni, mac: MacAddr) {
-        if self.managed.get_mut(&vni).is_some_and(|managed| managed.stations.gone(mac)) {
-            self.forget_addresses(vni, mac);
+    /// A MAC is at no local port any more. `forgotten`: its port lost it to nobody, and is asked whether it is there all the same.
+    fn station_gone(&mut self, vni: Vni, mac: MacAddr, forgotten: bool) {
+        let Some(managed) = self.managed.get_mut(&vni) else { return };
+        let port = forgotten.then(|| managed.stations.port(mac)).flatten();
+        if managed.stations.gone(mac) {
+            match port {
+                Some(port) => managed.addresses.lost(now(), mac, port),
+                None => managed.addresses.forget(mac),
+            }
             self.out.push(KernelEvent::LocalMacGone { vni, mac });
         }
     }

@@ -22,6 +22,9 @@ const QUESTIONS: u8 = 3;
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// So soon where another MAC took it since: who is right says so again, and two that never cease are no storm.
 const TELL_BACK: Duration = Duration::from_secs(1);
+/// A station that its port forgot is asked at once, after this time, and after twice as much again: by then a bridge or a port that was
+/// set down for a moment is up. Not for longer: a machine that starts may be about to find out whether its address is free.
+const LOST_AGAIN: Duration = Duration::from_secs(1);
 /// Between two questions for addresses that were found, where they are so few that all are asked for in time.
 const PACE: Duration = Duration::from_millis(10);
 
@@ -45,6 +48,8 @@ pub(super) struct Addresses {
     /// Stations of which no address is known, and when they are asked for the one they may have made themselves.
     silent: BTreeMap<MacAddr, Instant>,
     silent_due: BTreeSet<(Instant, MacAddr)>,
+    /// Stations that their ports forgot a moment ago, and those ports.
+    lost: BTreeMap<MacAddr, u32>,
     /// How often a limit was met, since somebody took the number.
     pub over_limit: u64,
 }
@@ -117,11 +122,20 @@ impl Addresses {
             && at <= now
         {
             self.due.pop_first();
+            let Some(known) = self.known.get_mut(&(mac, ip)) else { continue };
             if !is_here(mac) {
+                if known.asked < QUESTIONS && self.lost.contains_key(&mac) {
+                    known.asked += 1;
+                    known.ask = now + LOST_AGAIN * u32::from(known.asked);
+                    self.due.insert((known.ask, mac, ip));
+                    return Some(Due::Ask(mac, ip));
+                }
                 self.known.remove(&(mac, ip));
+                if !self.knows(mac) {
+                    self.lost.remove(&mac);
+                }
                 continue;
             }
-            let Some(known) = self.known.get_mut(&(mac, ip)) else { continue };
             if known.asked >= QUESTIONS {
                 self.known.remove(&(mac, ip));
                 return Some(Due::Gone(mac, ip));
@@ -181,8 +195,43 @@ impl Addresses {
         self.due.first().map(|(at, _, _)| *at).into_iter().chain(silent).min()
     }
 
+    /// A port forgot a station, as it does when it is set down for a moment or somebody empties the bridge's table: the station is asked
+    /// at that port whether it is there, and its answer, which is told, brings it back.
+    pub(super) fn lost(&mut self, now: Instant, mac: MacAddr, port: u32) {
+        for ip in self.ips_of(mac) {
+            if let Some(known) = self.known.get_mut(&(mac, ip)) {
+                self.due.remove(&(known.ask, mac, ip));
+                *known = Known { told: None, ask: now, asked: 0, ..*known };
+                self.due.insert((now, mac, ip));
+                self.lost.insert(mac, port);
+            }
+        }
+    }
+
+    /// The port at which a lost station is asked.
+    pub(super) fn lost_port(&self, mac: MacAddr) -> Option<u32> {
+        self.lost.get(&mac).copied()
+    }
+
+    /// A port heard a station: it is as any other, and what it has not said yet is asked for in its turn.
+    pub(super) fn is_back(&mut self, mac: MacAddr) {
+        if self.lost.is_empty() || self.lost.remove(&mac).is_none() {
+            return;
+        }
+        for ip in self.ips_of(mac) {
+            if let Some(known) = self.known.get_mut(&(mac, ip)) {
+                known.asked = 0;
+            }
+        }
+    }
+
+    fn ips_of(&self, mac: MacAddr) -> Vec<IpAddr> {
+        self.of(mac).map(|((_, ip), _)| *ip).collect()
+    }
+
     /// A station is gone, and its addresses with it.
     pub(super) fn forget(&mut self, mac: MacAddr) {
+        self.lost.remove(&mac);
         if let Some(at) = self.silent.remove(&mac) {
             self.silent_due.remove(&(at, mac));
         }
@@ -382,6 +431,48 @@ mod tests {
         assert_eq!([3200, 3900, 4000].map(|millis| told(millis, true)), [false, false, true], "two that speak all the time");
         assert!(!told(13_900, false));
         assert!(told(14_000, false), "from time to time, as ever");
+    }
+
+    /// Its port was set down for a moment, or the bridge's table emptied: three questions at its port, and an answer brings it back.
+    #[test]
+    fn one_that_its_port_forgot_is_asked_there() {
+        let (mut addresses, start) = (Addresses::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for last in [1, 2] {
+            addresses.heard(start, &said(last), AGEING);
+        }
+        let asked = |addresses: &mut Addresses, seconds: u64, here: bool| {
+            std::iter::from_fn(|| addresses.poll(at(seconds), AGEING, |_| here)).collect::<Vec<_>>()
+        };
+        let both = [1, 2].map(|last| Due::Ask(MAC, said(last).ip));
+        addresses.lost(at(5), MAC, 7);
+        assert_eq!(addresses.lost_port(MAC), Some(7));
+        for (seconds, expected) in [(5, &both[..]), (5, &[]), (6, &both), (7, &[]), (8, &both)] {
+            assert_eq!(asked(&mut addresses, seconds, false), expected, "after {seconds} s");
+        }
+        let mut gone = addresses;
+        assert_eq!(asked(&mut gone, 11, false), [], "nothing is told: its MAC is gone");
+        assert_eq!((gone.poll_timeout(), gone.lost_port(MAC)), (None, None));
+        // The answer to one of them brings it back; the other is asked for in its turn.
+        let mut addresses = Addresses::default();
+        for last in [1, 2] {
+            addresses.heard(start, &said(last), AGEING);
+        }
+        addresses.lost(at(5), MAC, 7);
+        for seconds in [5, 6, 8] {
+            assert_eq!(asked(&mut addresses, seconds, false), both);
+        }
+        assert!(addresses.heard(at(9), &said(1), AGEING), "the core took it for gone");
+        addresses.is_back(MAC);
+        assert_eq!(addresses.lost_port(MAC), None);
+        assert_eq!((asked(&mut addresses, 10, true), asked(&mut addresses, 11, true)), (vec![], vec![both[1]]));
+        assert!(addresses.heard(at(11), &said(2), AGEING));
+        // One of which nothing is known, and one that another host has now.
+        addresses.lost(at(30), MacAddr([2; 6]), 7);
+        assert_eq!(addresses.lost_port(MacAddr([2; 6])), None);
+        addresses.lost(at(30), MAC, 7);
+        addresses.forget(MAC);
+        assert_eq!((addresses.poll_timeout(), addresses.lost_port(MAC)), (None, None));
     }
 
     #[test]

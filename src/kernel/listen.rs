@@ -130,7 +130,7 @@ impl Worker {
                 match managed.addresses.poll(now, ageing, |mac| stations.port(mac).is_some()) {
                     Some(Due::Ask(mac, ip)) => {
                         asked += 1;
-                        if let Some(port) = stations.port(mac) {
+                        if let Some(port) = stations.port(mac).or_else(|| managed.addresses.lost_port(mac)) {
                             self.ears.send(port, &packets::probe(own, mac, ip));
                         }
                     }

@@ -90,6 +90,7 @@ impl Managed {
 
     /// A station is here: where it says no address it is asked for one.
     pub(super) fn note_arrival(&mut self, mac: MacAddr) {
+        self.addresses.is_back(mac);
         if self.spec.probe_silent && !self.addresses.knows(mac) {
             self.addresses.arrived(now(), mac, self.ageing);
         }

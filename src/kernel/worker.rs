@@ -278,7 +278,7 @@ impl Worker {
                 // next is news.
                 for op in batch.ops.iter().filter(|op| op.kind.writes_unicast()) {
                     if let Some(managed) = self.devices.get(&op.ifindex).and_then(|vni| self.managed.get_mut(vni))
-                        && managed.stations.gone(op.mac)
+                        && (managed.stations.gone(op.mac) || managed.addresses.lost_port(op.mac).is_some())
                     {
                         managed.addresses.forget(op.mac);
                     }
