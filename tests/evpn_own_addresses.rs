@@ -153,6 +153,23 @@ fn hosts_are_asked_when_their_device_is_back() {
     }
 }
 
+/// The same where the VNI itself went and is back: a device that was found, and made anew or moved to another bridge.
+#[test]
+fn hosts_are_asked_when_their_vni_is_back() {
+    for (pause, asked) in [(10, 1), (90, 0)] {
+        let mut host = Host::new();
+        host.hear(mac(1));
+        host.says(mac(1), "192.0.2.1");
+        host.evpn.remove_instance(host.now, &mut host.rib, &mut host.fib, vni(100));
+        host.settle();
+        host.wait(pause);
+        host.evpn.add_instance(host.now, &mut host.rib, &mut host.fib, auto(100));
+        host.settle();
+        host.hear(mac(1));
+        assert_eq!(host.evpn.take_questions(), vec![(vni(100), mac(1), ip("192.0.2.1")); asked], "after {pause} s");
+    }
+}
+
 /// One that is stopped elsewhere and started here is asked too, for a while: its old routes went before it spoke here.
 #[test]
 fn a_machine_that_was_stopped_elsewhere_is_asked_for_its_addresses() {

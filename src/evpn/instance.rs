@@ -18,7 +18,7 @@ use super::imports::Imports;
 use super::kept::{Kept, Last};
 use super::local::Local;
 use super::macs::{Macs, NONE};
-use super::own_addresses::{Departed, Own, Parked};
+use super::own_addresses::{Departed, Left, Own, Parked};
 use super::pace::Pace;
 use super::room::{Looks, Refused};
 use super::view::EvpnStats;
@@ -47,6 +47,7 @@ pub struct Evpn {
     /// Addresses of MACs that no port was told to have yet.
     pub(super) parked: Parked,
     pub(super) departed: Departed,
+    pub(super) left: Left,
     pub(super) moves: Moves,
     /// Stations to be asked whether they have addresses.
     pub(super) to_ask: Vec<(Vni, MacAddr, IpAddr)>,
@@ -110,6 +111,7 @@ impl Evpn {
             own_ips: BTreeMap::new(),
             parked: Parked::new(),
             departed: Departed::default(),
+            left: Left::default(),
             moves: Moves::default(),
             to_ask: Vec::new(),
             to_ask_later: VecDeque::new(),
@@ -234,6 +236,7 @@ impl Evpn {
                 self.note_last_sequence(now, (vni, mac), Last::Own(local.sequence));
             }
         }
+        self.leave_addresses(now, number, vni);
         self.forget_addresses(now, fib, number, vni);
         let ids: Vec<u32> = self.macs.iter().filter(|(_, entry)| entry.instance == number).map(|(id, _)| id).collect();
         for id in ids {

@@ -55,6 +55,9 @@ type Few = SmallVec<[IpAddr; PARKED_OF_MAC]>;
 /// Addresses of MACs whose routes went lately.
 pub(super) type Departed = Lately<(u16, MacAddr), Few, DEPARTED, DEPARTED_SECS>;
 
+/// Addresses of MACs of ours whose VNI went lately.
+pub(super) type Left = Lately<(Vni, MacAddr), Few, DEPARTED, DEPARTED_SECS>;
+
 impl Evpn {
     /// A MAC/IP route of another host went.
     pub(super) fn address_departed(&mut self, now: Time, rib: &Rib, number: u16, ip: IpAddr, dest: DestId) {
@@ -63,6 +66,17 @@ impl Evpn {
             Some(ips) if ips.contains(&ip) => {}
             Some(ips) if ips.len() < PARKED_OF_MAC => ips.push(ip),
             _ => self.stats.departed_not_kept += 1,
+        }
+    }
+
+    /// A VNI goes. It may be back in a moment, with another device or in another bridge, and its guests have nothing to say.
+    pub(super) fn leave_addresses(&mut self, now: Time, number: u16, vni: Vni) {
+        let left = &mut self.left;
+        for ((_, mac), ips) in self.own_ips.range((number, MacAddr::ZERO)..).take_while(|((other, _), _)| *other == number) {
+            match left.renew(now, (vni, *mac)) {
+                Some(few) => *few = ips.iter().copied().take(PARKED_OF_MAC).collect(),
+                None => self.stats.departed_not_kept += 1,
+            }
         }
     }
 
@@ -316,6 +330,10 @@ impl Evpn {
         }
         for ip in self.departed.take(now, &(number, mac)).into_iter().flatten() {
             self.ask_later(now, (vni, mac, ip));
+        }
+        // It has been here all the time.
+        for ip in self.left.take(now, &(vni, mac)).into_iter().flatten() {
+            self.ask((vni, mac, ip));
         }
         // One that is announced elsewhere yet came as it runs.
         let routes = self.macs.find(number, mac).into_iter().flat_map(|id| self.macs.routes(id));
