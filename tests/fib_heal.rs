@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
-use evpnd::fib::{Batch, BatchDone, Fib, Fought, KernelRow, Op, OpKind, Remote, Status};
+use evpnd::fib::{Batch, BatchDone, Fib, Fought, KernelRow, Op, OpKind, Over, Remote, Status};
 
 fn vni() -> Vni {
     Vni::new(100).unwrap()
@@ -70,9 +70,11 @@ fn whoever_deletes_a_row_again_and_again_is_answered_ever_more_rarely_and_told_o
         written += carry_out(&mut fib, now).len();
     }
     assert!((5..30).contains(&written), "{written} writes in five minutes");
-    let fought = Fought { vni: vni(), mac: mac(0), wanted: Some(to("10.0.0.2")) };
+    let fought = Fought { vni: vni(), over: Over::Row { mac: mac(0), wanted: Some(to("10.0.0.2")) } };
     assert_eq!(fib.take_fights(), (vec![fought], 0));
     assert_eq!(fib.take_fights(), (vec![], 0));
+    // It is on as long as they do it, and for two minutes more.
+    assert_eq!((fib.fought_count(now), fib.fought_count(now + Duration::from_secs(121))), (1, 0));
     assert!(status(&fib, 0).to_string().contains("again and again"), "{}", status(&fib, 0));
     // It is put back all the same once they stop, and after a while it is as if nothing had been.
     fib.handle_timeout(now + Duration::from_secs(31));

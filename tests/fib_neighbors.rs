@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use evpnd::base::{MacAddr, Time, Vni};
-use evpnd::fib::{Batch, BatchDone, Binding, Fib, KernelNeighbor, NeighborOwner, OpKind, Status};
+use evpnd::fib::{Batch, BatchDone, Binding, Fib, Fought, KernelNeighbor, NeighborOwner, OpKind, Over, Status};
 
 const BRIDGE: u32 = 9;
 
@@ -197,8 +197,30 @@ fn removed_or_changed_behind_our_back_it_is_put_back_but_not_for_ever_at_once() 
     assert_eq!(step(&mut fib, secs(31)), [], "somebody does it again and again");
     fib.handle_timeout(fib.poll_timeout().unwrap());
     assert_eq!((step(&mut fib, secs(32)).len(), fib.stats().fights), (1, 1));
+    let fought = Fought { vni: vni(), over: Over::Neighbor { ip: ip("192.0.2.1"), wanted: Some(to(1)) } };
+    assert_eq!(fib.take_fights(), (vec![fought], 0), "told of once");
+    assert_eq!((fib.fought_count(secs(60)), fib.fought_count(secs(200))), (1, 0), "it is on until they have left it alone");
     assert!(fib.handle_neighbor_gone(secs(200), vni(), ip("192.0.2.1")));
     assert_eq!(step(&mut fib, secs(200)).len(), 1, "forgotten after a quiet while");
+}
+
+#[test]
+fn a_bridge_that_is_set_down_again_and_again_is_no_fight() {
+    let mut fib = ready();
+    fib.set_neighbor(secs(1), vni(), ip("192.0.2.1"), to(1));
+    step(&mut fib, secs(1));
+    for now in (10..60).step_by(5) {
+        fib.handle_neighbor_lost(secs(now), vni(), ip("192.0.2.1"));
+        assert_eq!(step(&mut fib, secs(now)), [(REPLACE, ip("192.0.2.1"))], "at once, each time");
+    }
+    let stats = fib.stats();
+    assert_eq!((stats.healed, stats.put_off, stats.fights, fib.fought_count(secs(60))), (0, 0, 0, 0));
+    // One that was under way is written once more.
+    fib.set_neighbor(secs(70), vni(), ip("192.0.2.1"), to(2));
+    let batch = fib.poll_batch(secs(70)).unwrap();
+    fib.handle_neighbor_lost(secs(70), vni(), ip("192.0.2.1"));
+    fib.handle_batch_done(secs(70), &BatchDone { id: batch.id, ..BatchDone::default() });
+    assert_eq!((step(&mut fib, secs(70)).len(), step(&mut fib, secs(70)).len()), (1, 0));
 }
 
 #[test]

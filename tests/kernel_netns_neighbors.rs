@@ -133,7 +133,7 @@ fn deleted_and_changed_neighbours_are_told_and_a_restart_finds_its_own() {
         assert_eq!(found, [(ip("192.0.2.1"), NeighborOwner::Ours), (ip("192.0.2.2"), NeighborOwner::Operator)]);
         sh("ip link set br100 down");
         room.wait("the bridge's end of its neighbours", |event| match event {
-            KernelEvent::NeighborGone { ip: gone, .. } if *gone == ip("192.0.2.1") => Some(()),
+            KernelEvent::NeighborLost { vni: of, ip: gone } if *of == vni(100) && *gone == ip("192.0.2.1") => Some(()),
             _ => None,
         });
     });

@@ -6,9 +6,10 @@
 //! what is slowed down.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::message::Remote;
+use super::message::{Binding, Remote};
 use super::row::flag;
 use super::table::{Fib, Retry};
 use crate::base::{MacAddr, Time, Vni};
@@ -32,15 +33,32 @@ struct Fight {
     last: Time,
 }
 
-/// A row that somebody undoes again and again.
+/// What somebody undoes again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fought {
     /// Which VNI.
     pub vni: Vni,
-    /// Which MAC; zero: the flood list.
-    pub mac: MacAddr,
-    /// Where it should lead; `None`: it should not be there.
-    pub wanted: Option<Remote>,
+    /// What of it.
+    pub over: Over,
+}
+
+/// What a fight is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// A row.
+    Row {
+        /// Which MAC; zero: the flood list.
+        mac: MacAddr,
+        /// Where it should lead; `None`: it should not be there.
+        wanted: Option<Remote>,
+    },
+    /// A neighbour of the bridge.
+    Neighbor {
+        /// Of which address.
+        ip: IpAddr,
+        /// What it should say; `None`: it should not be there.
+        wanted: Option<Binding>,
+    },
 }
 
 /// The rows that were put back lately.
@@ -77,6 +95,20 @@ impl Fights {
         (wait, fight.times)
     }
 
+    /// A fight began.
+    pub(super) fn tell(&mut self, fought: Fought) {
+        if self.told.len() < TOLD {
+            self.told.push(fought);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// How many rows are undone again and again now.
+    fn fought(&self, now: Time) -> usize {
+        self.rows.values().filter(|fight| fight.times > AT_ONCE && now.since(fight.last) < FORGOTTEN_AFTER).count()
+    }
+
     /// The row is no more.
     pub fn forget(&mut self, id: u32) {
         if !self.rows.is_empty() {
@@ -100,12 +132,8 @@ impl Fib {
         }
         if times == AT_ONCE + 1 {
             self.stats.fights += 1;
-            if self.fights.told.len() < TOLD {
-                let (vni, wanted) = (self.devices[row.device as usize].vni, self.remote(row.goal()));
-                self.fights.told.push(Fought { vni, mac: row.mac, wanted });
-            } else {
-                self.fights.untold += 1;
-            }
+            let (vni, wanted) = (self.devices[row.device as usize].vni, self.remote(row.goal()));
+            self.fights.tell(Fought { vni, over: Over::Row { mac: row.mac, wanted } });
         }
         if self.devices[row.device as usize].ifindex.is_none() {
             return;
@@ -130,7 +158,12 @@ impl Fib {
         if (device.healed as usize) < 1024 + 4 * device.rows { Duration::ZERO } else { Duration::from_secs(5) }
     }
 
-    /// Rows over which a fight began since this was asked last: some by name, and how many more.
+    /// Rows and neighbours that somebody undoes again and again now: until they were left alone for two minutes.
+    pub fn fought_count(&self, now: Time) -> usize {
+        self.fights.fought(now) + self.neighbors.fought(now)
+    }
+
+    /// Rows and neighbours over which a fight began since this was asked last: some by name, and how many more.
     pub fn take_fights(&mut self) -> (Vec<Fought>, u64) {
         (std::mem::take(&mut self.fights.told), std::mem::take(&mut self.fights.untold))
     }

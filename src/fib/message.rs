@@ -487,6 +487,13 @@ pub enum KernelEvent {
         /// Of which address.
         ip: IpAddr,
     },
+    /// A neighbour went with all others of its bridge, which was set down: nobody meant it.
+    NeighborLost {
+        /// Which VNI.
+        vni: Vni,
+        /// Of which address.
+        ip: IpAddr,
+    },
     /// A neighbour of a bridge was added or changed by somebody else.
     NeighborChanged {
         /// Which VNI.

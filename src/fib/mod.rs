@@ -25,7 +25,7 @@ mod view;
 
 pub use counts::RowCounts;
 pub use device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, ReadyDevice, UnfitDevice};
-pub use fights::Fought;
+pub use fights::{Fought, Over};
 pub use message::{
     Batch, BatchDone, Binding, CheckedRow, HostStation, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LimitsMet,
     LocalMac, MovedAddress, NeighborOwner, Op, OpKind, Remote,

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::batch;
+use super::fights::{Fought, Over};
 use super::message::{Batch, BatchDone, Binding, KernelNeighbor, NeighborOwner, Op, OpKind, Remote};
 use super::table::{Fib, Retry};
 use crate::base::{MacAddr, Time, Vni};
@@ -126,6 +127,12 @@ impl Neighbors {
     /// When a retry is due.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         self.due.first().map(|&(at, _)| at)
+    }
+
+    /// How many somebody undoes again and again now.
+    pub(super) fn fought(&self, now: Time) -> usize {
+        let is_fought = |entry: &&Neighbor| entry.heals > HEALED_AT_ONCE && now.since(entry.written) < HEAL_WINDOW;
+        self.entries.values().filter(is_fought).count()
     }
 
     /// Batches under way.
@@ -408,6 +415,19 @@ impl Fib {
         self.undone(key, None)
     }
 
+    /// A neighbour went with its bridge, which was set down. It is written again, and nobody fights for it.
+    pub fn handle_neighbor_lost(&mut self, now: Time, vni: Vni, ip: IpAddr) {
+        self.now = now;
+        let key = (vni, ip);
+        let Some(entry) = self.neighbors.entries.get_mut(&key) else { return };
+        if entry.stage == Stage::InFlight {
+            entry.force |= entry.goal().is_some();
+            return;
+        }
+        (entry.installed, entry.foreign, entry.unconfirmed) = (None, false, false);
+        self.neighbors.touch(key, false);
+    }
+
     /// A neighbour was written by somebody else. True where it was behind our back: it will be put back.
     pub fn handle_neighbor_changed(&mut self, now: Time, vni: Vni, stands: &KernelNeighbor) -> bool {
         self.now = now;
@@ -456,7 +476,10 @@ impl Fib {
         if entry.heals > HEALED_AT_ONCE {
             let attempts = u32::from(entry.heals - HEALED_AT_ONCE);
             self.stats.put_off += 1;
-            self.stats.fights += u64::from(attempts == 1);
+            if attempts == 1 {
+                self.stats.fights += 1;
+                self.fights.tell(Fought { vni: key.0, over: Over::Neighbor { ip: key.1, wanted: entry.goal() } });
+            }
             self.neighbors.wait(key, Retry { errno: 0, attempts, at: now + batch::backoff(attempts) });
         } else {
             self.neighbors.touch(key, false);

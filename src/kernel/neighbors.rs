@@ -5,7 +5,7 @@
 //!   nothing a tenant sends can change (`neigh_update`), and with `NTF_EXT_LEARNED` it neither ages nor counts against `gc_thresh`.
 //! - The protocol number is kept, also when somebody writes over the entry; the mark and the state are not. So ours has all three.
 //! - A delete is told twice, as a change to `NUD_FAILED` and as `RTM_DELNEIGH`, both without the mark.
-//! - A bridge set down forgets all of them, `NUD_PERMANENT` too, each with an `RTM_DELNEIGH`.
+//! - A bridge set down forgets all of them, `NUD_PERMANENT` too, each with an `RTM_DELNEIGH` after the `RTM_NEWLINK` that says it is down.
 //! - With IPv6 turned off on the bridge, an IPv6 neighbour is refused (EINVAL, "IPv6 is disabled on this device"), though ND
 //!   suppression itself needs no address. See `ipv6` and `docs/decisions/0005-neighbours.md`.
 
@@ -113,7 +113,8 @@ impl Worker {
             if neighbor.ip.is_ipv6() {
                 self.lost_neighbor(vni, ifindex);
             }
-            self.out.push(KernelEvent::NeighborGone { vni, ip: neighbor.ip });
+            let (ip, is_down) = (neighbor.ip, self.links.link(ifindex).is_some_and(|link| !link.up));
+            self.out.push(if is_down { KernelEvent::NeighborLost { vni, ip } } else { KernelEvent::NeighborGone { vni, ip } });
         } else if neighbor.binding.is_some() {
             if neighbor.owner == NeighborOwner::Other {
                 self.found_addresses(vni, std::slice::from_ref(&neighbor));

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::base::{MacAddr, Time, Vni};
 use crate::config::Config;
 use crate::control::{Event, Level};
-use crate::fib::Fought;
 use crate::fib::message::KernelCommand;
+use crate::fib::{Fought, Over};
 
 use super::show_kernel::{Token, show_remote};
 use super::{Action, Speaker};
@@ -70,15 +70,29 @@ struct Listing {
 
 /// Whose doing it is cannot be known; a local port's claim is not told here (`fib/fights.rs`).
 fn fight_in_words(fought: &Fought) -> String {
-    let Fought { vni, mac, wanted } = fought;
-    let what = match wanted.as_ref().map(show_remote) {
-        Some(remote) if *mac == MacAddr::ZERO => format!("VTEP {remote} is taken from the flood list"),
-        Some(remote) => format!("the row of {mac} to VTEP {remote} is deleted or changed"),
-        None => format!("a row of {mac} that no route wants is written"),
+    let vni = fought.vni;
+    let (what, shows) = match &fought.over {
+        Over::Row { mac, wanted } => {
+            let what = match wanted.as_ref().map(show_remote) {
+                Some(remote) if *mac == MacAddr::ZERO => format!("VTEP {remote} is taken from the flood list"),
+                Some(remote) => format!("the row of {mac} to VTEP {remote} is deleted or changed"),
+                None => format!("a row of {mac} that no route wants is written"),
+            };
+            (what, "bridge monitor fdb")
+        }
+        Over::Neighbor { ip, wanted } => {
+            let what = match wanted {
+                Some(binding) => {
+                    format!("the neighbour {ip} of the bridge, which is to say {}, is deleted or changed", binding.mac)
+                }
+                None => format!("a neighbour {ip} of the bridge that no route wants is written"),
+            };
+            (what, "ip monitor neigh")
+        }
     };
     format!(
-        "VNI {vni}: {what} again and again by another program on this host: it is put right ever more rarely (`bridge monitor fdb` \
-         shows what happens)"
+        "VNI {vni}: {what} again and again by another program on this host: it is put right ever more rarely (`{shows}` shows when, \
+         not by whom)"
     )
 }
 

@@ -293,6 +293,7 @@ impl Speaker {
                     self.note_healed(now, vni, 1);
                 }
             }
+            KernelEvent::NeighborLost { vni, ip } => self.fib.handle_neighbor_lost(now, vni, ip),
             KernelEvent::NeighborChanged { vni, neighbor } => {
                 self.found_by_host(now, vni, &neighbor);
                 if self.fib.handle_neighbor_changed(now, vni, &neighbor) {

@@ -124,7 +124,7 @@ impl Speaker {
         for state in VNI_STATES {
             out.sample("evpnd_vnis", &[("state", &state)], self.vnis.values().filter(|vni| vni_state(vni) == state).count());
         }
-        for (name, size) in self.sizes().named() {
+        for (name, size) in self.sizes(now).named() {
             // Base units, as Prometheus has them: bytes.
             match name.strip_suffix("_octets") {
                 Some(what) => out.one_gauge(&format!("evpnd_{what}_bytes"), "Memory of this room's tables, about", size),

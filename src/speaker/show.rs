@@ -95,7 +95,7 @@ impl Speaker {
             suppressed: row_counts(&suppressed),
             overflows: self.overflows,
             counters: self.counters(),
-            sizes: self.sizes().named(),
+            sizes: self.sizes(now).named(),
             warnings: self.warnings(),
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Speaker;
+use crate::base::Time;
 
 /// Sizes now, by name. Entries, but for those in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +31,8 @@ pub struct Sizes {
     pub neighbors: u64,
     /// Rows to be written.
     pub rows_waiting: u64,
+    /// Rows and neighbours that somebody undoes again and again.
+    pub rows_fought: u64,
     /// The rows, octets, about.
     pub fib_octets: u64,
     /// Events that nobody has fetched.
@@ -55,6 +58,7 @@ impl Sizes {
             row_remotes,
             neighbors,
             rows_waiting,
+            rows_fought,
             fib_octets,
             events_waiting,
             actions_waiting,
@@ -72,6 +76,7 @@ impl Sizes {
             ("fib_remotes", row_remotes),
             ("fib_neighbors", neighbors),
             ("fib_rows_waiting", rows_waiting),
+            ("fib_rows_fought", rows_fought),
             ("fib_octets", fib_octets),
             ("speaker_events_waiting", events_waiting),
             ("speaker_actions_waiting", actions_waiting),
@@ -83,8 +88,8 @@ impl Sizes {
 }
 
 impl Speaker {
-    /// How large everything is now. Walks the blocks of attributes: not for every turn.
-    pub fn sizes(&self) -> Sizes {
+    /// How large everything is now. Walks the blocks of attributes and the neighbours of bridges: not for every turn.
+    pub fn sizes(&self, now: Time) -> Sizes {
         let rib = self.rib.memory();
         Sizes {
             destinations: rib.destinations as u64,
@@ -98,6 +103,7 @@ impl Speaker {
             row_remotes: self.fib.remote_count() as u64,
             neighbors: self.fib.neighbor_count() as u64,
             rows_waiting: self.fib.dirty_count() as u64,
+            rows_fought: self.fib.fought_count(now) as u64,
             fib_octets: self.fib.memory() as u64,
             events_waiting: self.events.len() as u64,
             actions_waiting: self.actions.len() as u64,
