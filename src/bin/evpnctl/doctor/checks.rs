@@ -148,9 +148,13 @@ fn rows(facts: &Facts, found: &mut Vec<Finding>) {
         found.push(Finding::new("rows", what, "evpnctl diff; who changes them? evpnd puts them back"));
     }
     let counter = |name: &str| status.counters.get(name).copied().unwrap_or_default();
-    if counter("fib_fights") > 0 {
-        let what = format!("somebody undoes rows of evpnd again and again ({} rows so far)", counter("fib_fights"));
-        found.push(Finding::new("rivals", what, "bridge monitor fdb shows who writes; stop the other control plane"));
+    // Those of today, and not what the counter has seen since the daemon began.
+    let fought = status.sizes.get("fib_rows_fought").copied().unwrap_or_default();
+    if fought > 0 {
+        let what = format!("somebody undoes rows of evpnd again and again ({fought} within the last two minutes)");
+        let remedy = "journalctl -u evpnd names them; bridge monitor fdb and ip monitor neigh show when they are written, not by whom; \
+                      find the program that writes them, and stop it";
+        found.push(Finding::new("rivals", what, remedy));
     }
     for name in LIMITS.into_iter().filter(|name| counter(name) > 0) {
         let what = format!("a limit refused MACs, addresses or routes {} times so far: {name}", counter(name));
@@ -201,7 +205,28 @@ fn vtep_address(facts: &Facts, found: &mut Vec<Finding>) {
             )
             .at(&link.name),
         ),
-        Some(_) => {}
+        Some(link) => {
+            let name = &link.name;
+            let (what, remedy) = match link.not_unique.get(&vtep) {
+                Some(true) => (
+                    format!(
+                        "another host has the tunnel address {vtep} as well: {name} does not use it, and tunnels carry nothing"
+                    ),
+                    format!(
+                        "find the other, give one of the two another address; where it is to stay here: ip address del {vtep} dev {name}, \
+                         and add it again"
+                    ),
+                ),
+                Some(false) => (
+                    format!(
+                        "the tunnel address {vtep} is tentative: {name} does not use it before it knows that nobody else has it"
+                    ),
+                    format!("look again in some seconds; where it stays so, has {name} a carrier? ip link show {name}"),
+                ),
+                None => return,
+            };
+            found.push(Finding::new("vtep-address", what, remedy).at(name));
+        }
     }
 }
 

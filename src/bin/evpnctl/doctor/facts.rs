@@ -28,6 +28,9 @@ pub(crate) struct Link {
     pub kind: String,
     pub master: Option<String>,
     pub addresses: Vec<IpAddr>,
+    /// Of these, addresses of IPv6 that the kernel does not use: another host has them (true), or it is not known yet that none has
+    /// (RFC 4862 §5.4).
+    pub not_unique: BTreeMap<IpAddr, bool>,
     /// `linkinfo.info_data`.
     pub data: Value,
     /// `linkinfo.info_slave_data` of a bridge port.
@@ -265,19 +268,31 @@ pub(crate) fn links() -> Result<Vec<Link>, String> {
         let info = &link["linkinfo"];
         let name = text(&link["ifname"]);
         let own = addresses.as_array().into_iter().flatten().filter(|entry| entry["ifname"] == link["ifname"]);
-        let own = own.flat_map(|entry| entry["addr_info"].as_array().cloned().unwrap_or_default());
+        let own: Vec<Value> = own.flat_map(|entry| entry["addr_info"].as_array().cloned().unwrap_or_default()).collect();
         found.push(Link {
             mtu: link["mtu"].as_u64().unwrap_or_default(),
             up: link["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "UP")),
             kind: text(&info["info_kind"]),
             master: link["master"].as_str().map(str::to_owned),
-            addresses: own.filter_map(|address| address["local"].as_str()?.parse().ok()).collect(),
+            addresses: own.iter().filter_map(address_of).collect(),
+            not_unique: own.iter().filter_map(not_unique).collect(),
             data: info["info_data"].clone(),
             port: (info["info_slave_kind"] == "bridge").then(|| info["info_slave_data"].clone()),
             name,
         });
     }
     Ok(found)
+}
+
+fn address_of(info: &Value) -> Option<IpAddr> {
+    info["local"].as_str()?.parse().ok()
+}
+
+/// An address that duplicate address detection keeps from being used, and whether it found another host that has it. An `optimistic` one is
+/// used meanwhile (RFC 4429).
+pub(super) fn not_unique(info: &Value) -> Option<(IpAddr, bool)> {
+    let is = |flag: &str| info[flag] == true;
+    (is("dadfailed") || (is("tentative") && !is("optimistic"))).then_some((address_of(info)?, is("dadfailed")))
 }
 
 pub(crate) fn json(program: &str, words: &[&str]) -> Result<Value, String> {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use evpnd::control::VniView;
-use serde_json::json;
+use evpnd::control::{Status, VniView};
+use serde_json::{Value, json};
 
-use super::facts::{Facts, Link};
+use super::facts::{Facts, Link, not_unique};
 use super::{Finding, checks};
 use crate::arguments::{CHECKS, Ignore};
 
@@ -64,6 +64,64 @@ fn devices_that_the_daemon_does_not_have_are_looked_at() {
     }
 }
 
+/// The daemon of a host, with what a check looks at.
+fn status(vtep: Option<&str>, counters: Value, sizes: Value) -> Option<Status> {
+    let none = json!({"up": 0, "configured": 0});
+    let rows = json!({"wanted": 0, "in_sync": 0, "dirty": 0, "in_flight": 0, "failed": 0});
+    let value = json!({
+        "version": "1", "asn": 65000, "router_id": "10.0.0.1", "vtep": vtep, "uptime_secs": 1, "draining": false, "neighbors": none,
+        "vnis": none, "vteps": 0, "routes": 0, "paths": 0, "macs": {"local": 0, "remote": 0}, "rows": rows, "overflows": 0,
+        "counters": counters, "sizes": sizes, "warnings": []
+    });
+    Some(serde_json::from_value(value).unwrap())
+}
+
+/// A VNI that the daemon has on `device` in `bridge`.
+fn vni(id: u32, device: &str, bridge: &str, made_device: bool) -> VniView {
+    let value = json!({
+        "vni": id, "device": device, "bridge": bridge, "rd": "10.0.0.1:1", "import": [], "export": [], "state": "ready",
+        "made_device": made_device, "made_bridge": false, "run_time": false, "vteps": 0, "local_macs": 0, "remote_macs": 0, "healed": 0,
+        "rows": {"wanted": 0, "in_sync": 0, "dirty": 0, "in_flight": 0, "failed": 0}, "warnings": []
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+/// What the counter had seen since the daemon began was told for ever, long after the fight was over.
+#[test]
+fn a_fight_that_is_over_is_no_finding() {
+    let of = |fought: u64| Facts {
+        status: status(None, json!({"fib_fights": 2}), json!({"fib_rows_fought": fought})),
+        ..Facts::default()
+    };
+    assert!(found(&of(0)).is_empty());
+    let findings = checks::judge(&of(2));
+    assert!(matches!(&findings[..], [one] if one.check == "rivals" && one.remedy.contains("ip monitor neigh")), "{findings:?}");
+}
+
+/// Where duplicate address detection failed, pings failed, and nothing said why.
+#[test]
+fn a_tunnel_address_that_another_host_has_is_found() {
+    let eth0 = |flags: &[&str]| {
+        let mut info = json!({"family": "inet6", "local": "fd00::4", "prefixlen": 64, "scope": "global"});
+        flags.iter().for_each(|flag| info[*flag] = json!(true));
+        let addresses = vec!["fd00::4".parse().unwrap()];
+        Link { addresses, not_unique: not_unique(&info).into_iter().collect(), ..link("eth0", "", None) }
+    };
+    let facts = |flags: &[&str]| Facts {
+        status: status(Some("fd00::4"), json!({}), json!({})),
+        links: vec![eth0(flags)],
+        ..Facts::default()
+    };
+    for (flags, words) in [(&["dadfailed", "tentative"][..], "another host has"), (&["tentative"], "is tentative")] {
+        let findings = checks::judge(&facts(flags));
+        let [one] = &findings[..] else { panic!("{findings:?}") };
+        assert!(one.check == "vtep-address" && one.at == at("eth0") && one.what.contains(words), "{one:?}");
+    }
+    for flags in [&[][..], &["optimistic", "tentative"]] {
+        assert!(found(&facts(flags)).is_empty(), "{flags:?}");
+    }
+}
+
 /// What guests cannot reach is no hole: addresses of the tunnel itself, in a bridge or without one.
 #[test]
 fn addresses_that_guests_do_not_reach_are_no_finding() {
@@ -82,23 +140,13 @@ fn addresses_that_guests_do_not_reach_are_no_finding() {
     assert!(last(&open).contains("addrgenmode none") && !last(&open).contains("disable_ipv6"), "{}", last(&open));
 }
 
-/// VNI 7 as the daemon shows it.
-fn vni(bridge: &str) -> VniView {
-    let vni = json!({
-        "vni": 7, "device": "vxlan7", "bridge": bridge, "rd": "10.0.0.1:1", "import": [], "export": [], "state": "ready",
-        "made_device": true, "made_bridge": false, "run_time": false, "vteps": 0, "local_macs": 0, "remote_macs": 0, "healed": 0,
-        "rows": {"wanted": 0, "in_sync": 0, "dirty": 0, "in_flight": 0, "failed": 0}, "warnings": []
-    });
-    serde_json::from_value(vni).unwrap()
-}
-
 /// Where the configuration says that this host is the guests' gateway, its address is no finding. That it is announced by default says nothing
 /// of whether it is meant, nor does that it is not announced.
 #[test]
 fn a_gateway_that_is_meant_is_no_finding() {
     let mut links = Vec::from(segment("br7", "vxlan7"));
     links[0].addresses = ["192.0.2.7", "2001:db8::7", "fe80::7"].map(|text| text.parse().unwrap()).into();
-    let mut facts = Facts { links, vnis: vec![vni("br7")], ..Facts::default() };
+    let mut facts = Facts { links, vnis: vec![vni(7, "vxlan7", "br7", true)], ..Facts::default() };
     for said in [None, Some(false)] {
         facts.vnis[0].announce_own = said;
         let finding = checks::judge(&facts).pop().unwrap();
@@ -130,7 +178,12 @@ fn a_gateway_that_is_meant_is_no_finding() {
 fn an_address_behind_the_filter_of_evpnd_is_not_reached() {
     let mut links = Vec::from(segment("br7", "vxlan7"));
     links[0].addresses = ["2001:db8::7", "fe80::7"].map(|text| text.parse().unwrap()).into();
-    let mut facts = Facts { links, vnis: vec![vni("br7")], closed_to_ipv6: [String::from("br7")].into(), ..Facts::default() };
+    let mut facts = Facts {
+        links,
+        vnis: vec![vni(7, "vxlan7", "br7", true)],
+        closed_to_ipv6: [String::from("br7")].into(),
+        ..Facts::default()
+    };
     let what = |facts: &Facts| checks::judge(facts).pop().unwrap().what;
     assert_eq!(what(&facts), "br7 has the address 2001:db8::7: nothing but evpnd's filter keeps guests from this host there");
     facts.links[0].addresses.push("192.0.2.7".parse().unwrap());
@@ -146,7 +199,7 @@ fn an_address_behind_the_filter_of_evpnd_is_not_reached() {
 fn a_vrf_is_no_bridge_of_tenants() {
     let vrf = Link { addresses: vec!["192.0.2.7".parse().unwrap()], ..link("blue", "vrf", None) };
     let links = vec![vrf, link("vxlan7", "vxlan", Some("blue"))];
-    let mut facts = Facts { links, vnis: vec![vni("none")], ..Facts::default() };
+    let mut facts = Facts { links, vnis: vec![vni(7, "vxlan7", "none", true)], ..Facts::default() };
     assert!(facts.tunnels().len() == 1 && found(&facts).is_empty());
     facts.links[0].kind = "bridge".to_owned();
     assert_eq!(found(&facts), [("isolation", at("blue"))]);
