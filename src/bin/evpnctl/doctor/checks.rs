@@ -49,7 +49,7 @@ const FIXED_LIMITS: [(&str, &str, &str); 3] = [
 
 /// Every check, in the order of docs/DOCTOR.md.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
-    let checks: [fn(&Facts, &mut Vec<Finding>); 20] = [
+    let checks: [fn(&Facts, &mut Vec<Finding>); 21] = [
         daemon,
         sessions,
         vnis,
@@ -63,6 +63,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         port_mtu,
         rp_filter,
         learning,
+        joined,
         ports,
         isolation,
         injection,
@@ -266,11 +267,11 @@ fn mtu(facts: &Facts, found: &mut Vec<Finding>) {
         }
     }
     for (device, (has, needs, room, tunnels)) in short {
-        let names = list(tunnels);
+        let names = list(&tunnels);
         let what =
             format!("packets of {names} may have {needs} octets, and {device} carries {has}: large frames of guests are lost");
-        let remedy =
-            format!("ip link set {device} mtu {needs}, on every hop of the underlay as well; or `mtu = {room}` in [vxlan]");
+        let lower = lower(facts, &tunnels, &room.to_string());
+        let remedy = format!("ip link set {device} mtu {needs}, on every hop of the underlay as well; or {lower}");
         found.push(Finding::new("mtu", what, remedy).at(device));
     }
     for (vtep, reach) in &facts.reach {
@@ -281,9 +282,26 @@ fn mtu(facts: &Facts, found: &mut Vec<Finding>) {
         }
         let what =
             format!("packets of {size} octets do not get through to {vtep}, smaller ones do: large frames of guests are lost");
-        let remedy = format!("tracepath -n {vtep} names the hop; raise its MTU, or lower `mtu` in [vxlan]");
+        let large = facts.tunnels().into_iter().filter(|tunnel| tunnel.mtu + overhead(*vtep) == size);
+        let lower = lower(facts, &large.map(|tunnel| tunnel.name.as_str()).collect(), "N");
+        let remedy = format!(
+            "tracepath -n {vtep} names the hop; raise its MTU, or {lower} (N: what gets through, less {})",
+            overhead(*vtep)
+        );
         found.push(Finding::new("path-mtu", what, remedy).at(vtep));
     }
+}
+
+/// How tunnels get a smaller MTU: `mtu` is of devices that evpnd makes (docs/CONFIG.md), others are their owner's.
+fn lower(facts: &Facts, tunnels: &BTreeSet<&str>, mtu: &str) -> String {
+    let made = |name: &&str| facts.vnis.iter().any(|vni| vni.made_device && vni.device == *name);
+    let (ours, others): (Vec<&str>, Vec<&str>) = tunnels.iter().partition(|name| made(name));
+    let ours = (!ours.is_empty()).then(|| format!("`mtu = {mtu}` in [vxlan]"));
+    let others = others.split_first().map(|(first, rest)| match rest {
+        [] => format!("ip link set {first} mtu {mtu}"),
+        rest => format!("ip link set {first} mtu {mtu}, and so {}", list(rest)),
+    });
+    ours.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// The other ports of a tunnel's bridge.
@@ -293,7 +311,8 @@ fn tenant_ports<'a>(facts: &'a Facts, tunnel: &'a Link) -> impl Iterator<Item = 
 
 fn port_mtu(facts: &Facts, found: &mut Vec<Finding>) {
     for tunnel in facts.tunnels() {
-        let large: Vec<&Link> = tenant_ports(facts, tunnel).filter(|port| port.mtu > tunnel.mtu).collect();
+        let large: Vec<&Link> =
+            tenant_ports(facts, tunnel).filter(|port| port.kind != "vxlan" && port.mtu > tunnel.mtu).collect();
         if let Some(first) = large.first() {
             let names = list(large.iter().map(|port| &port.name));
             let what = format!(
@@ -341,6 +360,27 @@ fn learning(facts: &Facts, found: &mut Vec<Finding>) {
     }
 }
 
+/// Bridges that join segments. What the daemon serves is to stay.
+fn joined(facts: &Facts, found: &mut Vec<Finding>) {
+    let served = |link: &&Link| facts.vnis.iter().any(|vni| vni.is_here() && vni.device == link.name);
+    for bridge in facts.bridges() {
+        let ports = facts.links.iter().filter(|link| link.kind == "vxlan" && link.master.as_ref() == Some(&bridge.name));
+        let (ours, others): (Vec<&Link>, Vec<&Link>) = ports.partition(served);
+        let all: Vec<&String> = ours.iter().chain(&others).map(|link| &link.name).collect();
+        let [.., last] = &all[..] else { continue };
+        if all.len() < 2 {
+            continue;
+        }
+        let many = if all.len() == 2 { "two".to_owned() } else { all.len().to_string() };
+        let what = format!("{} joins {many} tunnels, {}: their segments are one, with loops", bridge.name, list(&all));
+        let remedy = match ours.len() {
+            1 => others.iter().map(|link| format!("ip link set {} nomaster", link.name)).collect::<Vec<_>>().join("; "),
+            _ => format!("ip link set {last} nomaster, or another of them: the one that does not belong there"),
+        };
+        found.push(Finding::new("bridge", what, remedy).at(last));
+    }
+}
+
 fn ports(facts: &Facts, found: &mut Vec<Finding>) {
     for tunnel in facts.tunnels() {
         let name = &tunnel.name;
@@ -350,6 +390,7 @@ fn ports(facts: &Facts, found: &mut Vec<Finding>) {
                 ("isolated", false, "isolated ports cannot reach it"),
                 ("flood", true, "unknown unicast does not enter the tunnel"),
                 ("bcast_flood", true, "broadcast, ARP with it, does not enter the tunnel"),
+                ("mcast_flood", true, "multicast, ND with it, does not enter the tunnel"),
                 ("hairpin", false, "frames go back into the tunnel they came from"),
                 ("locked", false, "nothing is forwarded that is not authorised"),
             ] {
@@ -370,11 +411,6 @@ fn ports(facts: &Facts, found: &mut Vec<Finding>) {
         if let Some(bridge) = bridge.filter(|bridge| bridge.data["vlan_filtering"] == 1) {
             let what = format!("the bridge {} filters VLANs, which this version does not serve", bridge.name);
             complain(what, format!("ip link set {} type bridge vlan_filtering 0", bridge.name));
-        }
-        let others: Vec<&Link> = tenant_ports(facts, tunnel).filter(|link| link.kind == "vxlan").collect();
-        if let (Some(other), Some(bridge)) = (others.first(), bridge) {
-            let what = format!("{} joins two tunnels, {name} and {}: two segments are one, with loops", bridge.name, other.name);
-            complain(what, format!("ip link set {} nomaster", other.name));
         }
         let stopped: Vec<&Link> = tenant_ports(facts, tunnel).filter(|link| !link.up).collect();
         if let Some(first) = stopped.first() {

@@ -1,11 +1,12 @@
 //! The checks over hosts that are made up, where the kernel of the machine under test would be in the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use evpnd::control::{Status, VniView};
 use serde_json::{Value, json};
 
-use super::facts::{Facts, Link, not_unique};
+use super::facts::{Facts, Link, Reach, not_unique};
 use super::{Finding, checks};
 use crate::arguments::{CHECKS, Ignore};
 
@@ -22,8 +23,10 @@ fn link(name: &str, kind: &str, master: Option<&str>) -> Link {
 
 /// A bridge without a port, and a tunnel in it as `ip link add` makes it: it floods to a group and learns.
 fn segment(bridge: &str, tunnel: &str) -> [Link; 2] {
-    let port =
-        json!({"state": "forwarding", "flood": true, "bcast_flood": true, "hairpin": false, "isolated": false, "learning": true});
+    let port = json!({
+        "state": "forwarding", "flood": true, "bcast_flood": true, "mcast_flood": true, "hairpin": false, "isolated": false,
+        "learning": true
+    });
     let data = json!({"id": 7, "group": "239.0.0.7", "port": 4789, "learning": true});
     [link(bridge, "bridge", None), Link { data, port: Some(port), ..link(tunnel, "vxlan", Some(bridge)) }]
 }
@@ -120,6 +123,63 @@ fn a_tunnel_address_that_another_host_has_is_found() {
     for flags in [&[][..], &["optimistic", "tentative"]] {
         assert!(found(&facts(flags)).is_empty(), "{flags:?}");
     }
+}
+
+/// Of multicast, and of ND that nobody answers here, doctor said nothing.
+#[test]
+fn each_flag_that_keeps_frames_from_the_tunnel_is_found() {
+    for flag in ["flood", "bcast_flood", "mcast_flood"] {
+        let mut facts = Facts { links: segment("br7", "vxlan7").into(), ..Facts::default() };
+        facts.links[1].port.as_mut().unwrap()[flag] = json!(false);
+        let findings = checks::judge(&facts);
+        let [one] = &findings[..] else { panic!("{flag}: {findings:?}") };
+        assert!(one.remedy == format!("bridge link set dev vxlan7 {flag} on") && one.at == at("vxlan7"), "{one:?}");
+    }
+}
+
+/// `mtu` in the configuration changes nothing of a device that evpnd did not make.
+#[test]
+fn the_remedy_for_a_large_mtu_is_one_that_works() {
+    let (near, far): (IpAddr, IpAddr) = ("10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap());
+    let facts = |made: bool| {
+        let devices = BTreeSet::from(["eth0".to_owned()]);
+        let large = Some((1550, false));
+        let mut links = Vec::from(segment("br7", "vxt"));
+        links.push(Link { mtu: 1500, ..link("eth0", "", None) });
+        links.push(Link { mtu: 9000, ..link("eth1", "", None) });
+        let reach = BTreeMap::from([
+            (near, Reach { devices, answers: None, large: None }),
+            (far, Reach { devices: BTreeSet::from(["eth1".to_owned()]), answers: Some(true), large }),
+        ]);
+        Facts { links, reach, vnis: vec![vni(7, "vxt", "br7", made)], ..Facts::default() }
+    };
+    for (made, mtu, path) in
+        [(true, "or `mtu = 1450` in [vxlan]", "`mtu = "), (false, "or ip link set vxt mtu 1450", "ip link set vxt mtu ")]
+    {
+        let findings = checks::judge(&facts(made));
+        let [first, second] = &findings[..] else { panic!("{findings:?}") };
+        assert!(first.check == "mtu" && first.remedy.ends_with(mtu), "{first:?}");
+        assert!(second.check == "path-mtu" && second.remedy.contains(path), "{second:?}");
+        assert_eq!(second.remedy.contains("[vxlan]"), made, "{second:?}");
+    }
+}
+
+/// It was told four times, once with the remedy to take the right one out, and once as a guest's port.
+#[test]
+fn a_second_tunnel_in_a_bridge_is_told_once_and_is_the_one_that_goes() {
+    let mut links = Vec::from(segment("br100", "vxlan100"));
+    links.push(Link { name: "vv".to_owned(), mtu: 9000, ..links[1].clone() });
+    for first in [1, 2] {
+        links.swap(1, first);
+        let facts = Facts { links: links.clone(), vnis: vec![vni(100, "vxlan100", "br100", true)], ..Facts::default() };
+        let findings = checks::judge(&facts);
+        let [one] = &findings[..] else { panic!("{findings:?}") };
+        assert!(one.check == "bridge" && one.at == at("vv") && one.remedy == "ip link set vv nomaster", "{one:?}");
+    }
+    // Where the daemon has none of them, nobody knows which.
+    let facts = Facts { links, ..Facts::default() };
+    let findings = checks::judge(&facts);
+    assert!(matches!(&findings[..], [one] if one.remedy.contains("the one that does not belong there")), "{findings:?}");
 }
 
 /// What guests cannot reach is no hole: addresses of the tunnel itself, in a bridge or without one.
