@@ -65,6 +65,26 @@ struct Chain {
     rules: Vec<(u64, Vec<Value>)>,
 }
 
+impl Chain {
+    /// It is at a device, and it is not said at which.
+    fn is_nowhere(&self) -> bool {
+        self.devices.is_empty() && matches!(self.hook.as_deref(), Some("ingress" | "egress"))
+    }
+
+    fn is_at(&self, device: &str) -> bool {
+        self.devices.iter().any(|name| name.strip_suffix('*').map_or(name == device, |start| device.starts_with(start)))
+    }
+}
+
+/// The devices in a line such as `type filter hook ingress devices = { eth0, "eth1" } priority filter; policy accept;`.
+fn named_devices(line: &str) -> Option<Vec<String>> {
+    let (_, hook) = line.strip_prefix("type ")?.split_once(" hook ")?;
+    let (_, devices) = hook.split_once(" device").filter(|_| hook.starts_with("ingress ") || hook.starts_with("egress "))?;
+    let (devices, _) = devices.split_once(" priority ")?;
+    let names = devices.trim_start_matches('s').split([' ', ',', '=', '{', '}', '"']);
+    Some(names.filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
 /// The rules of this network namespace.
 #[derive(Debug, Default)]
 pub(in super::super) struct Rules {
@@ -111,7 +131,28 @@ impl Rules {
         let output = Command::new("nft").args(["-j", "list", "ruleset"]).stderr(Stdio::null()).output();
         let output = output.map_err(|_| "there is no nft: install nftables".to_owned())?;
         let value = serde_json::from_slice(&output.stdout).map_err(|_| "nft may not be asked: be root".to_owned())?;
-        Ok(Self::parse(&value))
+        let mut rules = Self::parse(&value);
+        if rules.chains.values().any(Chain::is_nowhere) {
+            let output = Command::new("nft").args(["list", "chains"]).stderr(Stdio::null()).output();
+            rules.name_devices(&String::from_utf8_lossy(&output.map(|output| output.stdout).unwrap_or_default()));
+        }
+        Ok(rules)
+    }
+
+    /// Reads from `nft list chains` at which devices chains are, which nft 1.0.6 (Debian 12) leaves out of its JSON.
+    pub(super) fn name_devices(&mut self, chains: &str) {
+        let (mut table, mut name) = (String::new(), "");
+        for line in chains.lines().map(str::trim) {
+            if let Some(opened) = line.strip_prefix("table ").and_then(|line| line.strip_suffix(" {")) {
+                opened.clone_into(&mut table);
+            } else if let Some(opened) = line.strip_prefix("chain ").and_then(|line| line.strip_suffix(" {")) {
+                name = opened;
+            } else if let Some(devices) = named_devices(line)
+                && let Some(chain) = self.chains.get_mut(&format!("{table} {name}")).filter(|chain| chain.is_nowhere())
+            {
+                chain.devices = devices;
+            }
+        }
     }
 
     pub(super) fn parse(ruleset: &Value) -> Self {
@@ -151,7 +192,11 @@ impl Rules {
             let accepted = ends.accept || (ends.falls && !chain.drops);
             match ends.drop {
                 Some(by) if !accepted && meets => return Verdict::Dropped(by),
-                Some(by) => drop(unclear.get_or_insert_with(|| ends.doubt.unwrap_or_else(|| by.words()))),
+                Some(by) => drop(unclear.get_or_insert_with(|| match ends.doubt {
+                    Some(place) => place,
+                    None if chain.is_nowhere() => format!("{}, at a device that nft does not tell", by.words()),
+                    None => by.words(),
+                })),
                 None => {}
             }
         }
@@ -303,7 +348,7 @@ fn meets(chain: &Chain, packet: &Packet) -> Option<bool> {
         return Some(true);
     }
     match &packet.devices {
-        Some(devices) if !chain.devices.is_empty() => devices.iter().any(|name| chain.devices.contains(name)).then_some(true),
+        Some(devices) if !chain.devices.is_empty() => devices.iter().any(|name| chain.is_at(name)).then_some(true),
         _ => Some(false),
     }
 }

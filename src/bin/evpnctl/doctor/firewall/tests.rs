@@ -135,13 +135,37 @@ fn what_is_not_understood_alarms_nobody() {
 #[test]
 fn a_chain_at_the_device_is_of_that_device() {
     // nft 1.0.6 does not say which it is; newer ones do.
-    check("ingress", &packet(Way::In), &Unclear("netdev filter ingress (rule handle 2)"));
+    check("ingress", &packet(Way::In), &Unclear("netdev filter ingress (rule handle 2), at a device that nft does not tell"));
     let mut ruleset = ruleset("ingress");
     for (device, dropped) in [("eth0", true), ("wan0", false)] {
         let chain = ruleset["nftables"].as_array_mut().unwrap().iter_mut().find_map(|object| object.get_mut("chain")).unwrap();
         chain["dev"] = device.into();
         let is = Rules::parse(&ruleset).verdict(&packet(Way::In));
         assert_eq!(matches!(is, Verdict::Dropped(_)), dropped, "{device}: {is:?}");
+    }
+}
+
+/// With the nft of Debian 12 nothing was ever found at a device: its JSON does not say at which a chain is, its words do.
+#[test]
+fn where_the_json_does_not_say_which_device_the_words_do() {
+    let listed = |devices: &str| {
+        format!(
+            "table inet other {{\n\tchain ingress {{\n\t\ttype filter hook ingress device \"wan7\" priority filter; policy accept;\n\t}}\n}}\n\
+             table netdev filter {{\n\tchain ingress {{\n\t\ttype filter hook ingress {devices} priority filter; policy accept;\n\t}}\n\
+             \tchain jumped {{\n\t}}\n}}\n"
+        )
+    };
+    for (devices, dropped) in [
+        ("device \"eth0\"", true),
+        ("devices = { wan0, eth0 }", true),
+        ("devices = { \"eth*\" }", true),
+        ("device \"wan0\"", false),
+        ("devices = { wan0, eth01 }", false),
+    ] {
+        let mut rules = Rules::parse(&ruleset("ingress"));
+        rules.name_devices(&listed(devices));
+        let by = Verdict::Dropped(Dropped { chain: "netdev filter ingress".to_owned(), handle: Some(2) });
+        assert_eq!(rules.verdict(&packet(Way::In)), if dropped { by } else { Verdict::Passes }, "{devices}");
     }
 }
 
