@@ -557,6 +557,16 @@ fn firewall(facts: &Facts, found: &mut Vec<Finding>) {
                 found.push(Finding::new("br-netfilter", what, "sysctl net.bridge.bridge-nf-call-iptables=0"));
                 continue;
             }
+            Way::Bridged => {
+                let bridges = list(&obstacle.bridges);
+                let what =
+                    format!("{chain} drops ARP between guests of {bridges} and the tunnel ({who}): they reach nobody elsewhere");
+                let remedy = format!(
+                    "nft -a list chain {chain}; nft insert rule {chain} ether type arp accept, and so what else is to pass"
+                );
+                found.push(Finding::new("firewall", what, remedy));
+                continue;
+            }
         };
         let own = chain.rsplit(' ').next().unwrap_or_default();
         let remedy = match obstacle.by.handle {

@@ -1,7 +1,8 @@
 //! What the host's packet filter does with the packets of tunnels: nftables by `nft -j`, which shows the rules of iptables-nft as well.
 //!
 //! `rules` walks the chains for one packet, `values` compares what a rule asks for with what is known of it. Here are the packets: to and
-//! from each VTEP, and a frame between two guests where bridges pass the filter; `sockets` has those from guests to tunnels. What cannot be told is said without alarm.
+//! from each VTEP, a frame between two guests where bridges pass the filter, and an ARP between guests and tunnels for rules of family `bridge`;
+//! `sockets` has those from guests to tunnels. What cannot be told is said without alarm.
 
 mod rules;
 pub(super) mod sockets;
@@ -14,7 +15,7 @@ use std::net::IpAddr;
 
 pub(super) use rules::Rules;
 use rules::{Dropped, Verdict};
-use values::Packet;
+use values::{Packet, Segment};
 
 use super::facts::{Facts, PROBED};
 
@@ -30,6 +31,8 @@ pub(super) enum Way {
     Out,
     /// From guest to guest, in a bridge (br_netfilter).
     Through,
+    /// Between a guest and a tunnel, in a bridge, as rules of family `bridge` see it.
+    Bridged,
 }
 
 /// Packets that do not pass.
@@ -43,27 +46,42 @@ pub(super) struct Obstacle {
     pub vteps: BTreeSet<IpAddr>,
     /// Whether it is every VTEP.
     pub all: bool,
+    /// The bridges concerned, where it is their frames.
+    pub bridges: BTreeSet<String>,
 }
 
 /// What the rules do with the packets of this host's tunnels, and what cannot be told of it, in words.
 pub(super) fn look(facts: &Facts, rules: &Rules) -> (Vec<Obstacle>, Vec<String>) {
-    let mut stopped: BTreeMap<(Way, u16, Dropped), BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut stopped: BTreeMap<(Way, u16, Dropped), (BTreeSet<IpAddr>, BTreeSet<String>)> = BTreeMap::new();
     let mut unclear: BTreeSet<(Way, String)> = BTreeSet::new();
     let mut known: BTreeSet<IpAddr> = BTreeSet::new();
     for (way, port, vtep, packet) in packets(facts) {
         known.extend(vtep);
         match rules.verdict(&packet) {
             Verdict::Passes => {}
-            Verdict::Dropped(by) => stopped.entry((way, port, by)).or_default().extend(vtep),
+            Verdict::Dropped(by) => {
+                let (vteps, bridges) = stopped.entry((way, port, by)).or_default();
+                vteps.extend(vtep);
+                bridges.extend(packet.segment.map(|segment| segment.bridge));
+            }
+            // Filters of guests (libvirt's, Proxmox's) ask for much that is not known here, and are meant.
+            Verdict::Unclear(_) if way == Way::Bridged => {}
             Verdict::Unclear(place) => drop(unclear.insert((way, place))),
         }
     }
-    let obstacles = stopped.into_iter().map(|((way, port, by), vteps)| Obstacle { way, port, by, all: vteps == known, vteps });
+    let obstacles = stopped.into_iter().map(|((way, port, by), (vteps, bridges))| Obstacle {
+        way,
+        port,
+        by,
+        all: vteps == known,
+        vteps,
+        bridges,
+    });
     let unclear = unclear.into_iter().map(|(way, place)| {
         let what = match way {
             Way::In => "packets of tunnels come in",
             Way::Out => "packets of tunnels go out",
-            Way::Through => "frames between guests pass the bridge",
+            Way::Through | Way::Bridged => "frames between guests pass the bridge",
         };
         format!("whether {what}: it hangs on {place}, which asks for what is not known here")
     });
@@ -89,7 +107,7 @@ fn packets(facts: &Facts) -> Vec<(Way, u16, Option<IpAddr>, Packet)> {
             for way in [Way::In, Way::Out] {
                 let (from, to) = if way == Way::In { (vtep, local) } else { (local, vtep) };
                 let devices = device.clone();
-                packets.push((way, *port, vtep, Packet { way, v4, from, to, devices, port: *port }));
+                packets.push((way, *port, vtep, Packet { way, v4, from, to, devices, port: *port, segment: None }));
             }
         };
         let local = facts.local();
@@ -117,9 +135,30 @@ fn packets(facts: &Facts) -> Vec<(Way, u16, Option<IpAddr>, Packet)> {
         let bridges: BTreeSet<&String> = tunnels.iter().filter_map(|link| link.master.as_ref()).collect();
         for bridge in bridges.into_iter().take(PROBED) {
             let devices = Some(vec![bridge.clone()]);
-            let packet = Packet { way: Way::Through, v4: true, from: None, to: None, devices, port: ANY_PORT };
+            let packet = Packet { way: Way::Through, v4: true, from: None, to: None, devices, port: ANY_PORT, segment: None };
             packets.push((Way::Through, 0, None, packet));
         }
     }
+    packets.extend(frames(facts));
     packets
+}
+
+/// An ARP from the guests of each bridge into its tunnel, and one out of it.
+fn frames(facts: &Facts) -> Vec<(Way, u16, Option<IpAddr>, Packet)> {
+    let mut frames = Vec::new();
+    for tunnel in facts.tunnels().into_iter().take(PROBED) {
+        let Some(bridge) = tunnel.master.as_ref().filter(|name| facts.link(name).is_some_and(|link| link.kind == "bridge"))
+        else {
+            continue;
+        };
+        let ports = facts.links.iter().filter(|link| link.master.as_ref() == Some(bridge) && link.kind != "vxlan");
+        let others: Vec<String> = ports.map(|link| link.name.clone()).collect();
+        for into in [true, false] {
+            let segment = Some(Segment { bridge: bridge.clone(), others: others.clone(), into });
+            let devices = Some(vec![tunnel.name.clone()]);
+            let packet = Packet { way: Way::Bridged, v4: true, from: None, to: None, devices, port: 0, segment };
+            frames.push((Way::Bridged, 0, None, packet));
+        }
+    }
+    frames
 }

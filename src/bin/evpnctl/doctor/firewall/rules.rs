@@ -330,6 +330,8 @@ impl Rules {
 fn meets(chain: &Chain, packet: &Packet) -> Option<bool> {
     let hook = chain.hook.as_deref()?;
     let family = match chain.family.as_str() {
+        "bridge" => packet.way == Way::Bridged,
+        _ if packet.way == Way::Bridged => false,
         "inet" => true,
         "ip" => packet.v4,
         "ip6" => !packet.v4,
@@ -340,6 +342,7 @@ fn meets(chain: &Chain, packet: &Packet) -> Option<bool> {
         Way::In => &["ingress", "prerouting", "input"],
         Way::Out => &["output", "postrouting", "egress"],
         Way::Through => &["forward"],
+        Way::Bridged => &["prerouting", "forward", "postrouting"],
     };
     if !family || !hooks.contains(&hook) {
         return None;

@@ -69,7 +69,8 @@ pub(in super::super) fn open(facts: &Facts, rules: &Rules, filters: &BTreeMap<St
                     .filter(|_| bridge.addresses.iter().any(IpAddr::is_ipv6)),
             };
             for to in own.chain(everybody.filter(|_| !filtered)) {
-                let packet = Packet { way: Way::In, v4, from: None, to: Some(to), devices: Some(devices.clone()), port };
+                let packet =
+                    Packet { way: Way::In, v4, from: None, to: Some(to), devices: Some(devices.clone()), port, segment: None };
                 match rules.verdict(&packet) {
                     Verdict::Dropped(_) => {}
                     Verdict::Unclear(place) => drop(unclear.insert(place)),

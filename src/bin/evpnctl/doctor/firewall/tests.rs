@@ -30,7 +30,7 @@ fn ruleset(name: &str) -> Value {
 fn packet(way: Way) -> Packet {
     let (other, own) = (Some("10.0.0.2".parse().unwrap()), Some("10.0.0.1".parse().unwrap()));
     let (from, to) = if way == Way::In { (other, own) } else { (own, other) };
-    Packet { way, v4: true, from, to, devices: Some(vec!["eth0".to_owned()]), port: 4789 }
+    Packet { way, v4: true, from, to, devices: Some(vec!["eth0".to_owned()]), port: 4789, segment: None }
 }
 
 /// The same where no other host is known yet, and not by which device it will be reached.
@@ -200,6 +200,73 @@ fn frames_between_guests_that_docker_drops() {
         {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "br*"}}, {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}});
     ruleset["nftables"].as_array_mut().unwrap().insert(2, accept);
     assert_eq!(Rules::parse(&ruleset).verdict(&frame), Verdict::Passes);
+}
+
+/// Rules of family `bridge` were not looked at: with a policy of drop no guest reached any other host, and nothing was found.
+#[test]
+fn what_rules_of_bridges_drop_between_guests_and_tunnels_is_found() {
+    let port = |name: &str, kind: &str| Link {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        master: Some("br7".to_owned()),
+        ..Link::default()
+    };
+    let bridge = Link { master: None, ..port("br7", "bridge") };
+    let links = vec![bridge, port("vxlan7", "vxlan"), port("tap1", "tun"), port("tap2", "tun")];
+    let facts = Facts { links, ..Facts::default() };
+    let rules = |hook: &str, policy: &str, rules: Value| {
+        let chain = serde_json::json!({"family": "bridge", "table": "t", "name": "c", "hook": hook, "policy": policy});
+        let rules = rules.as_array().unwrap().iter().zip(2..).map(|(expr, handle)| {
+            serde_json::json!({"rule": {"family": "bridge", "table": "t", "chain": "c", "handle": handle, "expr": expr}})
+        });
+        let objects: Vec<Value> = std::iter::once(serde_json::json!({ "chain": chain })).chain(rules).collect();
+        Rules::parse(&serde_json::json!({ "nftables": objects }))
+    };
+    let is = |left: Value, right: &str| serde_json::json!({"match": {"op": "==", "left": left, "right": right}});
+    let meta = |key: &str, right: &str| is(serde_json::json!({"meta": {"key": key}}), right);
+    let field = |protocol: &str, field: &str, right: &str| {
+        is(serde_json::json!({"payload": {"protocol": protocol, "field": field}}), right)
+    };
+    let accept = || serde_json::json!({"accept": null});
+    let drops = || serde_json::json!({"drop": null});
+    for (name, hook, policy, lines, found) in [
+        ("nothing passes", "forward", "drop", serde_json::json!([]), Some(None)),
+        ("another hook", "input", "drop", serde_json::json!([]), None),
+        ("ARP passes", "forward", "drop", serde_json::json!([[field("ether", "type", "arp"), accept()]]), None),
+        ("ARP passes, by its other name", "forward", "drop", serde_json::json!([[meta("protocol", "arp"), accept()]]), None),
+        ("IPv4 alone passes", "forward", "drop", serde_json::json!([[field("ether", "type", "ip"), accept()]]), Some(None)),
+        (
+            "guests are told apart",
+            "forward",
+            "accept",
+            serde_json::json!([[meta("iifname", "tap1"), meta("oifname", "tap2"), drops()]]),
+            None,
+        ),
+        ("one way only", "forward", "accept", serde_json::json!([[meta("oifname", "vxlan7"), drops()]]), Some(Some(2))),
+        ("on the way in", "prerouting", "accept", serde_json::json!([[meta("iifname", "vxlan*"), drops()]]), Some(Some(2))),
+        ("another bridge", "forward", "accept", serde_json::json!([[meta("ibrname", "br8"), drops()]]), None),
+        (
+            "a guest's own filter",
+            "prerouting",
+            "accept",
+            serde_json::json!([[meta("iifname", "tap1"), field("arp", "saddr ip", "10.0.0.1"), drops()]]),
+            None,
+        ),
+        ("what is no ARP", "forward", "accept", serde_json::json!([[field("udp", "dport", "53"), drops()]]), None),
+        (
+            "ARP is invalid to connection tracking",
+            "forward",
+            "accept",
+            serde_json::json!([[is(serde_json::json!({"ct": {"key": "state"}}), "invalid"), drops()]]),
+            Some(Some(2)),
+        ),
+    ] {
+        let (obstacles, unclear) = super::look(&facts, &rules(hook, policy, lines));
+        assert!(unclear.is_empty(), "{name}: {unclear:?}");
+        let handles: Vec<Option<u64>> = obstacles.iter().map(|obstacle| obstacle.by.handle).collect();
+        assert_eq!(handles, found.into_iter().collect::<Vec<_>>(), "{name}");
+        assert!(obstacles.iter().all(|obstacle| obstacle.way == Way::Bridged && obstacle.bridges.contains("br7")), "{name}");
+    }
 }
 
 /// A tunnel in a bridge, and what its guests reach of it: `rules` as nft lists them, `filters` as tc does.

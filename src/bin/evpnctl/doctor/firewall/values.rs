@@ -20,6 +20,18 @@ pub(super) struct Packet {
     pub devices: Option<Vec<String>>,
     /// Where it goes.
     pub port: u16,
+    /// Of a frame in a bridge, as rules of family `bridge` see it: an ARP, which every guest needs, and which no connection tracking has.
+    pub segment: Option<Segment>,
+}
+
+/// The bridge that a frame between guests and a tunnel passes; the tunnel's port is in `devices`.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub bridge: String,
+    /// The guests' ports.
+    pub others: Vec<String>,
+    /// From a guest into the tunnel, and not out of it.
+    pub into: bool,
 }
 
 /// The named sets and maps of a rule set.
@@ -136,6 +148,11 @@ fn seen<'a>(left: &Value, packet: &'a Packet, sets: &Sets) -> Seen<'a> {
     match kind.as_str() {
         "payload" => payload(text("protocol"), text("field"), packet),
         "meta" => meta(text("key"), packet),
+        // `nft_ct_get_eval` (net/netfilter/nft_ct.c): what has no connection is invalid.
+        "ct" if packet.segment.is_some() => match text("key") {
+            "state" => Seen::Named(1, &["invalid"]),
+            _ => Seen::Unknown,
+        },
         "ct" => match text("key") {
             "state" if sets.untracked => Seen::Either(vec![Seen::Named(8, &["new"]), Seen::Named(64, &["untracked"])]),
             "state" => Seen::Named(8, &["new"]),
@@ -152,6 +169,14 @@ fn seen<'a>(left: &Value, packet: &'a Packet, sets: &Sets) -> Seen<'a> {
 
 fn payload<'a>(protocol: &str, field: &str, packet: &'a Packet) -> Seen<'a> {
     let address = |address: Option<IpAddr>| address.map_or(Seen::SomeAddress, Seen::Address);
+    if packet.segment.is_some() {
+        return match (protocol, field) {
+            ("ether", "type") => ARP,
+            ("arp", "ptype") => Seen::Named(0x0800, &["ip"]),
+            ("ether" | "arp" | "", _) => Seen::Unknown,
+            _ => Seen::Absent,
+        };
+    }
     match (protocol, field) {
         ("udp" | "th", "dport") => Seen::Number(packet.port.into()),
         ("udp" | "th" | "ether" | "vlan" | "", _) => Seen::Unknown,
@@ -169,8 +194,30 @@ fn payload<'a>(protocol: &str, field: &str, packet: &'a Packet) -> Seen<'a> {
 }
 
 const UDP: Seen<'static> = Seen::Named(17, &["udp"]);
+const ARP: Seen<'static> = Seen::Named(0x0806, &["arp"]);
+
+fn one_of(names: &[String]) -> Seen<'_> {
+    Seen::Either(names.iter().map(|name| Seen::Device(name)).collect())
+}
+
+fn meta_of_frame<'a>(key: &str, segment: &'a Segment, packet: &'a Packet) -> Seen<'a> {
+    let tunnel = packet.devices.as_deref().unwrap_or_default();
+    let (from, to) = if segment.into { (segment.others.as_slice(), tunnel) } else { (tunnel, segment.others.as_slice()) };
+    match key {
+        "protocol" => ARP,
+        "nfproto" => Seen::Named(7, &["bridge"]),
+        "l4proto" => Seen::Absent,
+        "iif" | "iifname" => one_of(from),
+        "oif" | "oifname" => one_of(to),
+        "ibrname" | "obrname" => Seen::Device(&segment.bridge),
+        _ => Seen::Unknown,
+    }
+}
 
 fn meta<'a>(key: &str, packet: &'a Packet) -> Seen<'a> {
+    if let Some(segment) = &packet.segment {
+        return meta_of_frame(key, segment, packet);
+    }
     match key {
         "l4proto" => UDP,
         "nfproto" if packet.v4 => Seen::Named(2, &["ipv4"]),
@@ -181,7 +228,7 @@ fn meta<'a>(key: &str, packet: &'a Packet) -> Seen<'a> {
         "iif" | "iifname" if packet.way == Way::Out => Seen::Absent,
         "oif" | "oifname" if packet.way == Way::In => Seen::Absent,
         "iif" | "iifname" | "oif" | "oifname" => match &packet.devices {
-            Some(devices) => Seen::Either(devices.iter().map(|name| Seen::Device(name)).collect()),
+            Some(devices) => one_of(devices),
             None => Seen::SomeDevice,
         },
         _ => Seen::Unknown,
@@ -194,7 +241,7 @@ fn fib<'a>(result: &str, flags: &Value, packet: &Packet) -> Seen<'a> {
     let ours = match packet.way {
         Way::In => of("daddr"),
         Way::Out => of("saddr"),
-        Way::Through => return Seen::Unknown,
+        Way::Through | Way::Bridged => return Seen::Unknown,
     };
     match result {
         "type" if ours => Seen::Named(2, &["local"]),
