@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evpnd::base::Time;
+use evpnd::control::counters::{COUNTERS, REFUSALS};
 use evpnd::speaker::{KeptState, Speaker};
 
 const DOCUMENT: &str = include_str!("../docs/METRICS.md");
 const RULES: &str = include_str!("../config/prometheus-rules.yml");
+const CONTROL: &str = include_str!("../docs/CONTROL.md");
 /// Run by promtool, where the package is installed.
 const RULES_TEST: &str = include_str!("../integration/package/rules-test.yml");
 const DASHBOARD: &str = include_str!("../config/grafana-dashboard.json");
@@ -87,6 +89,65 @@ fn the_alert_rules_name_metrics_that_exist() {
         RULES.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).map(str::to_owned).collect();
     assert_eq!(expressions.len(), RULES.matches("- alert:").count(), "an expression stands on one line");
     expect_known("config/prometheus-rules.yml", &expressions);
+}
+
+/// Of the limits in docs/CONTROL.md, those that nobody is alarmed for: they keep strangers and clients out, warn beforehand, are told elsewhere
+/// (`EvpndNeighborFlapping`, mistakes of a neighbor), or cost time and a word and no frame.
+const NO_ALARM: [&str; 34] = [
+    "speaker_max_routes_near",
+    "speaker_neighbors_flapping",
+    "speaker_neighbors_forgotten",
+    "speaker_connections_refused",
+    "speaker_ttl_security_refused",
+    "speaker_connections_dropped_without_words",
+    "speaker_updates_with_mistakes",
+    "rib_treat_as_withdraw",
+    "rib_attribute_discards",
+    "rib_nlri_errors",
+    "speaker_control_connections_refused",
+    "speaker_control_idle_closed",
+    "speaker_control_slow_closed",
+    "speaker_control_unread_closed",
+    "speaker_control_requests_too_long",
+    "speaker_listings_joined",
+    // Whoever asked is told why; wrong words count as well.
+    "speaker_vnis_refused",
+    "evpn_departed_not_kept",
+    "kernel_misses_dropped",
+    "evpn_address_moves_untold",
+    "evpn_address_moves_told",
+    "kernel_announcements_refused",
+    "kernel_announcements_sent",
+    "speaker_routes_asked_again",
+    "evpn_put_back_later",
+    "evpn_put_back_refused",
+    "speaker_metrics_connections_refused",
+    "speaker_metrics_requests_refused",
+    "speaker_metrics_slow_closed",
+    "evpn_duplicates_unwatched",
+    "evpn_conflicts_unwatched",
+    "evpn_sequences_not_kept",
+    "speaker_events_dropped",
+    "evpn_events_dropped",
+];
+
+/// What `evpnctl doctor` looks at (its own test says so), what the alert speaks of, and what is written: one list.
+#[test]
+fn a_limit_that_refuses_what_guests_notice_is_seen_by_doctor_and_the_alert_and_stands_in_the_table() {
+    let (_, rest) = RULES.split_once("- alert: EvpndLimitHit").unwrap();
+    let expression = rest.lines().find_map(|line| line.trim().strip_prefix("expr: ")).unwrap();
+    let refusals: BTreeSet<String> = REFUSALS.iter().map(|name| (*name).to_owned()).collect();
+    let counter = |metric: String| metric.strip_prefix("evpnd_").unwrap().strip_suffix("_total").unwrap().to_owned();
+    assert_eq!(named(expression).into_iter().map(counter).collect::<BTreeSet<_>>(), refusals, "EvpndLimitHit");
+    let (_, table) = CONTROL.split_once("### Counters of limits").unwrap();
+    let rows = table.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with("| `"));
+    // Names in a row's words are keys, but for those of counters.
+    let counters: BTreeSet<&str> = COUNTERS.iter().map(|(name, _)| *name).collect();
+    let documented: BTreeSet<String> =
+        rows.flat_map(|row| row.split('`')).filter(|name| counters.contains(name)).map(str::to_owned).collect();
+    let known: BTreeSet<String> = NO_ALARM.iter().map(|name| (*name).to_owned()).chain(refusals).collect();
+    assert_eq!(known.len(), NO_ALARM.len() + REFUSALS.len(), "one is of both kinds");
+    assert_eq!(documented, known, "docs/CONTROL.md, counters of limits: is it one that guests notice?");
 }
 
 #[test]

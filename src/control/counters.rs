@@ -142,3 +142,34 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ("speaker_updates_with_mistakes", "UPDATEs with mistakes (docs/RFC7606.md)"),
     ("speaker_vnis_refused", "VNIs of evpnctl vni add that were refused"),
 ];
+
+/// Counters of what limits refused that guests and operators notice: MACs, addresses, routes, rows, VNIs and sessions. `evpnctl doctor` and
+/// the alert `EvpndLimitHit` look at each of them; the table of limits in docs/CONTROL.md has the others as well, which are of strangers
+/// and clients, or cost nothing but time.
+pub const REFUSALS: [&str; 25] = [
+    "evpn_macs_over_limit",
+    "evpn_local_macs_over_limit",
+    "evpn_port_macs_over_limit",
+    "evpn_routes_over_limit",
+    "evpn_local_ips_over_limit",
+    "evpn_address_routes_over_limit",
+    "evpn_addresses_not_parked",
+    "evpn_questions_over_limit",
+    "evpn_flood_over_limit",
+    "evpn_instances_refused",
+    "rib_paths_over_limit",
+    "rib_table_full",
+    "rib_over_attribute_octets",
+    "rib_blocks_too_long",
+    "fib_awake_over_limit",
+    "fib_refused",
+    "kernel_addresses_not_asked",
+    "kernel_ports_not_heard",
+    "kernel_stations_refused",
+    "kernel_nexthops_refused",
+    "kernel_frames_dropped",
+    "speaker_max_routes_exceeded",
+    "speaker_attribute_octets_exceeded",
+    "speaker_callers_refused",
+    "speaker_claims_refused",
+];

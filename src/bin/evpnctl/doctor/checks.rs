@@ -4,48 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use evpnd::control::VniView;
+use evpnd::control::counters::REFUSALS;
 use evpnd::fib::device::IPV6_OFF;
 
 use super::Finding;
 use super::facts::{Facts, Link, overhead};
 use super::firewall::Way;
 use super::firewall::sockets::Open;
+use super::limits::refused;
 
 /// Names shown of a long list.
 const SHOWN: usize = 5;
-
-/// Counters of refusals that guests and operators notice (docs/CONTROL.md).
-const LIMITS: [&str; 10] = [
-    "evpn_macs_over_limit",
-    "evpn_local_macs_over_limit",
-    "evpn_port_macs_over_limit",
-    "evpn_routes_over_limit",
-    "evpn_local_ips_over_limit",
-    "evpn_address_routes_over_limit",
-    "evpn_questions_over_limit",
-    "evpn_flood_over_limit",
-    "rib_paths_over_limit",
-    "fib_awake_over_limit",
-];
-
-/// The same of those that stand in no file: what was refused, and what to do.
-const FIXED_LIMITS: [(&str, &str, &str); 3] = [
-    (
-        "kernel_addresses_not_asked",
-        "hosts or addresses that are not asked when they are silent, so that others lose them with the bridge's ageing",
-        "evpnctl show macs: find the guest that invents addresses, 64 of a MAC are asked for",
-    ),
-    (
-        "kernel_ports_not_heard",
-        "ports at which no addresses of hosts are heard, for evpnd may open no more files",
-        "systemctl edit evpnd: raise LimitNOFILE to twice the number of guests' ports and more",
-    ),
-    (
-        "kernel_stations_refused",
-        "MACs at local ports beyond 1,048,576 in a VNI, which are not announced",
-        "bridge fdb show: find the guest that invents them",
-    ),
-];
 
 /// Every check, in the order of docs/DOCTOR.md.
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -157,12 +126,8 @@ fn rows(facts: &Facts, found: &mut Vec<Finding>) {
                       find the program that writes them, and stop it";
         found.push(Finding::new("rivals", what, remedy));
     }
-    for name in LIMITS.into_iter().filter(|name| counter(name) > 0) {
-        let what = format!("a limit refused MACs, addresses or routes {} times so far: {name}", counter(name));
-        let remedy = "evpnctl show vnis ID says where; raise it in [limits], or find the guest that invents them";
-        found.push(Finding::new("limits", what, remedy).at(name));
-    }
-    for (name, what, remedy) in FIXED_LIMITS.into_iter().filter(|(name, ..)| counter(name) > 0) {
+    for name in REFUSALS.into_iter().filter(|name| counter(name) > 0) {
+        let (what, remedy) = refused(name);
         found.push(Finding::new("limits", format!("{} times so far: {what}: {name}", counter(name)), remedy).at(name));
     }
 }

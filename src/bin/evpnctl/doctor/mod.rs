@@ -6,6 +6,7 @@
 mod checks;
 pub(crate) mod facts;
 mod firewall;
+mod limits;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use evpnd::control::counters::REFUSALS;
 use evpnd::control::{Status, VniView};
 use serde_json::{Value, json};
 
@@ -99,6 +100,17 @@ fn a_fight_that_is_over_is_no_finding() {
     assert!(found(&of(0)).is_empty());
     let findings = checks::judge(&of(2));
     assert!(matches!(&findings[..], [one] if one.check == "rivals" && one.remedy.contains("ip monitor neigh")), "{findings:?}");
+}
+
+/// Ten of the limits were looked at, and two dozen refuse what guests notice.
+#[test]
+fn each_refusal_is_a_finding_of_its_own() {
+    for name in REFUSALS {
+        let facts = Facts { status: status(None, json!({ name: 3 }), json!({})), ..Facts::default() };
+        let findings = checks::judge(&facts);
+        let [one] = &findings[..] else { panic!("{name}: {findings:?}") };
+        assert!(one.check == "limits" && one.at == at(name) && one.what.starts_with("3 times so far: "), "{one:?}");
+    }
 }
 
 /// Where duplicate address detection failed, pings failed, and nothing said why.
