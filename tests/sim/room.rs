@@ -276,9 +276,7 @@ impl Room {
                 self.ask_silent(self.now);
             }
             KernelCommand::AddressesTaken(taken) => {
-                for key in taken {
-                    self.addresses.entry(key).and_modify(|known| known.told = None);
-                }
+                self.addresses.iter_mut().filter(|(key, _)| taken.contains(key)).for_each(|(_, known)| known.told = None);
             }
             // It keeps nothing for remotes, its guests have no caches; it isolates no port, opens no bridge.
             KernelCommand::Remotes { .. }
