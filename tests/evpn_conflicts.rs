@@ -61,12 +61,12 @@ fn clear(host: &mut Host, number: Option<u8>, text: Option<&str>) -> usize {
 fn the_fifth_move_within_three_minutes_is_told_once_and_followed() {
     let mut host = host(RULE);
     quarrel(&mut host, 4);
-    assert_eq!((state(&host), told(&mut host, "two hosts").len()), ((2, 0), 0));
+    assert_eq!((state(&host), told(&mut host, "two MACs").len()), ((2, 0), 0));
     host.says(mac(1), IP);
     assert_eq!(
-        told(&mut host, "two hosts"),
+        told(&mut host, "two MACs"),
         ["VNI 100: 192.0.2.1 moved 5 times within 180 s, last from 02:00:00:00:00:02 at VTEP 10.0.0.9 to 02:00:00:00:00:01 at \
-          local port tap3: two hosts have the same address; the one that spoke last has it"]
+          local port tap3: two MACs have the same address; the one that spoke last has it"]
     );
     assert_eq!(state(&host), (1, 1));
     let found = host.evpn.conflicts().next().unwrap();
@@ -89,7 +89,7 @@ fn the_fifth_move_within_three_minutes_is_told_once_and_followed() {
         they_say(&mut host);
         host.says(mac(1), IP);
     }
-    assert_eq!((told(&mut host, "two hosts").len(), host.stats().conflicts_found), (0, 1));
+    assert_eq!((told(&mut host, "two MACs").len(), host.stats().conflicts_found), (0, 1));
     let contenders = host.evpn.contenders();
     assert_eq!(contenders.into_iter().collect::<Vec<_>>(), [1, 2].map(|n| ((vni(100), mac(n)), vec![ip(IP)])));
     host.wait(540);
@@ -118,7 +118,7 @@ fn two_guests_of_one_host_with_one_address_are_found() {
     for n in 0..6 {
         host.says(mac([1, 3][n % 2]), IP);
     }
-    let told = told(&mut host, "two hosts");
+    let told = told(&mut host, "two MACs");
     assert!(told.len() == 1 && told[0].contains("at local port tap3") && told[0].contains("at local port tap4"), "{told:?}");
 }
 

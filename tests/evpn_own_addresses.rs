@@ -268,7 +268,7 @@ fn two_hosts_with_one_address_are_told_of_once() {
                 host.wait(1);
             }
         }
-        let told = host.events().into_iter().filter(|event| event.contains("two hosts have the same address")).count();
+        let told = host.events().into_iter().filter(|event| event.contains("two MACs have the same address")).count();
         assert_eq!((told, host.evpn.conflict_count()), (1, 1), "freeze {freeze}");
         let holder = host.answered("192.0.2.1");
         assert_eq!(holder, if freeze { with(1) } else { with(2) });

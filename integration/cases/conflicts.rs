@@ -47,9 +47,9 @@ fn two_guests_with_one_address_are_told_of_marked_and_cleared() {
     assert_eq!(marked(&daemons[2]), [], "a host that hears neither follows");
     for daemon in &daemons[..2] {
         let (log, status) = (daemon.log(), daemon.say(&["show", "status"]));
-        let told: Vec<&str> = log.lines().filter(|line| line.contains("two hosts have the same address")).collect();
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("two MACs have the same address")).collect();
         assert!(told.len() == 1 && [&address, &one.mac(), &two.mac()].iter().all(|word| told[0].contains(*word)), "{log}");
-        assert!(status.contains(&address) && status.contains("addresses of two hosts at once"), "{status}");
+        assert!(status.contains(&address) && status.contains("addresses of two MACs at once"), "{status}");
         let shown = daemon.say(&["show", "macs", "--duplicates"]);
         assert!(shown.contains("duplicate address") && shown.contains(&format!("contends for {address}")), "{shown}");
         for guest in [&one, &two] {

@@ -259,7 +259,7 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// An address went to and fro between two MACs so often that two hosts must have it at once.
+    /// An address went to and fro between two MACs so often that both must have it at once.
     DuplicateAddress {
         /// The VNI.
         vni: Vni,
@@ -282,7 +282,7 @@ pub enum Event {
         /// Seconds until it is as any other again; none: when an operator says so.
         recovery_secs: Option<u64>,
     },
-    /// An address counts as one of two hosts no longer.
+    /// An address counts as one of two MACs no longer.
     DuplicateAddressEnded {
         /// The VNI.
         vni: Vni,
@@ -504,7 +504,7 @@ impl fmt::Display for Event {
             Self::DuplicateAddress { vni, ip, moves, seconds, from_mac, from, to_mac, to, frozen, recovery_secs } => {
                 let at = |place: &Option<Place>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
                 write!(f, "VNI {vni}: {ip} moved {} within {seconds} s, ", many(u64::from(*moves), "time", "times"))?;
-                write!(f, "last from {from_mac}{} to {to_mac}{}: two hosts have the same address; ", at(from), at(to))?;
+                write!(f, "last from {from_mac}{} to {to_mac}{}: two MACs have the same address; ", at(from), at(to))?;
                 match (frozen, recovery_secs) {
                     (true, Some(secs)) => {
                         write!(f, "no port here takes it from another for {secs} s or until evpnctl clear duplicate")
@@ -514,7 +514,7 @@ impl fmt::Display for Event {
                 }
             }
             Self::DuplicateAddressEnded { vni, ip, reason } => {
-                write!(f, "VNI {vni}: {ip} counts as the address of two hosts no longer: {reason}")
+                write!(f, "VNI {vni}: {ip} counts as the address of two MACs no longer: {reason}")
             }
             Self::LimitReached { vni, what, limit } => {
                 write!(f, "VNI {vni}: the limit of {limit} {what} is reached: further ones are not used until there is room")

@@ -121,7 +121,7 @@ impl Evpn {
         self.moves.again.push_back((now + AGAIN_AFTER, number, ip, best.mac));
     }
 
-    /// Whether an address did not move so often lately that two hosts must have it. Where too many move for that to be known it is told:
+    /// Whether an address did not move so often lately that two MACs must have it. Where too many move for that to be known it is told:
     /// their number has bounds of its own.
     fn may_be_told(&mut self, now: Time, number: u16, ip: IpAddr) -> bool {
         let rule = self.duplicates.rule;

@@ -169,7 +169,7 @@ impl Speaker {
         let which = format!("{} in VNI {} of {one} and {other}", first.ip, first.vni);
         let frozen = if self.evpn.duplicates().1 { "; no port here takes one from another" } else { "" };
         let more = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
-        Some(format!("addresses of two hosts at once{frozen}: {which}{more}: see `evpnctl show macs --duplicates`"))
+        Some(format!("addresses of two MACs at once{frozen}: {which}{more}: see `evpnctl show macs --duplicates`"))
     }
 
     fn limit_warning(&self) -> Option<String> {

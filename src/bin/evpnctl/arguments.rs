@@ -183,7 +183,7 @@ pub(crate) enum Show {
         /// Only this MAC
         #[arg(long)]
         mac: Option<MacAddr>,
-        /// Only those that two hosts have at once, or whose addresses they do
+        /// Only those that two hosts have at once, or that contend for an address with another MAC
         #[arg(long)]
         duplicates: bool,
     },

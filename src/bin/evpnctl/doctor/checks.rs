@@ -142,7 +142,7 @@ fn duplicates(facts: &Facts, found: &mut Vec<Finding>) {
         ));
     }
     let warnings = facts.status.iter().flat_map(|status| &status.warnings);
-    for warning in warnings.filter(|warning| warning.starts_with("addresses of two hosts at once")) {
+    for warning in warnings.filter(|warning| warning.starts_with("addresses of two MACs at once")) {
         let remedy = "give one of the two another address; then evpnctl clear duplicate";
         found.push(Finding::new("addresses", warning.clone(), remedy));
     }
