@@ -1,11 +1,12 @@
-//! Addresses that two MACs have at once, case by case: what counts, what is told, what a freeze keeps, how it ends. The host is in
-//! `evpn_support`, 10.0.0.9 is the other. See `src/evpn/conflicts.rs`.
+//! Addresses that two MACs have at once, case by case: what counts, what is told, what a freeze keeps, how it ends; and claims to those that
+//! may not move. The host is in `evpn_support`, 10.0.0.9 is the other. See `src/evpn/conflicts.rs` and `violations.rs`.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod evpn_support;
 
 use evpn_support::*;
+use evpnd::fib::HostStation;
 
 const IP: &str = "192.0.2.1";
 const RULE: DuplicateDetection = DuplicateDetection { moves: 5, window_secs: 180, freeze: false, recovery_secs: Some(540) };
@@ -245,4 +246,121 @@ fn another_rule_holds_for_what_is_found() {
     quarrel(&mut gone, 5);
     gone.evpn.remove_instance(gone.now, &mut gone.rib, &mut gone.fib, vni(100));
     assert_eq!((gone.evpn.conflict_count(), gone.evpn.contenders().len(), gone.evpn.conflicts().count()), (0, 0, 0));
+}
+
+/// The gateway, MAC 9 at 10.0.0.9, and a guest of ours with MAC 1.
+fn beside_a_gateway() -> Host {
+    let mut host = Host::new();
+    gateway(&mut host, true);
+    host.hear(mac(1));
+    host.events();
+    host
+}
+
+fn gateway(host: &mut Host, stands: bool) {
+    let routes = [type2(9, mac(9)).mobility(true, 0), type2(9, mac(9)).with_ip(IP).mobility(true, 0)];
+    for route in &routes {
+        if stands { host.announce(route) } else { host.withdraw(route) }
+    }
+}
+
+/// Which MACs claim what is somebody's for good, and which MACs are marked.
+fn claims(host: &Host) -> (Vec<u8>, Vec<u8>) {
+    let claims = host.evpn.violations().map(|claim| claim.claimed_by.0.0[5]).collect();
+    (claims, host.evpn.contenders().into_keys().map(|(_, mac)| mac.0[5]).collect())
+}
+
+const NONE: (Vec<u8>, Vec<u8>) = (vec![], vec![]);
+
+/// A guest that claims the address of the gateway gets nothing, and is told of: once while it stands, and for an address at most once a
+/// minute.
+#[test]
+fn a_guest_that_claims_the_gateways_address_is_told_of_and_marked() {
+    let mut host = beside_a_gateway();
+    for _ in 0..100 {
+        host.says(mac(1), IP);
+        host.wait(10);
+    }
+    assert_eq!(
+        told(&mut host, IP),
+        [
+            "VNI 100: 02:00:00:00:00:01 at local port tap3 claims 192.0.2.1, which 02:00:00:00:00:09 at VTEP 10.0.0.9 has for good: \
+          ignored, but guests beside it may believe it"
+        ]
+    );
+    assert_eq!((claims(&host), host.evpn.violation_count()), ((vec![1], vec![1, 9]), 1));
+    assert_eq!(
+        (host.answered(IP).unwrap().mac, host.ip_sequence(mac(1), IP), host.stats().sticky_violations),
+        (mac(9), None, 100)
+    );
+    // It comes and goes, and others claim the same.
+    for number in (1..4).cycle().take(60) {
+        host.hear(mac(number));
+        host.says(mac(number), IP);
+        host.wait(1);
+        host.forget(mac(number));
+        host.wait(1);
+    }
+    let lines = told(&mut host, IP);
+    let begun = lines.iter().filter(|line| line.contains("for good")).count();
+    assert_eq!((begun, lines.len() - begun, claims(&host)), (2, 3, NONE), "{lines:?}");
+}
+
+/// The same of this host's own gateway, and where the guest has all the addresses already that it may have.
+#[test]
+fn a_guest_that_claims_the_address_of_this_hosts_bridge_is_told_of() {
+    let mut host = Host::with_limits(EvpnLimits { routes_per_mac: 1, ..EvpnLimits::default() });
+    let station = HostStation { mac: mac(8), port: 2, port_name: "br100".into(), addresses: vec![(ip(IP), false)] };
+    host.evpn.handle_host(host.now, &mut host.rib, &mut host.fib, vni(100), Some(&station));
+    host.hear(mac(1));
+    host.says(mac(1), "192.0.2.77");
+    host.says(mac(1), IP);
+    assert_eq!(claims(&host), (vec![1], vec![1, 8]));
+    assert!(told(&mut host, IP).last().unwrap().contains("which 02:00:00:00:00:08 at local port br100 has for good"));
+    gateway(&mut host, true);
+    host.says(mac(1), "192.0.2.78");
+    assert_eq!((host.stats().local_ips_over_limit, claims(&host).0), (1, vec![1]));
+}
+
+/// It ends when the guest goes or answers for the address no longer, when it may have it, and when somebody says so.
+#[test]
+fn a_claim_to_the_gateways_address_ends() {
+    type Ends = fn(&mut Host);
+    let ends: [(Ends, &str); 5] = [
+        (|host| host.forget(mac(1)), "it is not here any more"),
+        (|host| host.announce(&type2(9, mac(1)).mobility(false, 7)), "it is not here any more"),
+        (|host| host.denies(mac(1), IP), "it does not answer for the address any more"),
+        (|host| gateway(host, false), "whose the address was has it no longer"),
+        (|host| assert_eq!((clear(host, Some(7), None), clear(host, None, Some(IP))), (0, 1)), "cleared by the operator"),
+    ];
+    for (end, why) in ends {
+        let mut host = beside_a_gateway();
+        host.says(mac(1), IP);
+        host.evpn.take_questions();
+        host.events();
+        end(&mut host);
+        assert_eq!((claims(&host), host.evpn.violation_count()), (NONE, 0), "{why}");
+        assert_eq!(told(&mut host, "claims 192.0.2.1 no longer"), [format!("VNI 100: {} claims {IP} no longer: {why}", mac(1))]);
+        let asked: &[_] = if why.starts_with("whose") { &[(vni(100), mac(1), ip(IP))] } else { &[] };
+        assert_eq!(host.evpn.take_questions(), asked, "{why}: who may have it is asked");
+    }
+    let mut host = beside_a_gateway();
+    host.says(mac(1), IP);
+    host.evpn.remove_instance(host.now, &mut host.rib, &mut host.fib, vni(100));
+    assert_eq!((claims(&host), host.evpn.violation_count()), (NONE, 0));
+}
+
+/// A guest that invents MACs to claim it with costs no more than so much.
+#[test]
+fn claims_to_the_gateways_address_are_bounded_and_counted() {
+    let mut host = beside_a_gateway();
+    let liars: Vec<MacAddr> = (0..4100_u16).map(|n| MacAddr([2, 1, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]])).collect();
+    for &liar in &liars {
+        host.hear(liar);
+        host.says(liar, IP);
+    }
+    assert_eq!((host.evpn.violations().count(), host.evpn.violation_count(), host.stats().conflicts_unwatched), (4096, 1, 4));
+    assert_eq!(told(&mut host, "for good").len(), 1);
+    liars.iter().for_each(|liar| host.forget(*liar));
+    assert_eq!(claims(&host), NONE);
 }

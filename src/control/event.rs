@@ -259,6 +259,32 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A guest claims an address that is another MAC's for good, as a gateway's is: nothing changed, but guests beside it may believe it.
+    AddressViolation {
+        /// The VNI.
+        vni: Vni,
+        /// The address.
+        ip: IpAddr,
+        /// Whose it is.
+        owner_mac: MacAddr,
+        /// Where that is.
+        owner: Option<Place>,
+        /// Who claims it.
+        claimed_by_mac: MacAddr,
+        /// Where that is.
+        claimed_by: Option<Place>,
+    },
+    /// Such a claim is over.
+    AddressViolationEnded {
+        /// The VNI.
+        vni: Vni,
+        /// The address.
+        ip: IpAddr,
+        /// Who claimed it.
+        claimed_by_mac: MacAddr,
+        /// Why.
+        reason: String,
+    },
     /// An address went to and fro between two MACs so often that both must have it at once.
     DuplicateAddress {
         /// The VNI.
@@ -385,6 +411,7 @@ impl Event {
             | Self::LimitReached { .. }
             | Self::DuplicateMac { .. }
             | Self::DuplicateAddress { .. }
+            | Self::AddressViolation { .. }
             | Self::RowFailed { .. }
             | Self::Overflow { .. }
             | Self::Missed { .. } => Level::Warn,
@@ -398,6 +425,7 @@ impl Event {
             | Self::VtepAppeared { .. }
             | Self::DuplicateEnded { .. }
             | Self::DuplicateAddressEnded { .. }
+            | Self::AddressViolationEnded { .. }
             | Self::VtepGone { .. }
             | Self::RowsHealed { .. }
             | Self::Drained { .. } => Level::Info,
@@ -502,7 +530,6 @@ impl fmt::Display for Event {
                 write!(f, "VNI {vni}: {mac} counts as a duplicate no longer: {reason}")
             }
             Self::DuplicateAddress { vni, ip, moves, seconds, from_mac, from, to_mac, to, frozen, recovery_secs } => {
-                let at = |place: &Option<Place>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
                 write!(f, "VNI {vni}: {ip} moved {} within {seconds} s, ", many(u64::from(*moves), "time", "times"))?;
                 write!(f, "last from {from_mac}{} to {to_mac}{}: two MACs have the same address; ", at(from), at(to))?;
                 match (frozen, recovery_secs) {
@@ -515,6 +542,18 @@ impl fmt::Display for Event {
             }
             Self::DuplicateAddressEnded { vni, ip, reason } => {
                 write!(f, "VNI {vni}: {ip} counts as the address of two MACs no longer: {reason}")
+            }
+            Self::AddressViolation { vni, ip, owner_mac, owner, claimed_by_mac, claimed_by } => {
+                write!(
+                    f,
+                    "VNI {vni}: {claimed_by_mac}{} claims {ip}, which {owner_mac}{} has for good: ",
+                    at(claimed_by),
+                    at(owner)
+                )?;
+                f.write_str("ignored, but guests beside it may believe it")
+            }
+            Self::AddressViolationEnded { vni, ip, claimed_by_mac, reason } => {
+                write!(f, "VNI {vni}: {claimed_by_mac} claims {ip} no longer: {reason}")
             }
             Self::LimitReached { vni, what, limit } => {
                 write!(f, "VNI {vni}: the limit of {limit} {what} is reached: further ones are not used until there is room")
@@ -548,6 +587,11 @@ impl fmt::Display for Event {
             Self::Missed { count } => write!(f, "{} not shown: this client reads too slowly", many(*count, "event", "events")),
         }
     }
+}
+
+/// ` at …`, where a MAC is anywhere.
+fn at(place: &Option<Place>) -> String {
+    place.as_ref().map_or_else(String::new, |place| format!(" at {place}"))
 }
 
 /// `1 route`, `2 routes`.

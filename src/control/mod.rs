@@ -36,6 +36,9 @@ pub const HELD_BY_HAND: &str = "evpnctl vni add";
 /// How many items a page of a long table holds where the request names no limit.
 pub const DEFAULT_PAGE: u32 = 1000;
 
+/// How the warning begins that tells of addresses with an owner for good, which guests claim.
+pub const VIOLATED: &str = "addresses that may not move are claimed";
+
 /// The largest page a request may ask for: what bounds the daemon's memory for one reply (about 4 MB of JSON).
 pub const MAX_PAGE: u32 = 10_000;
 

@@ -108,6 +108,7 @@ impl Evpn {
     pub(super) fn decide_address(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, vni: Vni, ip: IpAddr) {
         let words = self.words(rib, number, vni, ip);
         let best = mobility::winner(&words, |word| &word.claim, |a, b| a.last.cmp(&b.last));
+        let immovable = best.filter(|best| best.claim.sticky).map(|best| best.binding.mac);
         let own = self.addresses.get(&(number, ip)).and_then(|address| address.own);
         let own_claim = own.and_then(|own| self.own_claim(number, &own));
         let had_own = own.is_some();
@@ -143,6 +144,10 @@ impl Evpn {
         }
         if best.is_none() {
             self.address_is_free((number, ip));
+        }
+        if !self.violations.is_empty() {
+            let ours = own.filter(|_| own_claim.is_some_and(|claim| claim.sticky)).map(|own| own.mac);
+            self.check_violations((number, ip), vni, if is_own { ours } else { immovable });
         }
         self.note_chosen(now, (number, vni, ip), before, best, remote);
     }

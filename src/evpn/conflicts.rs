@@ -144,7 +144,7 @@ impl Evpn {
         }
     }
 
-    /// Forgets found addresses of one VNI or of all, of one address or one MAC or of all, as [`Evpn::clear_duplicates`] does for
+    /// Forgets found addresses, and claims to such as may not move, of one VNI or of all, of one address or one MAC or of all, as [`Evpn::clear_duplicates`] does for
     /// MACs. Gives back how many.
     pub fn clear_conflicts(&mut self, vni: Option<Vni>, mac: Option<MacAddr>, ip: Option<IpAddr>) -> usize {
         let found = self.conflicts.all_found().filter(|((number, address), contest)| {
@@ -156,7 +156,7 @@ impl Evpn {
         for &key in &keys {
             self.end_conflict(key, "cleared by the operator");
         }
-        keys.len()
+        keys.len() + self.clear_violations(vni, mac, ip)
     }
 
     /// How many addresses are found to be at two MACs at once.
@@ -173,13 +173,21 @@ impl Evpn {
         })
     }
 
-    /// The MACs that contend for an address, each with those addresses.
+    /// The MACs that contend for an address, each with those addresses: in turn, or while one has it for good.
     pub fn contenders(&self) -> BTreeMap<(Vni, MacAddr), Vec<IpAddr>> {
         let mut contenders: BTreeMap<(Vni, MacAddr), Vec<IpAddr>> = BTreeMap::new();
         for ((number, ip), contest) in self.conflicts.all_found() {
             let (Some(instance), Some((from, to))) = (self.slot(*number), contest.between) else { continue };
             for mac in [from, to] {
                 contenders.entry((instance.config.vni, mac)).or_default().push(*ip);
+            }
+        }
+        for claim in self.violations() {
+            for (mac, _) in [claim.owner, claim.claimed_by] {
+                let ips = contenders.entry((claim.vni, mac)).or_default();
+                if ips.last() != Some(&claim.ip) {
+                    ips.push(claim.ip);
+                }
             }
         }
         contenders

@@ -22,6 +22,7 @@ use super::own_addresses::{Departed, Left, Own, Parked};
 use super::pace::Pace;
 use super::room::{Looks, Refused};
 use super::view::EvpnStats;
+use super::violations::Violations;
 use crate::base::{InternId, Interner, MacAddr, Time, Vni};
 use crate::fib::{Fib, HostStation, Remote};
 use crate::rib::{DestId, Rib, RouteKey};
@@ -63,6 +64,7 @@ pub struct Evpn {
     pub(super) resync_locals: bool,
     pub(super) duplicates: Duplicates,
     pub(super) conflicts: Conflicts,
+    pub(super) violations: Violations,
     pub(super) pace: Pace,
     pub(super) looks: Looks,
     pub(super) kept: Kept,
@@ -122,6 +124,7 @@ impl Evpn {
             resync_locals: false,
             duplicates: Duplicates::new(config.duplicates),
             conflicts: Conflicts::new(config.duplicates),
+            violations: Violations::default(),
             pace: Pace::default(),
             looks: Looks::default(),
             kept: Kept::default(),
@@ -267,6 +270,7 @@ impl Evpn {
         self.by_vni.remove(&vni);
         self.duplicates.forget_instance(number);
         self.conflicts.forget_instance(number);
+        self.violations.forget_instance(number);
         self.pace.forget_instance(number);
         self.imports.forget(number);
         self.targets.remove(number);

@@ -17,6 +17,7 @@
 //! | `kept` | sequence numbers that outlive the process, or their routes |
 //! | `lately` | a table of what was lately, with a bound |
 //! | `duplicates` | MACs that move too often: RFC 7432 §15.1 |
+//! | `violations` | addresses that may not move, claimed by guests of ours |
 //! | `pace` | rows of MACs that may not move, put back no faster than is of use |
 //! | `room` | limits, and what they refused when there is room again |
 //! | `flood` | type 3 routes: flood lists |
@@ -49,6 +50,7 @@ mod remote;
 mod room;
 mod tracks;
 mod view;
+mod violations;
 
 pub use config::{DuplicateDetection, EvpnConfig, EvpnLimits, ExportTarget, Flood, ImportTarget, InstanceConfig};
 pub use conflicts::Conflict;
@@ -59,3 +61,4 @@ pub use kept::Sequences;
 pub use mobility::{Claim, Step};
 pub use numbers::assign_rd_numbers;
 pub use view::{EvpnStats, InstanceView, MacView, VtepView};
+pub use violations::Violation;

@@ -128,6 +128,7 @@ impl Evpn {
     /// A host does not answer for an address any more.
     pub fn handle_local_address_gone(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni, mac: MacAddr, ip: IpAddr) {
         let Some(&number) = self.by_vni.get(&vni) else { return };
+        self.end_violation((number, ip), mac, "it does not answer for the address any more");
         let own = self.addresses.get(&(number, ip)).and_then(|address| address.own);
         if own.is_some_and(|own| own.mac == mac) {
             self.drop_own(rib, number, ip, mac);
@@ -204,8 +205,18 @@ impl Evpn {
             }
             return;
         }
-        if before.is_some_and(|own| self.locals.get(&(number, own.mac)).is_some_and(|local| local.of_host)) {
-            self.stats.sticky_violations += 1;
+        if let Some(own) = before.filter(|own| self.locals.get(&(number, own.mac)).is_some_and(|local| local.of_host)) {
+            self.address_violated(now, (number, ip), vni, (own.mac, mac));
+            return;
+        }
+        let others = self.words(rib, number, vni, ip);
+        let others = || others.iter().filter(|word| word.binding.mac != mac);
+        let chosen = self.addresses.get(&(number, ip)).and_then(|address| address.chosen).map(|binding| binding.mac);
+        let chosen = chosen.filter(|chosen| *chosen != mac);
+        let sticky = others().find(|word| word.claim.sticky).filter(|_| !local.is_static());
+        if let Some(sticky) = sticky {
+            // RFC 9047 §3.3: the address may not move.
+            self.address_violated(now, (number, ip), vni, (chosen.unwrap_or(sticky.binding.mac), mac));
             return;
         }
         let count = self.own_ips.get(&(number, mac)).map_or(0, SmallVec::len);
@@ -213,16 +224,8 @@ impl Evpn {
             self.refuse_address(now, number, mac);
             return;
         }
-        let others = self.words(rib, number, vni, ip);
-        let others = || others.iter().filter(|word| word.binding.mac != mac);
-        if !local.is_static() && others().any(|word| word.claim.sticky) {
-            // RFC 9047 §3.3: the address may not move.
-            self.stats.sticky_violations += 1;
-            return;
-        }
         if let Some(other) = before.map(|own| own.mac).or_else(|| others().map(|word| word.binding.mac).next()) {
-            let chosen = self.addresses.get(&(number, ip)).and_then(|address| address.chosen).map(|binding| binding.mac);
-            let from = chosen.filter(|chosen| *chosen != mac).unwrap_or(other);
+            let from = chosen.unwrap_or(other);
             // What the operator says here counts, as with MACs.
             if !self.follows_address(now, (number, ip), vni, (from, mac)) && !local.is_static() {
                 return;
@@ -304,6 +307,7 @@ impl Evpn {
 
     /// A MAC is ours no more, and its addresses neither.
     pub(super) fn lose_addresses(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, number: u16, mac: MacAddr) {
+        self.end_violations_of(number, mac);
         if self.own_ips.is_empty() {
             return;
         }

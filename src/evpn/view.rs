@@ -37,7 +37,7 @@ pub struct EvpnStats {
     pub second_labels: u64,
     /// Type 2 with an Ethernet segment: used by its next hop alone.
     pub multihomed: u64,
-    /// Claims for MACs that may not move.
+    /// Claims for MACs and addresses that may not move.
     pub sticky_violations: u64,
     /// Moves between hosts, from and to anywhere.
     pub moves: u64,
@@ -65,7 +65,7 @@ pub struct EvpnStats {
     pub address_conflicts: u64,
     /// Addresses found to be at two MACs at once.
     pub conflicts_found: u64,
-    /// Moves of addresses that could not be watched, because too many addresses move.
+    /// Moves of addresses that could not be watched, and claims to ones that may not move, because there are too many.
     pub conflicts_unwatched: u64,
     /// Questions to hosts whether they have an address, beyond what can wait.
     pub questions_over_limit: u64,

@@ -109,7 +109,12 @@ impl Speaker {
         out.sample("evpnd_macs", &[("place", &"local")], self.evpn.local_mac_count());
         out.sample("evpnd_macs", &[("place", &"remote")], self.evpn.remote_mac_count());
         out.one_gauge("evpnd_duplicate_macs", "MACs that are at two hosts at once now", self.evpn.duplicates().0);
-        out.one_gauge("evpnd_duplicate_addresses", "Addresses that two MACs have at once now", self.evpn.conflict_count());
+        let contended = self.evpn.conflict_count() + self.evpn.violation_count();
+        out.one_gauge(
+            "evpnd_duplicate_addresses",
+            "Addresses that two MACs have at once now, or claim while one has it for good",
+            contended,
+        );
         out.one_gauge("evpnd_rows_wanted", "Kernel rows that should stand", rows.wanted);
         out.gauge("evpnd_rows", "Kernel rows by state");
         for (state, count) in row_states(&rows) {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::base::{MacAddr, Time, Vni};
 use crate::control::{
-    Count, MacCount, MessageCounts, NeighborView, Page, Place, Reply, Request, RowCounts, Status, VniView, VtepView, page_size,
+    Count, MacCount, MessageCounts, NeighborView, Page, Place, Reply, Request, RowCounts, Status, VIOLATED, VniView, VtepView,
+    page_size,
 };
 use crate::evpn::InstanceView;
 use crate::fib::UnfitDevice;
@@ -148,6 +149,7 @@ impl Speaker {
             }
         }
         warnings.extend(self.conflict_warning());
+        warnings.extend(self.violation_warning());
         warnings.extend(self.limit_warning());
         warnings.extend(self.leftover_warnings());
         let failed = self.fib.failed_count();
@@ -161,15 +163,22 @@ impl Speaker {
     fn conflict_warning(&self) -> Option<String> {
         let count = self.evpn.conflict_count();
         let first = self.evpn.conflicts().next()?;
-        let at = |(mac, place): &(MacAddr, Option<Place>)| match place {
-            Some(place) => format!("{mac} at {place}"),
-            None => mac.to_string(),
-        };
-        let [one, other] = first.macs.each_ref().map(at);
+        let [one, other] = first.macs.each_ref().map(in_place);
         let which = format!("{} in VNI {} of {one} and {other}", first.ip, first.vni);
         let frozen = if self.evpn.duplicates().1 { "; no port here takes one from another" } else { "" };
         let more = if count > 1 { format!(", and {} more", count - 1) } else { String::new() };
         Some(format!("addresses of two MACs at once{frozen}: {which}{more}: see `evpnctl show macs --duplicates`"))
+    }
+
+    /// As above, of addresses that are somebody's for good.
+    fn violation_warning(&self) -> Option<String> {
+        let first = self.evpn.violations().next()?;
+        let which = format!("{} in VNI {} of {} by {}", first.ip, first.vni, in_place(&first.owner), in_place(&first.claimed_by));
+        let more = match self.evpn.violation_count() {
+            more if more > 1 => format!(", and {} more", more - 1),
+            _ => String::new(),
+        };
+        Some(format!("{VIOLATED} by guests here: {which}{more}: see `evpnctl show macs --duplicates`"))
     }
 
     fn limit_warning(&self) -> Option<String> {
@@ -322,6 +331,14 @@ impl Speaker {
         let items = vteps.into_iter().map(|vtep| (vtep.vtep, vtep));
         page(items, after, limit, |vtep| VtepView { address: vtep.vtep, vnis: vtep.flood, macs: vtep.macs as u64 })
             .map_or_else(bad_cursor, Reply::Vteps)
+    }
+}
+
+/// A MAC with where it is.
+fn in_place((mac, place): &(MacAddr, Option<Place>)) -> String {
+    match place {
+        Some(place) => format!("{mac} at {place}"),
+        None => mac.to_string(),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use evpnd::control::VniView;
 use evpnd::control::counters::REFUSALS;
+use evpnd::control::{VIOLATED, VniView};
 use evpnd::fib::device::IPV6_OFF;
 
 use super::Finding;
@@ -144,6 +144,11 @@ fn duplicates(facts: &Facts, found: &mut Vec<Finding>) {
     let warnings = facts.status.iter().flat_map(|status| &status.warnings);
     for warning in warnings.filter(|warning| warning.starts_with("addresses of two MACs at once")) {
         let remedy = "give one of the two another address; then evpnctl clear duplicate";
+        found.push(Finding::new("addresses", warning.clone(), remedy));
+    }
+    let warnings = facts.status.iter().flat_map(|status| &status.warnings);
+    for warning in warnings.filter(|warning| warning.starts_with(VIOLATED)) {
+        let remedy = "stop that guest, or give it another address: guests beside it may send to it what is for the other";
         found.push(Finding::new("addresses", warning.clone(), remedy));
     }
 }
