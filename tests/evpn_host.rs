@@ -150,6 +150,31 @@ fn no_row_is_written_for_the_mac_of_the_bridge() {
     assert_eq!((host.row(mac(9)), host.announced(mac(9))), (None, None));
 }
 
+/// A bridge that has the MAC of a gateway elsewhere and no address is a black hole: which MAC, and whose.
+#[test]
+fn a_bridge_with_the_mac_of_a_gateway_elsewhere_and_no_address_swallows() {
+    let mut host = Host::new();
+    let swallowed = |host: &Host| host.evpn.swallowed(&host.rib, vni(100));
+    is(&mut host, bridge(9, &[]));
+    assert_eq!(swallowed(&host), None, "nobody announces it");
+    for last in [7, 3] {
+        host.announce(&type2(last, mac(9)).mobility(true, 0));
+        host.announce(&type2(last, mac(9)).with_ip(V4).mobility(true, 0));
+    }
+    assert_eq!(swallowed(&host), Some((mac(9), vtep(3))));
+    is(&mut host, bridge(8, &[]));
+    assert_eq!(swallowed(&host), None, "it has another MAC");
+    is(&mut host, bridge(9, &[V4]));
+    assert_eq!(swallowed(&host), None, "it is a gateway of its own");
+    is(&mut host, bridge(9, &[]));
+    assert_eq!(swallowed(&host), Some((mac(9), vtep(3))), "its address was taken away");
+    for last in [7, 3] {
+        host.withdraw(&type2(last, mac(9)));
+        host.withdraw(&type2(last, mac(9)).with_ip(V4));
+    }
+    assert_eq!(swallowed(&host), None);
+}
+
 /// A row that an earlier run wrote for it goes without the bridge's half, which is the kernel's own entry by now.
 #[test]
 fn a_row_of_an_earlier_run_for_the_mac_of_the_bridge_leaves_the_bridges_entry() {

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use evpnd::base::MacAddr;
 use evpnd::lab::packet::{Frame, Outgoing};
 
-use crate::harness::evpnd::{Config, Evpnd};
+use crate::harness::evpnd::{Config, Evpnd, client};
 use crate::harness::fabric::{Capture, Family, Guest, Host};
 use crate::harness::{ensure, wait_until};
 
@@ -73,6 +74,27 @@ fn expect_own_entry(host: &Host) {
     assert!(at("br100") && !at("vxlan100"), "{shown}");
 }
 
+/// The bridge of another host gets the gateway's MAC and no address: `show vnis`, `show status` and doctor say so, while it is so.
+fn expect_told_black_hole(host: &Host, daemon: &Evpnd<'_>, mac: &str) {
+    let own = MacAddr(host.mac_of("br100"));
+    let words = format!("br100 has the MAC {mac}, which VTEP ");
+    let told = || {
+        let doctor = client(host, &["doctor"]);
+        [
+            daemon.say(&["show", "vnis", "100"]),
+            daemon.say(&["show", "status"]),
+            String::from_utf8_lossy(&doctor.stdout).into_owned(),
+        ]
+    };
+    for (mac, swallows) in [(mac, true), (&own.to_string(), false)] {
+        host.namespace.ip(&format!("link set br100 address {mac}"));
+        wait_until("the black hole is told of while it is one", 60, || {
+            let told = told();
+            ensure(told.iter().all(|text| text.contains(&words) == swallows), || told.join("\n"))
+        });
+    }
+}
+
 fn addresses() -> [IpAddr; 2] {
     ADDRESSES.map(|text| text.parse().expect("an address"))
 }
@@ -119,6 +141,7 @@ fn guests_of_other_hosts_reach_it(family: Family, more: &str) {
         ensure(!macs.contains(MAC), || macs.clone())
     });
     std::iter::once(&first).chain(&others).for_each(Evpnd::expect_no_difference);
+    expect_told_black_hole(b, &others[0], "02:00:5e:00:01:02");
     // A restart is nothing to the others; and it may be kept to oneself.
     assert!(first.stop().success());
     let first = start(&site, a, family, more);

@@ -141,6 +141,20 @@ impl Evpn {
         self.slot(number).and_then(|instance| instance.host.as_ref()).is_some_and(|host| host.mac == mac)
     }
 
+    /// The MAC that the bridge of a VNI has though another host announces it, where this host has no address there, with that host's VTEP
+    /// (of several the lowest): what guests here send to it ends at the bridge, and nobody answers.
+    pub fn swallowed(&self, rib: &Rib, vni: Vni) -> Option<(MacAddr, IpAddr)> {
+        let number = *self.by_vni.get(&vni)?;
+        let host = self.slot(number)?.host.as_ref().filter(|host| host.addresses.is_empty())?;
+        if self.locals.contains_key(&(number, host.mac)) {
+            // In `static`: so it is meant.
+            return None;
+        }
+        let routes = self.macs.routes(self.macs.find(number, host.mac)?);
+        let vteps = routes.filter_map(|dest| rib.attributes(rib.best(dest)?.attr).next_hop);
+        Some((host.mac, vteps.min()?))
+    }
+
     /// Whether another host's route for a MAC or address of this host is what the same gateway there says, not somebody who took it: it is
     /// static there as well, or (others announce theirs without that) was never heard anywhere after ours.
     pub(super) fn is_same_gateway(local: &Local, claim: &Claim) -> bool {

@@ -10,7 +10,7 @@ use crate::control::{
 };
 use crate::evpn::InstanceView;
 use crate::fib::UnfitDevice;
-use crate::fib::device::DeviceState;
+use crate::fib::device::{DeviceState, ReadyDevice};
 use crate::rib::PeerId;
 use crate::session::State;
 
@@ -131,7 +131,8 @@ impl Speaker {
                     warnings.push(format!("VNI {vni} is unusable: {reason}; {remedy}"))
                 }
                 Some(DeviceState::Ready(device)) => {
-                    warnings.extend(device.warnings.iter().map(|warning| format!("VNI {vni}: {warning}")));
+                    let all = device.warnings.iter().cloned().chain(self.swallows(*vni, device));
+                    warnings.extend(all.map(|warning| format!("VNI {vni}: {warning}")));
                 }
                 None => {}
             }
@@ -157,6 +158,16 @@ impl Speaker {
             warnings.push(format!("{failed} rows are refused by the kernel: see `evpnctl diff`"));
         }
         warnings
+    }
+
+    /// The bridge of a VNI keeps for itself what guests send to another host, and has nobody who answers.
+    fn swallows(&self, vni: Vni, device: &ReadyDevice) -> Option<String> {
+        let (mac, vtep) = self.evpn.swallowed(&self.rib, vni)?;
+        Some(format!(
+            "{0} has the MAC {mac}, which VTEP {vtep} announces, and no address: what guests here send to that MAC is lost; give {0} the \
+             address that is announced with it, or another MAC: ip link set {0} address ...",
+            device.bridge
+        ))
     }
 
     /// Names some, for whoever asks here may not look further.
@@ -293,6 +304,7 @@ impl Speaker {
                     .to_owned(),
             );
         }
+        warnings.extend(ready.and_then(|device| self.swallows(vni, device)));
         warnings.extend(self.not_taken_beside(vni));
         VniView {
             vni,
