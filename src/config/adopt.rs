@@ -34,12 +34,16 @@ impl Adopt {
 
     /// Whether a device that nobody declared would be taken, as far as its name goes.
     pub fn looks_at(&self, device: &str) -> bool {
-        let ignored = self.ignored.iter().any(|name| match name.strip_suffix('*') {
-            Some(beginning) => device.starts_with(beginning),
-            None => device == name,
-        });
-        self.all && !ignored
+        self.all && !is_ignored(&self.ignored, device)
     }
+}
+
+/// Whether `ignore-devices` name a device: itself, or how its name begins with a `*` behind.
+pub fn is_ignored(names: &[String], device: &str) -> bool {
+    names.iter().any(|name| match name.strip_suffix('*') {
+        Some(beginning) => device.starts_with(beginning),
+        None => device == name,
+    })
 }
 
 /// Reads the keys of `[vxlan]`.

@@ -28,6 +28,7 @@ mod secret;
 mod tests;
 mod vni;
 
+pub use adopt::is_ignored;
 pub use difference::{difference, phrase, vni_change};
 pub use graceful::GracefulRestart;
 pub use model::{

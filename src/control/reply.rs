@@ -80,6 +80,9 @@ pub struct Status {
     /// The configuration file that it reads, with its whole path; empty: a daemon that does not say.
     #[serde(default)]
     pub config_file: String,
+    /// Devices that are left alone by the configuration (`ignore-devices`), as they are named there.
+    #[serde(default)]
+    pub ignored_devices: Vec<String>,
     /// Own AS.
     pub asn: Asn,
     /// Own BGP identifier.

@@ -164,6 +164,7 @@ fn status() -> Status {
     Status {
         version: "0.1.0".to_owned(),
         config_file: "/etc/evpnd/evpnd.toml".to_owned(),
+        ignored_devices: vec!["lab*".to_owned()],
         asn: Asn(65000),
         router_id: BgpIdentifier([10, 0, 0, 1].into()),
         vtep: Some("10.0.0.1".parse().unwrap()),

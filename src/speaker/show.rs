@@ -81,6 +81,7 @@ impl Speaker {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config_file: self.config.file.clone(),
+            ignored_devices: self.config.vxlan.adopt.ignored.clone(),
             asn: self.config.router.asn,
             router_id: self.config.router.router_id,
             vtep: self.config.router.vtep,

@@ -354,6 +354,7 @@ fn joined(facts: &Facts, found: &mut Vec<Finding>) {
 fn ports(facts: &Facts, found: &mut Vec<Finding>) {
     for tunnel in facts.tunnels() {
         let name = &tunnel.name;
+        let bridge = tunnel.master.as_deref().and_then(|name| facts.link(name));
         let mut complain = |what: String, remedy: String| found.push(Finding::new("bridge", what, remedy).at(name));
         if let Some(port) = &tunnel.port {
             for (flag, wanted, words) in [
@@ -369,15 +370,25 @@ fn ports(facts: &Facts, found: &mut Vec<Finding>) {
                     complain(format!("{flag} is wrong at {name}: {words}"), format!("bridge link set dev {name} {flag} {want}"));
                 }
             }
-            if port["state"].as_str().is_some_and(|state| state != "forwarding") {
-                let state = port["state"].as_str().unwrap_or_default();
-                complain(
+            // Of a device that is down, or whose bridge is, the kernel takes no other state ("Network is down").
+            let down: Vec<&Link> = [Some(tunnel), bridge].into_iter().flatten().filter(|link| !link.up).collect();
+            match port["state"].as_str() {
+                None | Some("forwarding") => {}
+                Some(state) if down.is_empty() => complain(
                     format!("the bridge port {name} is {state}: nothing passes"),
                     format!("bridge link set dev {name} state forwarding; is STP on?"),
-                );
+                ),
+                Some(_) if facts.vnis.iter().any(|vni| vni.device == *name && tells_down(vni)) => {}
+                Some(state) => {
+                    let up: Vec<String> = down.iter().map(|link| format!("ip link set {} up", link.name)).collect();
+                    let which = list(down.iter().map(|link| &link.name));
+                    complain(
+                        format!("the bridge port {name} is {state}, because {which} is down: nothing passes"),
+                        up.join("; "),
+                    );
+                }
             }
         }
-        let bridge = tunnel.master.as_deref().and_then(|name| facts.link(name));
         if let Some(bridge) = bridge.filter(|bridge| bridge.data["vlan_filtering"] == 1) {
             let what = format!("the bridge {} filters VLANs, which this version does not serve", bridge.name);
             complain(what, format!("ip link set {} type bridge vlan_filtering 0", bridge.name));
@@ -392,6 +403,11 @@ fn ports(facts: &Facts, found: &mut Vec<Finding>) {
             complain(what, format!("ip link set {} up", first.name));
         }
     }
+}
+
+/// Whether the `vni` line of a VNI says that its device or bridge is down.
+fn tells_down(vni: &VniView) -> bool {
+    vni.is_here() && (vni.state == "down" || vni.warnings.iter().any(|warning| warning.contains(" is down: ")))
 }
 
 fn isolation(facts: &Facts, found: &mut Vec<Finding>) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
+use evpnd::config::is_ignored;
 use evpnd::control::{MAX_PAGE, NeighborView, Page, Reply, Request, Status, VniView, VtepView};
 use serde_json::Value;
 
@@ -148,14 +149,20 @@ impl Facts {
     }
 
     /// The VXLAN devices to look at: the daemon's, and those of bridges that it does not have, or not yet. Other programs' own are left
-    /// alone, as are devices for many VNIs.
+    /// alone, as are devices for many VNIs, and those that the configuration names to be.
     pub(super) fn tunnels(&self) -> Vec<&Link> {
+        let ignored = self.status.as_ref().map_or(&[][..], |status| &status.ignored_devices);
+        self.tunnels_but(ignored)
+    }
+
+    fn tunnels_but(&self, ignored: &[String]) -> Vec<&Link> {
         let known: BTreeSet<&str> = self.vnis.iter().filter(|vni| vni.is_here()).map(|vni| vni.device.as_str()).collect();
         let bridged = |link: &Link| {
             let master = link.master.as_deref().and_then(|name| self.link(name));
             master.is_some_and(|master| master.kind == "bridge")
                 && link.data["external"] != true
                 && evpnd::kernel::owner(&link.name).is_none()
+                && !is_ignored(ignored, &link.name)
         };
         let vxlans = self.links.iter().filter(|link| link.kind == "vxlan");
         vxlans.filter(|link| known.contains(link.name.as_str()) || bridged(link)).collect()
@@ -168,7 +175,16 @@ impl Facts {
 
     /// The bridges that they are in.
     pub(super) fn bridges(&self) -> Vec<&Link> {
-        let names: BTreeSet<&str> = self.tunnels().into_iter().filter_map(|tunnel| tunnel.master.as_deref()).collect();
+        self.bridges_of(self.tunnels())
+    }
+
+    /// The same with those of tunnels that are left alone: their guests may reach the same sockets.
+    pub(super) fn bridges_with_ignored(&self) -> Vec<&Link> {
+        self.bridges_of(self.tunnels_but(&[]))
+    }
+
+    fn bridges_of(&self, tunnels: Vec<&Link>) -> Vec<&Link> {
+        let names: BTreeSet<&str> = tunnels.into_iter().filter_map(|tunnel| tunnel.master.as_deref()).collect();
         names.into_iter().filter_map(|name| self.link(name)).filter(|link| link.kind == "bridge").collect()
     }
 
@@ -244,7 +260,7 @@ impl Facts {
     /// Asks for the filters of each bridge, which are the daemon's where it keeps guests from the host.
     fn look_at_sockets(&mut self, rules: &Rules) {
         let (mut filters, mut why_not) = (BTreeMap::new(), None);
-        for bridge in self.bridges() {
+        for bridge in self.bridges_with_ignored() {
             match json("tc", &["-j", "filter", "show", "dev", &bridge.name, "ingress"]) {
                 Ok(found) => drop(filters.insert(bridge.name.clone(), found)),
                 Err(why) => drop(why_not.replace(why)),

@@ -82,11 +82,18 @@ fn status(vtep: Option<&str>, counters: Value, sizes: Value) -> Option<Status> {
 
 /// A VNI that the daemon has on `device` in `bridge`.
 fn vni(id: u32, device: &str, bridge: &str, made_device: bool) -> VniView {
-    let value = json!({
-        "vni": id, "device": device, "bridge": bridge, "rd": "10.0.0.1:1", "import": [], "export": [], "state": "ready",
-        "made_device": made_device, "made_bridge": false, "run_time": false, "vteps": 0, "local_macs": 0, "remote_macs": 0, "healed": 0,
+    changed(json!({"vni": id, "device": device, "bridge": bridge, "made_device": made_device}))
+}
+
+/// VNI 7 in br7, but for what `change` says.
+fn changed(change: Value) -> VniView {
+    let mut value = json!({
+        "vni": 7, "device": "vxlan7", "bridge": "br7", "rd": "10.0.0.1:1", "import": [], "export": [], "state": "ready",
+        "made_device": true, "made_bridge": false, "run_time": false, "vteps": 0, "local_macs": 0, "remote_macs": 0, "healed": 0,
         "rows": {"wanted": 0, "in_sync": 0, "dirty": 0, "in_flight": 0, "failed": 0}, "warnings": []
     });
+    let change = change.as_object().cloned().unwrap_or_default();
+    change.into_iter().for_each(|(key, new)| value[key] = new);
     serde_json::from_value(value).unwrap()
 }
 
@@ -192,6 +199,42 @@ fn a_second_tunnel_in_a_bridge_is_told_once_and_is_the_one_that_goes() {
     let facts = Facts { links, ..Facts::default() };
     let findings = checks::judge(&facts);
     assert!(matches!(&findings[..], [one] if one.remedy.contains("the one that does not belong there")), "{findings:?}");
+}
+
+/// A port without a state because its device or bridge is down wants that set up, and once: where the daemon has the VNI, its line says so.
+#[test]
+fn a_port_whose_device_or_bridge_is_down_is_told_of_once_with_what_helps() {
+    for (down, remedy) in [(1, "ip link set vxlan7 up"), (0, "ip link set br7 up")] {
+        let mut facts = Facts { links: segment("br7", "vxlan7").into(), ..Facts::default() };
+        facts.links[down].up = false;
+        facts.links[1].port.as_mut().unwrap()["state"] = json!("disabled");
+        let findings = checks::judge(&facts);
+        assert!(findings.len() == 1 && findings[0].check == "bridge" && findings[0].remedy == remedy, "{findings:?}");
+        facts.vnis = vec![changed(json!({"state": "down"}))];
+        assert_eq!(found(&facts), [("vni", at("7"))]);
+        facts.vnis = vec![changed(json!({"warnings": ["br7 is down: ip link set br7 up"]}))];
+        assert_eq!(found(&facts), [("vni", at("7"))]);
+    }
+}
+
+/// What the configuration says is left alone is no finding, by its name or how that begins; a device of the daemon's always is.
+#[test]
+fn devices_of_ignore_devices_are_left_alone() {
+    let status = |names: &[&str]| {
+        let ignored_devices = names.iter().map(|name| (*name).to_owned()).collect();
+        status(None, json!({}), json!({})).map(|status| Status { ignored_devices, ..status })
+    };
+    let mut facts = Facts { links: segment("br7", "vxlan7").into(), status: status(&["vxlan8", "lab*"]), ..Facts::default() };
+    facts.links[1].port.as_mut().unwrap()["flood"] = json!(false);
+    facts.links[0].addresses = vec!["192.0.2.1".parse().unwrap()];
+    let findings = [("bridge", at("vxlan7")), ("isolation", at("br7"))];
+    assert_eq!(found(&facts), findings);
+    for names in [&["vxlan7"][..], &["lab*", "vx*"]] {
+        facts.status = status(names);
+        assert!(found(&facts).is_empty() && facts.bridges_with_ignored().len() == 1, "{names:?}");
+    }
+    facts.vnis = vec![vni(7, "vxlan7", "br7", true)];
+    assert_eq!(found(&facts), findings);
 }
 
 /// What guests cannot reach is no hole: addresses of the tunnel itself, in a bridge or without one.

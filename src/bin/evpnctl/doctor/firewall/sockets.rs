@@ -55,7 +55,7 @@ fn sockets(links: &[Link]) -> BTreeSet<(bool, u16)> {
 pub(in super::super) fn open(facts: &Facts, rules: &Rules, filters: &BTreeMap<String, Value>) -> (Vec<Open>, BTreeSet<String>) {
     let (mut found, mut unclear) = (Vec::new(), BTreeSet::new());
     let sockets = sockets(&facts.links);
-    for bridge in facts.bridges() {
+    for bridge in facts.bridges_with_ignored() {
         let Some(filters) = filters.get(&bridge.name) else { continue };
         let devices = devices_of(facts, &bridge.name);
         let (mut ports, mut by, mut by_all) = (BTreeSet::new(), BTreeSet::new(), false);
