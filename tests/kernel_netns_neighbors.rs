@@ -6,6 +6,7 @@
 mod stage;
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use evpnd::base::MacAddr;
 use evpnd::fib::{
@@ -553,5 +554,35 @@ fn what_the_host_has_on_the_bridge_is_told_as_it_changes() {
         expect_host(room, &[("192.0.2.1", false)]);
         sh("ip link del vxlan100");
         room.wait("the end of it", |event| matches!(event, KernelEvent::Host { station: None, .. }).then_some(()));
+    });
+}
+
+/// A port of VXLAN that comes while evpnd runs is closed to tenants at once, without an audit, at every bridge.
+#[test]
+fn the_filters_know_a_new_port_of_vxlan_at_once() {
+    in_namespace(|| {
+        let mut room = Room::new();
+        room.want(&[spec(100), spec(200)]);
+        room.ready(100);
+        room.ready(200);
+        let knows = |port: u16| {
+            ["br100", "br200"]
+                .iter()
+                .all(|bridge| sh(&format!("tc filter show dev {bridge} ingress")).contains(&format!(" {port}")))
+        };
+        let wait = |port: u16| {
+            let end = Instant::now() + Duration::from_secs(10);
+            while !knows(port) {
+                assert!(Instant::now() < end, "port {port} is not closed: {}", sh("tc filter show dev br100 ingress"));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        wait(4789);
+        assert!(!knows(4998));
+        sh("ip link add late4 type vxlan id 4001 dstport 4998");
+        wait(4998);
+        // One of many VNIs as well.
+        sh("ip link add many type vxlan external dstport 4997");
+        wait(4997);
     });
 }

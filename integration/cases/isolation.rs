@@ -267,9 +267,13 @@ fn the_filter_that_keeps_ipv6_of_tenants_from_the_host_is_put_back() {
     daemon.expect_no_difference();
 }
 
-/// A frame of VNI `vni` in a VXLAN datagram from nowhere to everybody (RFC 7348 §5), to the MAC `target`, with a tag of VLAN 0 where wanted.
-fn datagram_for(vni: u32, target: [u8; 6], group: [u8; 4], tag: bool) -> Vec<u8> {
-    let inner = plain_frame([2, 0, 0, 0, 0xee, 0xee], [0xff; 6]);
+/// The source of the frames that a tenant wraps up.
+const INNER: [u8; 6] = [2, 0, 0, 0, 0xee, 0xee];
+
+/// A frame of VNI `vni` in a VXLAN datagram from nowhere to everybody (RFC 7348 §5) at `port`, to the MAC `target`, with a tag of VLAN 0
+/// where wanted.
+fn datagram_for(vni: u32, port: u16, target: [u8; 6], group: [u8; 4], tag: bool) -> Vec<u8> {
+    let inner = plain_frame(INNER, [0xff; 6]);
     let length = |header: usize| ((header + 8 + inner.len()) as u16).to_be_bytes();
     let mut ip = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0];
     ip.extend_from_slice(&group);
@@ -281,12 +285,23 @@ fn datagram_for(vni: u32, target: [u8; 6], group: [u8; 4], tag: bool) -> Vec<u8>
     frame.extend_from_slice(&[2, 0, 0, 0, 0, 31]);
     frame.extend_from_slice(if tag { &[0x81, 0, 0, 0, 8, 0] } else { &[8, 0] });
     frame.extend_from_slice(&ip);
-    frame.extend_from_slice(&[0xc0, 0, 0x12, 0xb5]);
+    frame.extend_from_slice(&[0xc0, 0]);
+    frame.extend_from_slice(&port.to_be_bytes());
     frame.extend_from_slice(&length(8));
     frame.extend_from_slice(&[0, 0, 8, 0, 0, 0]);
     frame.extend_from_slice(&(vni << 8).to_be_bytes());
     frame.extend_from_slice(&inner);
     frame
+}
+
+/// How many of the wrapped frames have come here.
+fn unwrapped(ears: &PacketSocket) -> usize {
+    std::thread::sleep(Duration::from_millis(500));
+    let (mut buffer, mut count) = ([0; 2048], 0);
+    while let Some((len, own)) = ears.try_receive(&mut buffer).unwrap() {
+        count += usize::from(!own && buffer[..len].get(6..12) == Some(&INNER));
+    }
+    count
 }
 
 /// The kernel's VXLAN socket hears on every interface. What a tenant sends it comes out in no VNI, its own or another's.
@@ -314,15 +329,10 @@ fn a_tenant_cannot_send_into_another_vni() {
         let bridge = host.mac_of("br100");
         for tag in [false, true] {
             for (target, group) in [([0xff; 6], [255; 4]), ([1, 0, 0x5e, 0, 0, 1], [224, 0, 0, 1]), (bridge, [255; 4])] {
-                tenant.send(vec![datagram_for(200, target, group, tag); 3]);
+                tenant.send(vec![datagram_for(200, 4789, target, group, tag); 3]);
             }
         }
-        std::thread::sleep(Duration::from_millis(500));
-        let (mut buffer, mut count) = ([0; 2048], 0);
-        while let Some((len, own)) = ears.try_receive(&mut buffer).unwrap() {
-            count += usize::from(!own && buffer[..len].get(6..12) == Some(&[2, 0, 0, 0, 0xee, 0xee]));
-        }
-        count
+        unwrapped(&ears)
     };
     assert_eq!(arrive(), 0, "frames of a tenant came out in another VNI");
     let mended = daemon.json(&["show", "status"])["counters"]["speaker_devices_mended"].as_u64().unwrap_or_default();
@@ -345,6 +355,34 @@ fn a_tenant_cannot_send_into_another_vni() {
         ensure(count == 0, || format!("{count} frames"))
     });
     daemon.expect_no_difference();
+}
+
+/// Nor into one of somebody's, with a port of its own, that comes later: the filter knows that port at once.
+#[test]
+fn a_tenant_cannot_send_into_a_vni_that_comes_later_with_another_port() {
+    let site = Site::new();
+    let host = &site.hosts[0];
+    let config = Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, "");
+    let daemon = Evpnd::start(host, &config.section("vxlan", "audit-interval = 0"));
+    let (mut tenant, mut victim) = (site.fabric.guest(31), site.fabric.guest(32));
+    tenant.plug(host, VNI);
+    let filters = || host.namespace.output("tc", ["filter", "show", "dev", "br100", "ingress"]);
+    wait_until("the filter stands", 20, || ensure(filters().contains("protocol all pref 1 bpf"), filters));
+    host.namespace.ip_batch(
+        "link add lateb type bridge mcast_snooping 0\nlink set lateb addrgenmode none up\n\
+         link add late4 type vxlan id 4001 dstport 4998\nlink set late4 addrgenmode none master lateb up\n",
+    );
+    victim.plug_into(host, "lateb");
+    let ears = in_namespace(victim.namespace.name(), || PacketSocket::open("eth0")).unwrap();
+    let arrive = || {
+        tenant.send(vec![datagram_for(4001, 4998, [0xff; 6], [255; 4], false); 3]);
+        unwrapped(&ears)
+    };
+    wait_until("the filter knows the port", 10, || ensure(filters().contains(" 4998"), filters));
+    assert_eq!(arrive(), 0, "frames of a tenant came out in another VNI");
+    assert!(daemon.stop().success());
+    host.namespace.output("tc", ["filter", "del", "dev", "br100", "ingress"]);
+    assert!(arrive() > 0, "this kernel's VXLAN socket does not take them: the test shows nothing");
 }
 
 /// What an earlier run isolated is known as ours: killed and started again without the key, it undoes that, and not what an operator did.

@@ -1,9 +1,9 @@
 //! What must not come up from a bridge of ours, or from one of somebody's where we turned IPv6 on (`ipv6`), to this host, dropped by a filter. That is all of IPv6, which is on where a bridge holds the
 //! neighbours that ND is answered from. And of IPv4 what is sent to everybody at a port of VXLAN: the kernel's VXLAN socket takes datagrams
 //! from any interface, so that a tenant could have its frames come out in any other VNI.
-//! The filter is looked for whenever the kernel tells of filters that went or changed, and with each audit; where it cannot be put back,
-//! IPv6 is turned off. Only a bridge that somebody gave an IPv6 address may be without: it is a gateway. While it has the filter that
-//! address is not announced (`host`).
+//! The filter is looked for whenever the kernel tells of filters that went or changed or of a VXLAN device with another port, and with each
+//! audit; where it cannot be put back, IPv6 is turned off. Only a bridge that somebody gave an IPv6 address may be without: it is a gateway.
+//! While it has the filter that address is not announced (`host`).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -273,16 +273,24 @@ impl Worker {
         }))
     }
 
-    /// Looks at the bridges that are new or whose filters changed, or (`all`) at every one.
+    /// A VXLAN device came or changed: its port may be one that no filter knows yet. One that goes is left in them until the next audit.
+    pub(super) fn note_port(&mut self, port: u16) {
+        self.ports_changed |= !self.ports.contains(&port);
+    }
+
+    /// Looks at the bridges that are new or whose filters changed, or at every one: where that is asked for (`all`), and where VXLAN has
+    /// another port on this host than they know.
     pub(super) fn keep_closed(&mut self, all: bool) {
         let mut concerned = std::mem::take(&mut self.unfiltered);
-        if all {
-            concerned.extend(self.bridges.keys());
-        }
-        if concerned.is_empty() {
+        let changed = std::mem::take(&mut self.ports_changed);
+        if concerned.is_empty() && !all && !changed {
             return;
         }
         let ports = self.vxlan_ports();
+        if all || changed && ports != self.ports {
+            concerned.extend(self.bridges.keys());
+        }
+        self.ports.clone_from(&ports);
         for ifindex in concerned {
             let Some(&vni) = self.bridges.get(&ifindex) else { continue };
             if !self.keeps_closed(vni, ifindex) {

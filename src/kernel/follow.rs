@@ -214,8 +214,9 @@ impl Worker {
                     }
                 }
             }
-            if let LinkKind::Vxlan(VxlanInfo { vni: Some(vni), .. }) = &link.kind {
-                concerned.push(*vni);
+            if let LinkKind::Vxlan(info) = &link.kind {
+                self.note_port(info.port);
+                concerned.extend(info.vni);
             }
             self.note_own(Some(link.ifindex));
             if let Some(vni) = self.devices.get(&link.ifindex).copied().filter(|vni| self.is_bare(*vni)) {
@@ -324,6 +325,8 @@ impl Worker {
         self.links = links;
         self.writer.forget_echoes();
         self.read_nexthops();
+        // What became of their filters meanwhile nobody told either.
+        self.unfiltered.extend(self.bridges.keys());
         self.own_changed.extend(self.bridges.values());
         self.dirty.extend(self.managed.keys().copied());
         self.resync_stations();

@@ -99,6 +99,9 @@ pub(super) struct Worker {
     pub(super) recheck: bool,
     /// Bridges whose filters changed.
     pub(super) unfiltered: BTreeSet<u32>,
+    /// The ports of VXLAN that the filters know, and that there may be others by now.
+    pub(super) ports: BTreeSet<u16>,
+    pub(super) ports_changed: bool,
     /// Bridges whose filter was seen or put there, with the ports of VXLAN that it knew.
     pub(super) closed: BTreeMap<u32, BTreeSet<u16>>,
     /// Rows were written since the last notification was read: one that waits may be older than they are.
@@ -212,6 +215,8 @@ impl Worker {
             resync: true,
             recheck: false,
             unfiltered: BTreeSet::new(),
+            ports: BTreeSet::new(),
+            ports_changed: false,
             closed: BTreeMap::new(),
             wrote: false,
             nd_tried: BTreeSet::new(),
