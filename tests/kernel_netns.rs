@@ -6,9 +6,10 @@
 mod stage;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use evpnd::base::MacAddr;
-use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, OpKind};
+use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, OpKind, ReadyDevice};
 use evpnd::kernel;
 use stage::*;
 
@@ -141,6 +142,53 @@ fn an_adopted_device_without_a_bridge_gets_one() {
         assert!(room.device_gone().contains("removed"));
         room.ready(200);
         sh("ip link del vx; ip link add vx type vxlan id 300 local 10.0.0.1 dstport 4789 nolearning");
+    });
+}
+
+/// Its platform removes its device and makes it again, sooner or later: it finds the VNI free. Where it does not, one of ours comes
+/// into the bridge where the guests are, and is made again at once, there.
+#[test]
+fn a_device_of_somebody_else_is_his_to_make_again_and_one_of_ours_takes_its_place() {
+    in_namespace(|| {
+        sh(
+            "ip link add b230 type bridge; ip link set b230 up; ip link add t1 type veth peer name p1; ip link set t1 master b230 up",
+        );
+        let make = "ip link add vx230 type vxlan id 230 local 10.0.0.1 dstport 4789 nolearning; ip link set vx230 master b230 up";
+        let after = |seconds| DeviceSpec { make_after: Duration::from_secs(seconds), ..spec(230) };
+        let theirs = |ready: &ReadyDevice| (ready.device.clone(), ready.bridge.clone(), ready.made_device, ready.made_bridge);
+        sh(make);
+        let mut room = Room::new();
+        room.want(&[after(3600)]);
+        let first = theirs(&room.ready(230));
+        assert_eq!(first, ("vx230".to_owned(), "b230".to_owned(), false, false));
+        for pause in ["0", "0", "0.3"] {
+            sh(&format!("ip link del vx230; sleep {pause}; {make}"));
+            assert_eq!(room.device_gone(), "the VXLAN device vx230 was removed");
+            assert_eq!(theirs(&room.ready(230)), first);
+        }
+        // That the guests have no tunnel is told.
+        sh("ip link del vx230");
+        let (reason, remedy) = room.unusable(230);
+        assert_eq!(reason, "vx230, which evpnd did not make, was removed; bridge b230 (t1) has no tunnel");
+        assert_eq!(remedy, "have it made again as it was made before; 3600 s after it went evpnd makes vxlan230 in b230");
+        sh(make);
+        assert_eq!(theirs(&room.ready(230)), first);
+        assert!(!exists("vxlan230") && !exists("br230"));
+
+        room.want(&[after(3)]);
+        room.row(mac(1));
+        sh("ip link del vx230");
+        room.unusable(230);
+        let ours = room.ready(230);
+        assert_eq!(theirs(&ours), ("vxlan230".to_owned(), "b230".to_owned(), true, false));
+        assert!(!exists("br230"));
+        // Ours nobody else makes again.
+        room.want(&[after(3600)]);
+        room.row(mac(1));
+        sh("ip link del vxlan230");
+        room.device_gone();
+        let again = room.ready(230);
+        assert_eq!(theirs(&again), theirs(&ours));
     });
 }
 
@@ -326,7 +374,7 @@ fn follows_a_device_to_another_bridge_and_a_new_name() {
             "ip link add vx type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning; ip link set vx master bra; ip link set vx up",
         );
         let mut room = Room::new();
-        room.want(&[spec(100)]);
+        room.want(&[DeviceSpec { make_after: Duration::from_secs(1), ..spec(100) }]);
         assert_eq!(room.ready(100).bridge, "bra");
         sh("ip link set vx master brb");
         room.device_gone();
@@ -337,7 +385,8 @@ fn follows_a_device_to_another_bridge_and_a_new_name() {
         // Gone for good: one of ours takes its place.
         sh("ip link del vy");
         room.device_gone();
-        assert!(room.ready(100).made_device);
+        let ready = room.ready(100);
+        assert!(ready.made_device && ready.bridge == "brb", "{ready:?}");
     });
 }
 
@@ -395,9 +444,10 @@ fn a_device_of_the_other_family_is_refused_with_what_mends_it() {
             ip link add grouped type vxlan id 3 group 239.1.1.3 dev u0 dstport 4793
             ip link add any type vxlan id 4 local :: dstport 4794
             ip link add br4 type bridge; ip link set any master br4");
-        let ipv6 = |number| DeviceSpec { local: "fd00::1".parse().unwrap(), fix: true, ..spec(number) };
+        let fix = |number| DeviceSpec { fix: true, make_after: Duration::from_secs(1), ..spec(number) };
+        let ipv6 = |number| DeviceSpec { local: "fd00::1".parse().unwrap(), ..fix(number) };
         let mut room = Room::new();
-        room.want(&[DeviceSpec { fix: true, ..spec(1) }, ipv6(2), ipv6(3), ipv6(4)]);
+        room.want(&[fix(1), ipv6(2), ipv6(3), ipv6(4)]);
         for (number, name, has, vtep) in [
             (1, "six", "IPv6", "10.0.0.1 is of IPv4"),
             (2, "silent", "IPv4", "fd00::1 is of IPv6"),
@@ -405,7 +455,7 @@ fn a_device_of_the_other_family_is_refused_with_what_mends_it() {
         ] {
             let (reason, remedy) = room.unusable(number);
             assert_eq!(reason, format!("{name} (VNI {number}) tunnels over {has}, and the VTEP {vtep}"));
-            assert_eq!(remedy, format!("ip link del {name}, and evpnd makes vxlan{number} in br{number}"));
+            assert_eq!(remedy, format!("ip link del {name}, and 1 s later evpnd makes vxlan{number} in br{number}"));
             assert!(!link(name).contains("nolearning"), "it was touched: {}", link(name));
         }
         // It says no more of itself than `silent` does, and is of IPv6.
@@ -443,18 +493,19 @@ fn a_device_that_swallows_questions_is_told_with_what_mends_it() {
     in_namespace(|| {
         sh("ip link add office type bridge; ip link set office up
             ip link add five type vxlan id 5 local 10.0.0.1 dstport 4795 proxy; ip link set five master office up");
-        let in_office = || DeviceSpec { bridge: "office".to_owned(), ..spec(5) };
+        let five = || DeviceSpec { make_after: Duration::from_secs(1), ..spec(5) };
+        let in_office = || DeviceSpec { bridge: "office".to_owned(), ..five() };
         let mut room = Room::new();
         // Where nothing is flooded anyway, a question that nobody can answer ends here.
         room.want(&[DeviceSpec { questions: true, ..in_office() }]);
         assert_eq!(room.ready(5).warnings, Vec::<String>::new());
-        room.want(&[spec(5)]);
-        let elsewhere = "set `bridge` of VNI 5 to office; then ip link del five, and evpnd makes vxlan5 in office";
+        room.want(&[five()]);
+        let elsewhere = "set `bridge` of VNI 5 to office; then ip link del five, and 1 s later evpnd makes vxlan5 in office";
         let warnings = room.ready(5).warnings;
         assert!(matches!(&warnings[..], [one] if one.contains("(proxy)") && one.ends_with(elsewhere)), "{warnings:?}");
         room.want(&[in_office()]);
         let warnings = room.ready(5).warnings;
-        assert!(warnings[0].ends_with(": ip link del five, and evpnd makes vxlan5 in office"), "{warnings:?}");
+        assert!(warnings[0].ends_with(": ip link del five, and 1 s later evpnd makes vxlan5 in office"), "{warnings:?}");
         let refused =
             std::process::Command::new("ip").args(["link", "set", "five", "type", "vxlan", "noproxy"]).output().unwrap();
         assert!(!refused.status.success(), "this kernel lets it be changed: the warning should say so");

@@ -66,6 +66,46 @@ fn a_device_that_is_deleted_is_followed() {
     daemons.iter().for_each(Evpnd::expect_no_difference);
 }
 
+/// A platform that removes its device and makes it again, as `ifreload` and restarts of the network do, gets it back; guests go on. Where it
+/// leaves it at that, guests get one that evpnd makes.
+#[test]
+fn a_device_that_its_platform_makes_again_is_not_taken_from_it() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    let config = |host| Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, "");
+    a.namespace.ip_batch("link add name office type bridge mcast_snooping 0\nlink set office addrgenmode none up\n");
+    let make = format!("link add tunnel7 type vxlan id {VNI} local {} dstport 4789\nlink set tunnel7 master office up\n", a.v4());
+    a.namespace.ip_batch(&make);
+    let daemons = [Evpnd::start(a, &config(a)), Evpnd::start(b, &config(b))];
+    let (mut here, mut there) = (site.fabric.guest(11), site.fabric.guest(21));
+    here.plug_into(a, "office");
+    there.plug(b, VNI);
+    here.expect_ping(&there);
+    for _ in 0..5 {
+        a.namespace.ip_batch(&format!("link del tunnel7\n{make}"));
+        here.expect_ping(&there);
+    }
+    a.namespace.ip("link del tunnel7");
+    wait_until("it is told", 20, || {
+        let said = daemons[0].json(&["show", "status"])["warnings"].to_string();
+        ensure(said.contains("tunnel7, which evpnd did not make, was removed; bridge office (vm11) has no tunnel"), || said)
+    });
+    let found = String::from_utf8_lossy(&daemons[0].control(&["doctor"]).stdout).into_owned();
+    assert!(found.contains("VNI 100 is unusable"), "{found}");
+    a.namespace.ip_batch(&make);
+    here.expect_ping(&there);
+    a.namespace.ip("link del tunnel7");
+    wait_until("one of ours", 60, || {
+        let link =
+            if a.has_interface("vxlan100") { a.namespace.output("ip", ["link", "show", "vxlan100"]) } else { String::new() };
+        ensure(link.contains("master office"), || link)
+    });
+    here.expect_ping(&there);
+    assert!(!a.has_interface("br100"));
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
 /// The VNIs that a daemon has, with state and remedy.
 fn vnis(daemon: &Evpnd<'_>) -> Vec<(u64, String, String)> {
     let shown = daemon.json(&["show", "vnis"]);

@@ -300,7 +300,7 @@ fn what_cannot_be_done_is_said() {
     assert_eq!(device(a), before.0);
     // A device that goes while it is being converted.
     a.namespace.ip("link del vxlan100");
-    wait_until("evpnd makes it again, as the configuration says", 20, || ensure(a.has_interface("vxlan100"), || "no".to_owned()));
+    wait_until("evpnd makes it again, as the configuration says", 60, || ensure(a.has_interface("vxlan100"), || "no".to_owned()));
     said(&["--vni", "100", "--undo", "--apply"], 1, "made by evpnd");
     drop(daemon);
     said(&["--all", "--apply"], 3, "no daemon");

@@ -240,6 +240,7 @@ fn a_device_without_l2miss_gets_all_rows_or_is_made_anew() {
     assert!(warnings.contains("without l2miss") && warnings.contains("ip link del vxlan100"), "{warnings}");
     // What it says to do is what helps.
     a.namespace.ip("link del vxlan100");
+    wait_until("evpnd makes one", 60, || ensure(a.has_interface("vxlan100"), || "no".to_owned()));
     expect_known(&first, &[&two, &three]);
     a.expect_remote_macs(VNI, &[]);
     one.expect_ping(&two);

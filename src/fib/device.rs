@@ -1,7 +1,13 @@
 //! Devices as evpnd wants them, and as the kernel room found them.
 
-use crate::base::Vni;
 use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::base::Vni;
+
+/// How long after somebody's device was removed evpnd makes one in its place: a network that is restarted takes all its devices down
+/// first and makes them after that (`ifdown -a; ifup -a`), and a VNI has one device.
+const MAKE_AFTER: Duration = Duration::from_secs(30);
 
 /// What one VNI needs of the kernel. The kernel room makes or adopts a device for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +20,9 @@ pub struct DeviceSpec {
     pub bridge: String,
     /// None is made where none exists: somebody else does that.
     pub existing: bool,
+    /// A device that somebody else had made is not replaced before it was gone for so long: he may be making it again, which one of ours
+    /// with its VNI would not let him.
+    pub make_after: Duration,
     /// It is in no bridge: what is behind it is this host, whose addresses it has. `bridge` names none.
     pub bare: bool,
     /// Local tunnel address.
@@ -55,6 +64,7 @@ impl DeviceSpec {
             device: format!("vxlan{vni}"),
             bridge: format!("br{vni}"),
             existing: false,
+            make_after: MAKE_AFTER,
             bare: false,
             local,
             port: 4789,

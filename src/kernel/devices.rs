@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use super::departed;
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
 use super::regroup::Regroup;
 use super::warnings::{Ipv6Off, warnings};
@@ -150,8 +151,12 @@ pub(super) enum Verdict {
 pub(super) struct Circumstances {
     /// Soft steps that failed, and the kernel's words.
     pub failed: BTreeMap<Soft, String>,
-    /// A device without a bridge has been so for a while.
+    /// A device without a bridge, or a VNI without a device, has been so for a while.
     pub settled: bool,
+    /// The bridge that the last device of the VNI worked in: its number and name.
+    pub home: Option<(u32, String)>,
+    /// The name of somebody's device that was removed, and may be being made again.
+    pub awaited: Option<String>,
     /// Ports that we isolated, in this run or an earlier one of this boot.
     pub isolated: BTreeSet<u32>,
     /// Whether devices that do not say it tunnel over IPv6.
@@ -180,7 +185,11 @@ pub(super) fn judge(
             format!("there is no VXLAN device of VNI {}, and whoever wants the VNI makes it", spec.vni),
             format!("look why it was not made; evpnctl vni add {} has evpnd make one", spec.vni),
         ),
-        [] => make(spec, links, wanted),
+        [] => match &known.awaited {
+            Some(_) if !known.settled => Ok(Verdict::Wait),
+            Some(device) => Err(departed::refusal(spec, device, links, known)),
+            None => make(&departed::at_home(spec, links, known), links, wanted),
+        },
         [link] => adopt(spec, link, links, wanted, known),
         _ => {
             let here: Vec<&&Link> =
@@ -404,7 +413,7 @@ fn adopt(
                 format!("ip link set {name} master <bridge>"),
             );
         }
-        let up = bridge_steps(spec, &name, links, wanted, &mut steps)?;
+        let up = bridge_steps(&departed::at_home(spec, links, known), &name, links, wanted, &mut steps)?;
         if link.made && !link.up {
             steps.push(Step::Up { name });
         }
@@ -467,7 +476,8 @@ pub(super) fn make_again(spec: &DeviceSpec, link: &Link, bridge: Option<&Link>, 
     if spec.existing {
         return format!("ip link del {}, and have it made {how}", link.name);
     }
-    let del = format!("ip link del {}, and evpnd makes {}", link.name, spec.device);
+    let secs = spec.make_after.as_secs();
+    let del = format!("ip link del {}, and {secs} s later evpnd makes {}", link.name, spec.device);
     match bridge.filter(|bridge| !spec.bare && bridge.name != spec.bridge) {
         Some(bridge) => format!("set `bridge` of VNI {} to {1}; then {del} in {1}", spec.vni, bridge.name),
         None if spec.bare => del,

@@ -216,6 +216,7 @@ impl Worker {
             }
             if let LinkKind::Vxlan(info) = &link.kind {
                 self.note_port(info.port);
+                self.note_departure(link);
                 concerned.extend(info.vni);
             }
             self.note_own(Some(link.ifindex));
@@ -322,7 +323,8 @@ impl Worker {
             self.out.push(KernelEvent::Fatal(format!("the interfaces of this host cannot be read: {}", said.text)));
             return;
         }
-        self.links = links;
+        let before = std::mem::replace(&mut self.links, links);
+        before.all_vxlans().for_each(|link| self.note_departure(link));
         self.writer.forget_echoes();
         self.read_nexthops();
         // What became of their filters meanwhile nobody told either.

@@ -56,6 +56,8 @@ pub(super) struct Managed {
     /// It worked once, as it is wanted now: what is to be done about it from then on, somebody brought about.
     worked: bool,
     bare_since: Option<Instant>,
+    /// Until when none is made in the place of a device that somebody removed.
+    pub awaited_until: Option<Instant>,
     /// When what we made is closed to tenants once more.
     close_at: Option<Instant>,
     last_steps: Vec<Step>,
@@ -80,6 +82,7 @@ impl Managed {
             fresh: true,
             worked: false,
             bare_since: None,
+            awaited_until: None,
             close_at: None,
             last_steps: Vec::new(),
             last_work: None,
@@ -134,6 +137,9 @@ impl Worker {
                 managed
             });
             managed.worked &= managed.spec == spec;
+            if managed.spec.bridge != spec.bridge {
+                managed.known.home = None;
+            }
             managed.spec = spec;
             managed.fresh = true;
             managed.known.failed.clear();
@@ -206,10 +212,15 @@ impl Worker {
         if let Some(reason) = self.ready_device(vni).and_then(|ready| self.why_gone(ready)) {
             self.lose(vni, reason);
         }
-        let Some(managed) = self.managed.get(&vni) else {
+        let there = self.links.vxlans(vni).next().is_some();
+        let Some(managed) = self.managed.get_mut(&vni) else {
             self.later.remove(&vni);
             return false;
         };
+        if let Some(until) = managed.awaits(there, now) {
+            self.later.insert(vni, until);
+        }
+        let Some(managed) = self.managed.get(&vni) else { return false };
         let wanted = |vni: Vni| self.managed.contains_key(&vni);
         let verdict = devices::judge(&managed.spec, &self.links, &wanted, &managed.known);
         let Some(managed) = self.managed.get_mut(&vni) else { return false };
@@ -230,7 +241,8 @@ impl Worker {
                         self.dirty.insert(vni);
                     }
                 } else {
-                    self.later.insert(vni, since + BARE);
+                    let at = self.later.entry(vni).or_insert(since + BARE);
+                    *at = (*at).min(since + BARE);
                 }
                 return false;
             }
@@ -328,6 +340,7 @@ impl Worker {
             return;
         }
         managed.told = Some(state.clone());
+        managed.known.home = (!ready.is_bare()).then(|| (ready.bridge_ifindex, ready.bridge.clone()));
         self.set_form(vni);
         self.out.push(KernelEvent::Device(state));
         self.retune = true;
@@ -369,7 +382,8 @@ impl Worker {
             if managed.host.take().is_some() {
                 self.out.push(KernelEvent::Host { vni, station: None });
             }
-            managed.known = Circumstances { isolated: std::mem::take(&mut managed.known.isolated), ..Circumstances::default() };
+            let Circumstances { isolated, home, awaited, .. } = std::mem::take(&mut managed.known);
+            managed.known = Circumstances { isolated, home, awaited, ..Circumstances::default() };
         }
         self.out.push(KernelEvent::DeviceGone { vni, reason });
     }

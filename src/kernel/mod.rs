@@ -16,7 +16,7 @@
 //! | `socket`, `filter`, `request`, `ears`, `bpf` | the sockets, and the filters on events and frames |
 //! | `environment` | what must be so before anything is made |
 //! | `writer`, `forms`, `reader`, `dumper`, `setup` | batches, the two forms of a row, known rows one by one, long dumps, the steps of `devices` |
-//! | `worker`, `follow`, `confirm`, `manage`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, with frames |
+//! | `worker`, `follow`, `confirm`, `manage`, `departed`, `listen` | the thread: its loop, what it does with events, with rows that may stand, about devices, about those that went, with frames |
 //! | `found` | devices that nobody declared |
 //! | `leftovers` | what no VNI wants any more |
 //! | `host`, `bare` | what this host itself is in a segment, and devices without a bridge |
@@ -35,6 +35,7 @@ mod claim;
 mod closed;
 mod codec;
 mod confirm;
+mod departed;
 mod devices;
 mod dumper;
 mod ears;

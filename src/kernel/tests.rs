@@ -192,6 +192,12 @@ impl Host {
         self.1
     }
 
+    fn remove(&mut self, ifindex: u32) {
+        let mut body = Vec::new();
+        codec::ifinfo(&mut body, 0, ifindex, 0, 0);
+        self.0.handle(libc::RTM_DELLINK, &body);
+    }
+
     fn bridge(&mut self, name: &str, vlan_filtering: u8) -> u32 {
         self.add(name, "bridge", None, |out| codec::attribute(out, 7, &[vlan_filtering]))
     }
@@ -419,7 +425,7 @@ fn a_device_of_the_other_family_is_refused_before_anything_is_done_to_it() {
     let judge = |spec: &DeviceSpec, known: &Circumstances| devices::judge(spec, &host.0, &|_| true, known);
     let refusal = judge(&over("fd00::1", 5), &Circumstances::default()).unwrap_err();
     assert_eq!(refusal.reason, "four (VNI 5) tunnels over IPv4, and the VTEP fd00::1 is of IPv6");
-    let remedy = "set `bridge` of VNI 5 to office; then ip link del four, and evpnd makes vxlan5 in office";
+    let remedy = "set `bridge` of VNI 5 to office; then ip link del four, and 30 s later evpnd makes vxlan5 in office";
     assert_eq!(refusal.remedy, remedy);
     let refusal = judge(&spec(7), &Circumstances::default()).unwrap_err();
     assert_eq!(refusal.reason, "six (VNI 7) tunnels over IPv6, and the VTEP 10.0.0.1 is of IPv4");
@@ -427,9 +433,70 @@ fn a_device_of_the_other_family_is_refused_before_anything_is_done_to_it() {
     assert_eq!(judge(&over("fd00::1", 6), &Circumstances::default()).unwrap(), Verdict::AskFamily(silent));
     let known = |over_ipv6| Circumstances { over_ipv6: [(silent, over_ipv6)].into(), ..Circumstances::default() };
     let refusal = judge(&over("fd00::1", 6), &known(false)).unwrap_err();
-    assert_eq!(refusal.remedy, "ip link del silent, and evpnd makes vxlan6 in br6");
+    assert_eq!(refusal.remedy, "ip link del silent, and 30 s later evpnd makes vxlan6 in br6");
     let local = Step::SetLocal { name: "silent".to_owned(), local: "fd00::1".parse().unwrap() };
     assert!(matches!(judge(&over("fd00::1", 6), &known(true)), Ok(Verdict::Work(steps)) if steps.contains(&local)));
+}
+
+/// Where a device is made whose predecessor worked in another bridge than the configuration names.
+#[test]
+fn a_device_is_made_where_the_last_one_was() {
+    let into = |host: &Host, known: &Circumstances| -> String {
+        match devices::judge(&spec(5), &host.0, &|_| true, known).unwrap() {
+            Verdict::Work(steps) => {
+                let enslaved = steps.iter().find_map(|step| match step {
+                    Step::Enslave { bridge, .. } => Some(bridge.clone()),
+                    _ => None,
+                });
+                enslaved.unwrap_or_default()
+            }
+            verdict => format!("{verdict:?}"),
+        }
+    };
+    let mut host = Host::default();
+    let office = host.bridge("office", 0);
+    let at = |ifindex: u32| Circumstances { home: Some((ifindex, "office".to_owned())), ..Circumstances::default() };
+    let known = at(office);
+    assert_eq!((into(&host, &Circumstances::default()), into(&host, &known)), ("br5".to_owned(), "office".to_owned()));
+    assert_eq!(into(&host, &at(99)), "office", "made again with another number");
+    // It has lost its bridge.
+    let lone = Circumstances { settled: true, ..known.clone() };
+    let bare = host.vxlan("vx5", 5, None);
+    assert_eq!(into(&host, &lone), "office");
+    host.remove(bare);
+    let own = host.bridge("br5", 0);
+    assert_eq!(into(&host, &known), "office");
+    host.add("tap5", "tun", Some(own), |_| {});
+    assert_eq!(into(&host, &known), "br5", "the guests moved there");
+    host.add("tap6", "tun", Some(office), |_| {});
+    assert_eq!(into(&host, &known), "office");
+    host.vxlan("vx6", 6, Some(office));
+    assert_eq!(into(&host, &known), "br5", "another segment by now");
+    host.remove(office);
+    assert_eq!(into(&host, &known), "br5");
+}
+
+/// While somebody's device may be made again none of ours is; what is cut off meanwhile is named.
+#[test]
+fn a_device_that_may_be_made_again_is_waited_for() {
+    let mut host = Host::default();
+    let office = host.bridge("office", 0);
+    let home = Some((office, "office".to_owned()));
+    let gone = Circumstances { home, awaited: Some("vx5".to_owned()), ..Circumstances::default() };
+    let settled = Circumstances { settled: true, ..gone.clone() };
+    let judge = |host: &Host, known: &Circumstances| devices::judge(&spec(5), &host.0, &|_| true, known);
+    assert_eq!(judge(&host, &gone), Ok(Verdict::Wait));
+    let reason = |host: &Host| judge(host, &settled).unwrap_err().reason;
+    assert_eq!(reason(&host), "vx5, which evpnd did not make, was removed");
+    for name in ["tap1", "tap2", "tap3", "tap4"] {
+        host.add(name, "tun", Some(office), |_| {});
+    }
+    assert_eq!(
+        reason(&host),
+        "vx5, which evpnd did not make, was removed; bridge office (tap1, tap2, tap3 and 1 more) has no tunnel"
+    );
+    host.vxlan("vx5", 5, Some(office));
+    assert!(matches!(judge(&host, &settled), Ok(Verdict::Work(_))), "it is there");
 }
 
 #[test]
