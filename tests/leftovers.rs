@@ -301,6 +301,34 @@ fn rows_of_a_device_that_cannot_be_used_go_with_its_vni() {
     assert_eq!((kernel.stands(100), kernel.deleted), (0, 3));
 }
 
+/// A VNI of `adopt = "all"` leaves with its device: nobody asked for that, and evpnd removed nothing.
+#[test]
+fn a_vni_that_leaves_with_somebodys_device_is_told_so() {
+    let mut daemon = Daemon::new("[vxlan]\nadopt = \"all\"\n");
+    daemon.pass(RESTART_TIME);
+    let mut kernel = Kernel::default();
+    let found = |vnis: &[u32]| {
+        let device = |vni: &u32| {
+            let (device, bridge) = (format!("vx{vni}"), format!("b{vni}"));
+            evpnd::fib::FoundDevice { vni: number(*vni), device, bridge, group: None }
+        };
+        KernelEvent::Found { devices: vnis.iter().map(device).collect(), unfit: Vec::new() }
+    };
+    daemon.kernel(found(&[201]));
+    let device = evpnd::fib::ReadyDevice { made_device: false, made_bridge: false, ..ready_device(number(201), 201, 1201, None) };
+    daemon.kernel(KernelEvent::Device(DeviceState::Ready(device)));
+    kernel.serve(&mut daemon);
+    daemon.kernel(KernelEvent::DeviceGone { vni: number(201), reason: "the VXLAN device vx201 was removed".to_owned() });
+    daemon.kernel(found(&[]));
+    kernel.serve(&mut daemon);
+    assert_eq!(kernel.removed, [number(201)]);
+    let told: Vec<String> = std::iter::from_fn(|| daemon.speaker.poll_event()).map(|event| event.to_string()).collect();
+    let gone: Vec<&String> = told.iter().filter(|line| line.contains("VNI 201 gone") || line.contains("removed")).collect();
+    let expected =
+        ["VNI 201 gone: the VXLAN device vx201 was removed", "VNI 201 gone: adopt = \"all\" finds no device of it any more"];
+    assert_eq!(gone, expected, "{told:?}");
+}
+
 #[test]
 fn what_was_written_to_is_kept_in_mind_when_the_daemon_is_stopped_at_once() {
     let mut daemon = Daemon::new(FILE);

@@ -53,6 +53,15 @@ impl Speaker {
         }
     }
 
+    /// Why the rule has a VNI no more.
+    pub(super) fn why_left(&self, vni: Vni) -> String {
+        let there = |(devices, _): &(Vec<FoundDevice>, Vec<UnfitDevice>)| devices.iter().any(|found| found.vni == vni);
+        match self.found.devices.as_ref().is_some_and(there) {
+            true => format!("{HELD_BY_RULE} leaves its device out now"),
+            false => format!("{HELD_BY_RULE} finds no device of it any more"),
+        }
+    }
+
     /// VNIs that the rule holds, and the devices for which it has them.
     fn held_by_rule(&self) -> impl Iterator<Item = (Vni, Option<&String>)> {
         let held = self.kept.run_time.iter().filter(|(_, kept)| kept.callers.contains(HELD_BY_RULE));

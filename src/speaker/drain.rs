@@ -107,16 +107,18 @@ impl Speaker {
         }
     }
 
-    /// The kernel room removed what it could.
-    pub(super) fn devices_removed(&mut self, vnis: &[Vni], kept: &[(Vni, String)]) {
+    /// The kernel room removed what it could: nothing is left of `vnis`, of which `ours` had devices that evpnd made.
+    pub(super) fn devices_removed(&mut self, vnis: &[Vni], ours: &[Vni], kept: &[(Vni, String)]) {
         let mut what = Vec::new();
-        if !vnis.is_empty() {
-            what.push(format!("devices of VNI {} removed", join(vnis)));
+        if !ours.is_empty() {
+            what.push(format!("devices of VNI {} removed", join(ours)));
         }
         what.extend(kept.iter().map(|(vni, why)| format!("VNI {vni} keeps its device: {why}")));
         let what = if what.is_empty() { "no device was ours to remove".to_owned() } else { what.join("; ") };
         let Some(drain) = &self.drain else {
-            self.events.note(crate::control::Level::Info, what);
+            if !ours.is_empty() || !kept.is_empty() {
+                self.events.note(crate::control::Level::Info, what);
+            }
             return;
         };
         // With a device that is removed go its rows.

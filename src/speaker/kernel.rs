@@ -318,8 +318,9 @@ impl Speaker {
             KernelEvent::GuestsTold { sent, refused } => self.guests_told = (sent, refused),
             KernelEvent::LimitsMet(met) => self.limits_met = met,
             KernelEvent::Removed { vnis, kept } => {
+                let ours = self.those_made(&vnis);
                 self.leftovers_removed(now, &vnis, &kept);
-                self.devices_removed(&vnis, &kept);
+                self.devices_removed(&vnis, &ours, &kept);
             }
             KernelEvent::Marked { links } => self.marked_told(now, links),
             KernelEvent::Fatal(why) => self.kernel_fault = Some(why),

@@ -218,6 +218,12 @@ impl Speaker {
         }
     }
 
+    /// Those of these VNIs whose devices evpnd made. Of others that are gone somebody else removed what there was.
+    pub(super) fn those_made(&self, vnis: &[Vni]) -> Vec<Vni> {
+        let made = |vni: &Vni| self.kept.devices.get(vni).is_some_and(|device| device.made);
+        vnis.iter().copied().filter(made).collect()
+    }
+
     /// The kernel room removed what it could of these VNIs; of `kept` something stays.
     pub(super) fn leftovers_removed(&mut self, now: Time, vnis: &[Vni], kept: &[(Vni, String)]) {
         for &vni in vnis.iter().chain(kept.iter().map(|(vni, _)| vni)) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{MacAddr, Time, Vni};
 use crate::config::{self, Config, VniChange, VniConfig};
-use crate::control::{HELD_BY_HAND, Level, Reply, VniAdd};
+use crate::control::{HELD_BY_HAND, HELD_BY_RULE, Level, Reply, VniAdd};
 use crate::fib::message::{KernelCommand, LocalMac};
 
 use super::{Action, RequestId, Speaker};
@@ -188,7 +188,8 @@ impl Speaker {
         }
         self.kept.claims.remove(&vni);
         self.save();
-        self.remove_vni(now, vni, "deleted by request");
+        let by_rule = caller.filter(|caller| *caller == HELD_BY_RULE).map(|_| self.why_left(vni));
+        self.remove_vni(now, vni, by_rule.as_deref().unwrap_or("deleted by request"));
         // Though its rows are still being deleted: added again meanwhile, its device must be told of anew.
         self.wish_devices();
         self.adopt_refused(now);
