@@ -166,6 +166,7 @@ fn a_device_of_somebody_else_is_his_to_make_again_and_one_of_ours_takes_its_plac
             assert_eq!(room.device_gone(), "the VXLAN device vx230 was removed");
             assert_eq!(theirs(&room.ready(230)), first);
         }
+        assert!(!room.seen.iter().any(|event| matches!(event, KernelEvent::DeviceMended { .. })), "nobody undid anything");
         // That the guests have no tunnel is told.
         sh("ip link del vx230");
         let (reason, remedy) = room.unusable(230);
@@ -379,6 +380,10 @@ fn follows_a_device_to_another_bridge_and_a_new_name() {
         sh("ip link set vx master brb");
         room.device_gone();
         assert_eq!(room.ready(100).bridge, "brb");
+        let put_back = |event: &&KernelEvent| matches!(event, KernelEvent::DeviceMended { .. });
+        assert_eq!(room.seen.iter().find(put_back), None, "what it needs in a new bridge was not taken from it");
+        sh("bridge link set dev vx learning on");
+        room.wait("what somebody took from it", |event| put_back(&event).then_some(()));
         // Kernels before 6.2 rename nothing that is up.
         sh("ip link set vx down; ip link set vx name vy; ip link set vy up");
         while room.ready(100).device != "vy" {}

@@ -563,8 +563,10 @@ fn the_filters_know_a_new_port_of_vxlan_at_once() {
     in_namespace(|| {
         let mut room = Room::new();
         room.want(&[spec(100), spec(200)]);
-        room.ready(100);
+        let bridge = room.ready(100).bridge_ifindex;
         room.ready(200);
+        assert_eq!(room.write(vec![op(bridge, REPLACE, mac(1), "2001:db8::1")]).errors, []);
+        assert_eq!(disabled("br100"), "0", "without the filter it would be open");
         let knows = |port: u16| {
             ["br100", "br200"]
                 .iter()
@@ -584,5 +586,16 @@ fn the_filters_know_a_new_port_of_vxlan_at_once() {
         // One of many VNIs as well.
         sh("ip link add many type vxlan external dstport 4997");
         wait(4997);
+        // Nor did anybody take the filter away, now or while evpnd was away.
+        let put_back = |events: &[KernelEvent]| events.iter().any(|event| matches!(event, KernelEvent::DeviceMended { .. }));
+        assert!(!put_back(&room.listen(200)) && !put_back(&room.seen), "{:#?}", room.seen);
+        drop(room);
+        sh("ip link add late5 type vxlan id 4002 dstport 4996");
+        let mut room = Room::new();
+        room.want(&[spec(100), spec(200)]);
+        room.ready(100);
+        room.ready(200);
+        wait(4996);
+        assert!(!put_back(&room.listen(200)) && !put_back(&room.seen), "{:#?}", room.seen);
     });
 }

@@ -298,18 +298,21 @@ impl Worker {
             }
             let name = self.links.name(ifindex);
             if !stands(&mut self.requests, ifindex, &ports) && !is_gateway(&mut self.requests, ifindex) {
-                self.close(vni, ifindex, &name, &ports);
+                let grown = stands_with_any_ports(&mut self.requests, ifindex);
+                self.close(vni, ifindex, &name, &ports, grown);
             }
             // It stood, or was tried: from now on, with these ports, it is missed.
             self.closed.insert(ifindex, ports.clone());
         }
     }
 
-    fn close(&mut self, vni: Vni, ifindex: u32, name: &str, ports: &BTreeSet<u16>) {
+    /// Puts the filter at a bridge. Where one of ours stands there that knows other ports (`grown`), VXLAN has others than it had, and
+    /// nobody took anything away.
+    fn close(&mut self, vni: Vni, ifindex: u32, name: &str, ports: &BTreeSet<u16>, grown: bool) {
         let open = has_ipv6(name) == Some(true);
         let missed = self.closed.get(&ifindex) == Some(ports);
         let what = match close(&mut self.requests, ifindex, ports) {
-            Ok(()) if open || missed => format!("the filter that keeps tenants of {name} from this host put back"),
+            Ok(()) if missed || open && !grown => format!("the filter that keeps tenants of {name} from this host put back"),
             Ok(()) => return,
             Err(said) if open => {
                 let off = write(name, "disable_ipv6", "1");

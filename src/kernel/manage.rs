@@ -10,7 +10,7 @@ use super::devices::{self, Circumstances, Refusal, Step, Verdict};
 use super::dumper::Job;
 use super::heard::Addresses;
 use super::host::is_given;
-use super::links::Link;
+use super::links::{Link, Links};
 use super::setup;
 use super::stations::Stations;
 use super::worker::{Worker, now};
@@ -53,8 +53,8 @@ pub(super) struct Managed {
     pub opened: Option<u32>,
     /// The list of devices was just given: nobody is in the middle of setting this one up.
     fresh: bool,
-    /// It worked once, as it is wanted now: what is to be done about it from then on, somebody brought about.
-    worked: bool,
+    /// The device and the bridge that worked last, as it is wanted now: what is to be done about them from then on, somebody brought about.
+    worked: Option<(u32, u32)>,
     bare_since: Option<Instant>,
     /// Until when none is made in the place of a device that somebody removed.
     pub awaited_until: Option<Instant>,
@@ -80,7 +80,7 @@ impl Managed {
             known: Circumstances::default(),
             opened: None,
             fresh: true,
-            worked: false,
+            worked: None,
             bare_since: None,
             awaited_until: None,
             close_at: None,
@@ -88,6 +88,20 @@ impl Managed {
             last_work: None,
             repeats: 0,
             not_before: None,
+        }
+    }
+
+    /// Whether a step undoes what somebody did to a device that worked. Not what one needs that somebody made anew or put into another
+    /// bridge, nor a guest that is new.
+    fn undoes(&self, step: &Step, links: &Links) -> bool {
+        let Some((device, bridge)) = self.worked else { return false };
+        let is_ours = |port: &str| links.named(port).is_some_and(|link| self.known.isolated.contains(&link.ifindex));
+        if step.isolates().is_some_and(|(port, on)| on && !is_ours(port)) {
+            return false;
+        }
+        match links.link(device) {
+            Some(link) => device == bridge || link.master.is_none_or(|master| master == bridge),
+            None => links.vxlans(self.spec.vni).next().is_none(),
         }
     }
 
@@ -136,7 +150,7 @@ impl Worker {
                 managed.opened = opened.remove(&vni);
                 managed
             });
-            managed.worked &= managed.spec == spec;
+            managed.worked = managed.worked.filter(|_| managed.spec == spec);
             if managed.spec.bridge != spec.bridge {
                 managed.known.home = None;
             }
@@ -254,8 +268,9 @@ impl Worker {
                 }
                 let outcome = setup::carry_out(&mut self.requests, &self.links, &steps);
                 let taken = |step: &&Step| step.soft().is_none_or(|soft| !outcome.failed.contains_key(&soft));
-                let mended: Vec<String> = steps.iter().filter(taken).map(ToString::to_string).collect();
-                if managed.worked && outcome.refusal.is_none() && !mended.is_empty() {
+                let undone = |step: &&Step| managed.undoes(step, &self.links);
+                let mended: Vec<String> = steps.iter().filter(taken).filter(undone).map(ToString::to_string).collect();
+                if outcome.refusal.is_none() && !mended.is_empty() {
                     self.out.push(KernelEvent::DeviceMended { vni, what: mended.join(", ") });
                 }
                 let failed = outcome.failed.contains_key(&devices::Soft::Isolated);
@@ -333,7 +348,7 @@ impl Worker {
                 self.later.insert(vni, at);
             }
         }
-        managed.worked = true;
+        managed.worked = Some((ready.ifindex, ready.bridge_ifindex));
         let state = DeviceState::Ready(ready.clone());
         if managed.told.as_ref() == Some(&state) {
             self.set_form(vni);
