@@ -355,6 +355,18 @@ fn a_move_between_local_ports_keeps_the_sequence() {
 }
 
 #[test]
+fn a_port_that_gets_another_name_is_the_same_port() {
+    let mut host = Host::new();
+    host.hear(mac(1));
+    assert_eq!(host.events().len(), 1);
+    host.hear_as(&LocalMac { port_name: "web1".into(), ..host.heard(mac(1)) });
+    assert_eq!((host.stats().local_moves, host.events()), (0, Vec::new()));
+    host.hear_as(&LocalMac { port: 4, port_name: "tap4".into(), ..host.heard(mac(1)) });
+    let told = host.events();
+    assert!(told[0].contains("moved from local port web1 to local port tap4"), "{told:?}");
+}
+
+#[test]
 fn a_full_set_of_local_macs_takes_away_what_is_not_in_it() {
     let mut host = Host::new();
     host.hear(mac(1));

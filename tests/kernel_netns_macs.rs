@@ -49,6 +49,28 @@ fn local_macs_come_move_age_and_go() {
     });
 }
 
+/// Since Linux 6.2 an interface can be renamed while it is up; of one that is set down for it everything is forgotten anyway.
+#[test]
+fn a_port_that_is_renamed_is_told_by_its_new_name() {
+    in_namespace(|| {
+        let (mut room, _) = Room::new().and_port();
+        add_port("t2", "p2");
+        for (peer, number) in [("p1", 1), ("p2", 2)] {
+            speak(peer, mac(number));
+            room.heard(mac(number));
+        }
+        let is_up =
+            std::process::Command::new("ip").args(["link", "set", "t1", "name", "web1"]).output().unwrap().status.success();
+        if !is_up {
+            sh("ip link set t1 down; ip link set t1 name web1; ip link set web1 up");
+            speak("p1", mac(1));
+        }
+        assert_eq!(room.heard(mac(1)), ("web1".to_owned(), false));
+        let others = room.listen(200);
+        assert!(!others.iter().any(|event| matches!(event, KernelEvent::LocalMac(local) if local.mac == mac(2))), "{others:?}");
+    });
+}
+
 #[test]
 fn local_macs_that_stand_before_the_start_are_told_at_once() {
     in_namespace(|| {

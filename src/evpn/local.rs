@@ -70,7 +70,8 @@ impl Evpn {
         let new = Local { port: heard.port, port_name, operator_static: heard.is_static, ..old };
         self.put_local(number, heard.mac, new);
         let to = self.place_of(&new);
-        if from != to && old.port != 0 {
+        // The same port may have got another name.
+        if from != to && old.port != 0 && old.port != new.port {
             // Within this host: no new sequence number (RFC 7432 §15 speaks of moves between hosts).
             self.stats.local_moves += 1;
             self.events.push(Event::MacMoved { vni: heard.vni, mac: heard.mac, from, to, sequence: new.sequence });

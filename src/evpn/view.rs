@@ -331,6 +331,11 @@ impl Evpn {
         self.macs.len()
     }
 
+    /// The number of the port where a MAC of ours is; 0 for one that no port has.
+    pub fn local_port(&self, vni: Vni, mac: MacAddr) -> Option<u32> {
+        self.locals.get(&(*self.by_vni.get(&vni)?, mac)).map(|local| local.port)
+    }
+
     /// MACs of our bridges, over all VNIs.
     pub fn local_mac_count(&self) -> usize {
         self.locals.len()

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::codec::{self, Message};
 use super::dumper::{Finished, Job};
 use super::fdb::Entry;
-use super::links::{Change, LinkKind, Links, VxlanInfo};
+use super::links::{Change, Link, LinkKind, Links, VxlanInfo};
 use super::nexthops;
 use super::request::{KernelSaid, Requests};
 use super::setup;
@@ -220,6 +220,7 @@ impl Worker {
                 concerned.extend(info.vni);
             }
             self.note_own(Some(link.ifindex));
+            self.note_name(link);
             if let Some(vni) = self.devices.get(&link.ifindex).copied().filter(|vni| self.is_bare(*vni)) {
                 // Its MAC may be another one.
                 self.dumper.push(Job::Stations { vni });
@@ -243,6 +244,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// An interface that was called otherwise (`before`): those behind it are told again, by the name of their port.
+    fn note_name(&mut self, before: &Link) {
+        let Some(port) = self.links.link(before.ifindex).filter(|link| link.name != before.name) else { return };
+        let Some(&vni) = port.master.and_then(|bridge| self.bridges.get(&bridge)) else { return };
+        let Some(managed) = self.managed.get(&vni) else { return };
+        let behind = managed.stations.iter().filter(|(_, station)| station.port == before.ifindex);
+        let told: Vec<LocalMac> = behind.map(|(mac, station)| self.local_mac(vni, mac, station)).collect();
+        self.out.extend(told.into_iter().map(KernelEvent::LocalMac));
     }
 
     /// Tells the rows that others deleted. Those of a device that was removed are not told one by one.

@@ -352,12 +352,16 @@ impl Speaker {
         }
     }
 
-    /// A MAC was heard: at another port than it was claimed for it speaks for itself.
+    /// A MAC was heard: at another port than it was claimed for it speaks for itself. The same port may have got another name.
     pub(super) fn heard_elsewhere(&mut self, heard: &LocalMac) {
-        let claimed = self.kept.claims.get(&heard.vni).and_then(|claims| claims.get(&heard.mac));
-        if claimed.is_some_and(|port| *port != heard.port_name) && self.forget_claim(heard.vni, heard.mac) {
-            self.save();
+        let Some(claims) = self.kept.claims.get_mut(&heard.vni) else { return };
+        let Some(port) = claims.get_mut(&heard.mac).filter(|port| **port != heard.port_name) else { return };
+        if self.evpn.local_port(heard.vni, heard.mac) == Some(heard.port) {
+            port.clone_from(&heard.port_name);
+        } else {
+            self.forget_claim(heard.vni, heard.mac);
         }
+        self.save();
     }
 
     fn forget_claim(&mut self, vni: Vni, mac: MacAddr) -> bool {
@@ -386,7 +390,7 @@ fn more(others: usize) -> String {
 mod tests {
     use super::*;
     use crate::control::Request;
-    use crate::fib::FoundDevice;
+    use crate::fib::{FoundDevice, KernelEvent};
     use crate::speaker::KeptState;
 
     const CONFIG: &str = "[router]\nasn = 65000\nvtep = \"10.0.0.1\"\n[[vni]]\nid = 7\n";
@@ -498,6 +502,22 @@ mod tests {
         let (kept, replies, _) = outcome(&mut speaker);
         assert!(matches!(&replies[..], [Reply::NotFound { .. }]), "{replies:?}");
         assert!(kept.unwrap().claims.is_empty());
+    }
+
+    #[test]
+    fn a_claim_goes_with_its_port_and_not_with_the_name_of_that() {
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let kept =
+            KeptState { claims: [(vni(7), [(mac, "tap1".to_owned())].into())].into(), is_restart: true, ..KeptState::default() };
+        let mut speaker = speaker(kept);
+        let mut hear = |port, name: &str| {
+            let heard = LocalMac { vni: vni(7), mac, port, port_name: name.to_owned(), is_static: true };
+            speaker.handle_kernel(Time::ZERO, KernelEvent::LocalMac(heard));
+            speaker.kept.claims.get(&vni(7)).and_then(|claims| claims.get(&mac)).cloned()
+        };
+        assert_eq!(hear(3, "tap1").as_deref(), Some("tap1"));
+        assert_eq!(hear(3, "web1").as_deref(), Some("web1"));
+        assert_eq!(hear(4, "tap1"), None);
     }
 
     #[test]
