@@ -78,7 +78,9 @@ impl Worker {
         if link.made || self.links.link(link.ifindex).is_some() || self.links.vxlans(vni).next().is_some() {
             return;
         }
-        if let Some(managed) = self.managed.get_mut(&vni).filter(|managed| !managed.spec.existing) {
+        let Some(managed) = self.managed.get_mut(&vni) else { return };
+        managed.begin_anew();
+        if !managed.spec.existing {
             managed.known.awaited = Some(link.name.clone());
             managed.awaited_until = Some(now() + managed.spec.make_after);
         }

@@ -113,6 +113,12 @@ impl Managed {
         }
     }
 
+    /// Somebody removed the device: what the next one needs is no repetition.
+    pub(super) fn begin_anew(&mut self) {
+        self.last_steps.clear();
+        self.not_before = None;
+    }
+
     /// When the next try may be: at once the first time, then 0.1 s, 0.4 s … 30 s while the same steps are needed again
     /// and again; from 1 s where they failed.
     fn note_work(&mut self, steps: Vec<Step>, failed: bool, now: Instant) {
