@@ -328,3 +328,28 @@ impl Mouth {
         assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
     }
 }
+
+/// A room with VNI 100 and a tenant: `t0` (192.0.2.9, 2001:db8::9) in another namespace, its other end in the bridge.
+pub fn with_tenant(test: impl FnOnce(&mut Room, u32, u32, &dyn Fn(&str) -> String) + Send + 'static) {
+    with_tenant_of(spec(100), test);
+}
+
+/// The same, of a VNI like this.
+pub fn with_tenant_of(spec: DeviceSpec, test: impl FnOnce(&mut Room, u32, u32, &dyn Fn(&str) -> String) + Send + 'static) {
+    in_namespace(move || {
+        let tenant = Elsewhere::new();
+        let pid = tenant.0.id();
+        let mut room = Room::new();
+        room.want(&[spec]);
+        let ready = room.ready(100);
+        sh(&format!("ip link add p0 type veth peer name t0; ip link set t0 netns {pid}; ip link set p0 master br100 up"));
+        let inside = move |line: &str| sh(&format!("nsenter -t {pid} -n sh -ec '{line}'"));
+        inside("ip link set lo up; ip link set t0 up; ip addr add 192.0.2.9/24 dev t0; ip addr add 2001:db8::9/64 dev t0 nodad");
+        test(&mut room, ready.ifindex, ready.bridge_ifindex, &inside);
+    });
+}
+
+/// What `disable_ipv6` of an interface is.
+pub fn disabled(name: &str) -> String {
+    sh(&format!("cat /proc/sys/net/ipv6/conf/{name}/disable_ipv6")).trim().to_owned()
+}

@@ -93,7 +93,7 @@ fn the_alert_rules_name_metrics_that_exist() {
 
 /// Of the limits in docs/CONTROL.md, those that nobody is alarmed for: they keep strangers and clients out, warn beforehand, are told elsewhere
 /// (`EvpndNeighborFlapping`, mistakes of a neighbor), or cost time and a word and no frame.
-const NO_ALARM: [&str; 34] = [
+const NO_ALARM: [&str; 35] = [
     "speaker_max_routes_near",
     "speaker_neighbors_flapping",
     "speaker_neighbors_forgotten",
@@ -118,6 +118,7 @@ const NO_ALARM: [&str; 34] = [
     "evpn_address_moves_told",
     "kernel_announcements_refused",
     "kernel_announcements_sent",
+    "speaker_refreshes_ignored",
     "speaker_routes_asked_again",
     "evpn_put_back_later",
     "evpn_put_back_refused",

@@ -140,7 +140,7 @@ fn each_of_many_broken_set_ups_is_found() {
     expect_with(a, "rp-filter", "eth9", &["mtu", "no-answer", "path-mtu"]);
     a.namespace.ip("link del eth9");
     // 7, 8, 9: flags of the tunnel's port, and of its bridge.
-    for (flag, broken, whole) in [("isolated", "on", "off"), ("bcast_flood", "off", "on")] {
+    for (flag, broken, whole) in [("isolated", "on", "off"), ("bcast_flood", "off", "on"), ("mcast_flood", "off", "on")] {
         a.namespace.bridge_batch(&format!("link set dev vxlan100 {flag} {broken}\n"));
         expect(a, "bridge", flag);
         a.namespace.bridge_batch(&format!("link set dev vxlan100 {flag} {whole}\n"));
@@ -205,6 +205,26 @@ fn each_of_many_broken_set_ups_is_found() {
     firewall(a, "accept", &["iifname wan0 udp dport 4789 drop", "meta mark 0x2a drop"]);
     expect_health(a);
     a.namespace.output("nft", ["delete table inet t"]);
+    // What keeps guests from the tunnel, and what is one guest's own; and what is dropped before anything else sees it, at a device.
+    let bridged = |rule: &str| {
+        let chain = "add chain bridge t f { type filter hook forward priority 0; policy accept; }";
+        a.namespace.output("nft", [format!("add table bridge t; flush table bridge t; {chain}; add rule bridge t f {rule}")]);
+    };
+    bridged("ether type arp drop");
+    expect(a, "firewall", "bridge t f drops ARP between guests of br100 and the tunnel (its rule with handle ");
+    bridged(&format!("iifname {} ip saddr 192.0.2.99 drop", guest.port));
+    expect_health(a);
+    a.namespace.output("nft", ["delete table bridge t"]);
+    for (device, found) in [("lo", false), ("eth0", true)] {
+        let chain = format!("add chain netdev t i {{ type filter hook ingress device {device} priority 0; }}");
+        a.namespace.output("nft", [format!("add table netdev t; {chain}; add rule netdev t i udp dport 4789 drop")]);
+        if found {
+            expect(a, "firewall", "netdev t i drops UDP port 4789 from other hosts (its rule with handle ");
+        } else {
+            expect_health(a);
+        }
+        a.namespace.output("nft", ["delete table netdev t"]);
+    }
     // 15: another control plane. zebra alone is none.
     let fake = |name: &str| {
         let path = a.path(name);
@@ -325,4 +345,12 @@ fn an_ipv6_underlay_is_looked_at() {
     a.namespace.output("nft", ["delete table inet t"]);
     a.namespace.ip(&format!("-6 route add unreachable {}", b.v6()));
     expect_with(a, "route", &b.v6().to_string(), &["session"]);
+    a.namespace.ip(&format!("-6 route del unreachable {}", b.v6()));
+    expect_health(a);
+    // Another host has the tunnel's address, and had it first.
+    b.namespace.ip(&format!("-6 addr add {}/64 dev eth0 nodad", a.v6()));
+    a.namespace.ip(&format!("-6 addr del {}/64 dev eth0", a.v6()));
+    a.namespace.ip(&format!("-6 addr add {}/64 dev eth0", a.v6()));
+    let also = ["session", "route", "no-answer", "path-mtu", "vni", "rows"];
+    expect_with(a, "vtep-address", "another host has the tunnel address", &also);
 }

@@ -2,7 +2,6 @@
 
 use evpnd::base::Vni;
 use evpnd::control::Status;
-use evpnd::speaker::Speaker;
 
 use super::node::Node;
 use super::world::World;
@@ -21,7 +20,7 @@ impl World {
         }
         let index = (self.steps / EVERY % nodes) as usize;
         let node = &self.nodes[index];
-        let Some(sizes) = node.speaker.as_ref().map(Speaker::sizes) else { return };
+        let Some(sizes) = node.speaker.as_ref().map(|speaker| speaker.sizes(self.now)) else { return };
         let (macs, vnis) = (self.model.vms.len() as u64, self.model.vnis.len() as u64);
         let addresses = self.model.vms.iter().filter(|vm| vm.ip.is_some()).count() as u64;
         // Each host may announce each MAC, without and with its address, and each VNI.
@@ -48,7 +47,7 @@ impl World {
     /// After quiet there is one route for each machine and for each VNI of each host, and nothing else.
     pub fn check_sizes_at_end(&self, index: usize, status: &Status, wrong: &mut Vec<String>) {
         let node = &self.nodes[index];
-        let Some(sizes) = node.speaker.as_ref().map(Speaker::sizes) else { return };
+        let Some(sizes) = node.speaker.as_ref().map(|speaker| speaker.sizes(self.now)) else { return };
         let has = |host: usize, vni: Vni| self.nodes[host].has(vni);
         let announces = |host: usize, vni: Vni| has(host, vni) && self.mode(host, vni).has_macs();
         let placed =

@@ -50,9 +50,16 @@ pub(super) struct Obstacle {
     pub bridges: BTreeSet<String>,
 }
 
+/// Whom it stops.
+#[derive(Debug, Default)]
+struct Concerned {
+    vteps: BTreeSet<IpAddr>,
+    bridges: BTreeSet<String>,
+}
+
 /// What the rules do with the packets of this host's tunnels, and what cannot be told of it, in words.
 pub(super) fn look(facts: &Facts, rules: &Rules) -> (Vec<Obstacle>, Vec<String>) {
-    let mut stopped: BTreeMap<(Way, u16, Dropped), (BTreeSet<IpAddr>, BTreeSet<String>)> = BTreeMap::new();
+    let mut stopped: BTreeMap<(Way, u16, Dropped), Concerned> = BTreeMap::new();
     let mut unclear: BTreeSet<(Way, String)> = BTreeSet::new();
     let mut known: BTreeSet<IpAddr> = BTreeSet::new();
     for (way, port, vtep, packet) in packets(facts) {
@@ -60,16 +67,16 @@ pub(super) fn look(facts: &Facts, rules: &Rules) -> (Vec<Obstacle>, Vec<String>)
         match rules.verdict(&packet) {
             Verdict::Passes => {}
             Verdict::Dropped(by) => {
-                let (vteps, bridges) = stopped.entry((way, port, by)).or_default();
-                vteps.extend(vtep);
-                bridges.extend(packet.segment.map(|segment| segment.bridge));
+                let concerned = stopped.entry((way, port, by)).or_default();
+                concerned.vteps.extend(vtep);
+                concerned.bridges.extend(packet.segment.map(|segment| segment.bridge));
             }
             // Filters of guests (libvirt's, Proxmox's) ask for much that is not known here, and are meant.
             Verdict::Unclear(_) if way == Way::Bridged => {}
             Verdict::Unclear(place) => drop(unclear.insert((way, place))),
         }
     }
-    let obstacles = stopped.into_iter().map(|((way, port, by), (vteps, bridges))| Obstacle {
+    let obstacles = stopped.into_iter().map(|((way, port, by), Concerned { vteps, bridges })| Obstacle {
         way,
         port,
         by,
