@@ -4,16 +4,15 @@
 //! What the documents taught: at the destination of a live migration libvirt calls `started` while the guest is still running at the
 //! source, before its memory is copied; and with `stopped` and `release` no interface has a `<target>` any more.
 
-use std::io::Write;
-use std::process::Stdio;
 use std::time::Duration;
 
-use crate::harness::evpnd::{Config, Evpnd, client_command};
+use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Guest, Host};
 use crate::harness::rows::remote_macs;
 use crate::harness::{ensure, stays_true, wait_until};
 
 use super::migration::{Stage, migrate_with, tell};
+use super::on_demand::{run, script};
 use super::scenario::{ASN, Site, VNI};
 
 /// One call of a hook: on which host, its words, and what stood on its standard input.
@@ -49,13 +48,8 @@ fn with_port(document: &str, port: &str) -> String {
 fn play(call: &Call<'_>, host: &Host, guest: &Guest) {
     let document = call.document.replace("52:54:00:6b:3c:58", &guest.mac()).replace("br300", &format!("br{VNI}"));
     let document = with_port(&document, &guest.port);
-    let mut command = client_command(host, &["libvirt-hook"]);
-    command.args(&call.words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("evpnctl runs");
-    // A hook that needs no document may not read it.
-    let _ = child.stdin.take().expect("a pipe").write_all(document.as_bytes());
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{:?}: {output:?}", call.words);
+    let said = run(script(host, &format!("libvirt/{}", call.words[0]), &call.words[1..]), &document);
+    assert!(said.code == Some(0) && said.out.is_empty() && said.err.is_empty(), "{:?}: {said:?}", call.words);
 }
 
 /// Plays the calls whose operation is one of these.

@@ -55,7 +55,16 @@ pub(super) fn hook(host: &Host, words: &str, document: &str) -> Said {
     run(command, document)
 }
 
-/// The same, where nothing may be complained of or printed.
+/// A script of `config/hooks` on `host`, which finds our evpnctl and its daemon.
+pub(super) fn script(host: &Host, name: &str, words: &[&str]) -> Command {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = host.namespace.command(&format!("{}/config/hooks/{name}", top.display()), words);
+    command.env("EVPNCTL", top.join("tests/vectors/hooks/evpnctl"));
+    command.env("AS_TOLD", format!("exec {EVPNCTL} --socket {} \"$@\"", host.path("evpnd.sock").display()));
+    command
+}
+
+/// A hook on `host`, where nothing may be complained of or printed.
 #[track_caller]
 pub(super) fn quietly(host: &Host, words: &str, document: &str) {
     let said = hook(host, words, document);

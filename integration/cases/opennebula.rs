@@ -11,7 +11,7 @@ use crate::harness::fabric::{Family, Host};
 use crate::harness::{ensure, stays_true, wait_until};
 
 use super::libvirt::{Call, calls};
-use super::on_demand::{expect_macs, hook, plug_tap, quietly, with_pair};
+use super::on_demand::{expect_macs, hook, plug_tap, run, script, with_pair};
 use super::scenario::{ASN, Site};
 
 const START: &str = include_str!("documents/opennebula/start");
@@ -76,8 +76,9 @@ fn deactivate(host: &Host, vni: u32) -> bool {
 /// Runs our hook as the driver does; nothing may be printed, or complained of.
 #[track_caller]
 fn play(call: &Call<'_>, host: &Host) {
-    let words = call.words.join(" ");
-    quietly(host, &format!("opennebula-hook {words}"), &base64(call.document.trim_end()));
+    let [stage, words @ ..] = &call.words[..] else { panic!("a stage") };
+    let said = run(script(host, &format!("opennebula/{stage}"), words), &base64(call.document.trim_end()));
+    assert!(said.code == Some(0) && said.out.is_empty() && said.err.is_empty(), "{:?}: {said:?}", call.words);
 }
 
 /// A start on `host`, by the calls of a start, a restore or an interface that is plugged in.

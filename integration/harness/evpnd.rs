@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output};
+use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -255,15 +255,9 @@ impl<'a> Evpnd<'a> {
 
 /// Runs `evpnctl` with these words on a host, whether or not a daemon runs there.
 pub fn client(host: &Host, words: &[&str]) -> Output {
-    client_command(host, words).output().expect("evpnctl runs")
-}
-
-/// The same, to be given more before it runs.
-pub fn client_command(host: &Host, words: &[&str]) -> Command {
     let socket = host.path("evpnd.sock");
     let mut command = host.namespace.command(EVPNCTL, ["--socket".as_ref(), socket.as_os_str()]);
-    command.args(words);
-    command
+    command.args(words).output().expect("evpnctl runs")
 }
 
 /// Runs evpnd where it must refuse, and gives its exit status and its words.
