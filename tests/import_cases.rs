@@ -132,10 +132,11 @@ const CASES: &[(&str, At, &str, Fate, &[&str])] = &[
     // Neighbors, in the family.
     ("our client", Evpn, "neighbor 10.0.0.254 route-reflector-client", Carried, &["route-reflector-client = true"]),
     ("how many routes", Evpn, "neighbor 10.0.0.254 maximum-prefix 5000", Carried, &["max-routes = 5000"]),
+    ("how many routes, and a warning", Evpn, "neighbor 10.0.0.254 maximum-prefix 5000 80 warning-only", NotCarried, &[]),
     (
-        "how many routes, and a warning",
+        "how many routes, for how long",
         Evpn,
-        "neighbor 10.0.0.254 maximum-prefix 5000 80 warning-only",
+        "neighbor 10.0.0.254 maximum-prefix 5000 80 restart 5",
         Carried,
         &["max-routes = 5000"],
     ),
@@ -283,6 +284,25 @@ fn a_leaf_keeps_its_spines_and_loses_its_links() {
     assert!(import.toml.contains("export = [\"59915:268435756\"]"), "FRR takes the low 16 bits of the AS");
     assert!(import.toml.contains("adopt-vnis = \"1-4000,4002-16777215\""), "the device of an L3 VNI is left alone");
     assert!(import.of(NotCarried).any(|finding| finding.text == "autort rfc8365-compatible"), "of VNIs that are not known here");
+}
+
+/// A hard limit in its place would close the session of a reflector that is the only one.
+#[test]
+fn a_limit_that_only_warns_becomes_no_limit() {
+    for lines in [
+        "neighbor 10.0.0.254 maximum-prefix 100 warning-only",
+        "neighbor 10.0.0.254 maximum-prefix 100 80 warning-only",
+        "neighbor 10.0.0.254 maximum-prefix 100\n  neighbor 10.0.0.254 maximum-prefix 200 warning-only",
+        "neighbor RR maximum-prefix 100\n  neighbor 10.0.0.254 maximum-prefix 200 warning-only",
+    ] {
+        let text = document(Evpn, lines)
+            .replace("router-id 10.0.0.1\n", "router-id 10.0.0.1\n neighbor RR peer-group\n neighbor 10.0.0.254 peer-group RR\n");
+        let import = accepted(&text, &host());
+        let config = parse("x", &import.toml).unwrap();
+        assert_eq!(config.neighbors.iter().map(|neighbor| neighbor.max_routes).collect::<Vec<_>>(), [None], "{lines}");
+        let lost: Vec<&str> = import.of(NotCarried).map(|finding| &*finding.text).collect();
+        assert!(lost.len() == 1 && lost[0].ends_with("warning-only"), "{lines}: {lost:?}");
+    }
 }
 
 #[test]

@@ -73,6 +73,15 @@ pub(super) enum RemoteAs {
     External,
 }
 
+/// What becomes of a neighbor with too many routes (`maximum-prefix`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MaxRoutes {
+    /// Its session is closed beyond so many.
+    Close(u32),
+    /// It is only told of, whatever the group says.
+    Warn,
+}
+
 /// What a neighbor or a group says; `None`: nothing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Options {
@@ -89,7 +98,7 @@ pub(super) struct Options {
     pub multihop: Option<u8>,
     pub client: Option<bool>,
     pub graceful: Option<bool>,
-    pub max_routes: Option<u32>,
+    pub max_routes: Option<MaxRoutes>,
     pub description: Option<String>,
     pub enabled: Option<bool>,
     /// `activate` in `l2vpn evpn`.

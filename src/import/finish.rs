@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::base::{Asn, Vni};
 
-use super::draft::{Draft, Options, RemoteAs};
+use super::draft::{Draft, MaxRoutes, Options, RemoteAs};
 use super::finding::{Finding, Verdict, carried, not_carried, not_needed};
 use super::{Device, Host};
 
@@ -295,7 +295,9 @@ fn keys(draft: &mut Draft, host: &Host, options: &Options, v6: bool, range: bool
     if options.graceful == Some(false) {
         section.key("graceful-restart", Value::Truth(false));
     }
-    section.number("max-routes", options.max_routes);
+    if let Some(MaxRoutes::Close(most)) = options.max_routes {
+        section.number("max-routes", Some(most));
+    }
     if let Some(description) = options.description.as_ref().filter(|text| !text.is_empty()) {
         section.key("description", Value::Text(description.clone()));
     }

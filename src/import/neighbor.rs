@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::draft::{Draft, Options, Range, RemoteAs};
+use super::draft::{Draft, MaxRoutes, Options, Range, RemoteAs};
 use super::finding::{Verdict, carried, not_carried, not_needed};
 use super::known;
 use super::lines::{Line, tame};
@@ -153,10 +153,19 @@ fn option(
             carried("[[neighbor]] route-reflector-client")
         }
         ["maximum-prefix", most, rest @ ..] if evpn => {
-            options.max_routes = Some(number(most, 1, u32::MAX, "routes")?);
-            match rest.iter().all(|word| word.bytes().all(|b| b.is_ascii_digit())) {
-                true => carried("[[neighbor]] max-routes"),
-                false => carried("[[neighbor]] max-routes (the session is let in again after 60 s, then more)"),
+            let most = number(most, 1, u32::MAX, "routes")?;
+            if rest.contains(&"warning-only") {
+                options.max_routes = Some(MaxRoutes::Warn);
+                not_carried(
+                    "FRR only warns beyond so many routes; max-routes of evpnd closes the session",
+                    "watch the metric evpnd_neighbor_routes_received, or write max-routes = … into [[neighbor]] where a limit is wanted",
+                )
+            } else {
+                options.max_routes = Some(MaxRoutes::Close(most));
+                match rest.iter().all(|word| word.bytes().all(|b| b.is_ascii_digit())) {
+                    true => carried("[[neighbor]] max-routes"),
+                    false => carried("[[neighbor]] max-routes (the session is let in again after 60 s, then more)"),
+                }
             }
         }
         _ => return Ok(None),
