@@ -306,6 +306,30 @@ fn a_limit_that_only_warns_becomes_no_limit() {
 }
 
 #[test]
+fn the_device_of_the_default_vrfs_l3_vni_is_left_alone() {
+    for line in ["vni 4001", "vni 4001 prefix-routes-only"] {
+        let import = accepted(&document(Top, line), &host());
+        assert!(import.toml.contains("adopt-vnis = \"1-4000,4002-16777215\""), "{line}:\n{}", import.toml);
+    }
+}
+
+/// FRR writes a list of addresses as one line each, and lists of BGP after them.
+#[test]
+fn an_access_list_is_one_line() {
+    let lines = [
+        "access-list MGMT seq 5 permit 10.0.0.0/8",
+        "bgp as-path access-list OWN seq 5 permit ^$",
+        "bgp community-list standard GOLD seq 5 permit 65000:1",
+    ];
+    let import = accepted(&document(Top, &lines.join("\n")), &host());
+    for line in lines {
+        let finding =
+            import.findings.iter().find(|finding| finding.text == line).unwrap_or_else(|| panic!("{line} is not told of"));
+        assert!(finding.last_line == finding.line && finding.fate == NotCarried, "{finding:?}");
+    }
+}
+
+#[test]
 fn what_only_the_operator_knows_is_refused_until_it_is_filled_in() {
     let import = frr("frr.conf", vector("everything").as_bytes(), &host(), "evpnd.toml").unwrap();
     let mistakes = import.mistakes.unwrap();

@@ -73,7 +73,6 @@ const TOP: &[Known] = &[
     ("bgp community", Lost, POLICY, POLICY_HELP),
     ("bgp route-map", Lost, POLICY, POLICY_HELP),
     ("evpn mh", Lost, MULTIHOMING, MULTIHOMING_HELP),
-    ("vni", Lost, "an L3 VNI of the default VRF: evpnd carries segments (L2 VNIs)", ROUTED_HELP),
     ("bfd", Lost, "evpnd has no BFD", "a short hold-time (3 at least) finds a dead neighbor nearly as soon"),
     ("rpki", Lost, "evpnd validates no origins", POLICY_HELP),
     ("key chain", Lost, "evpnd has no key chains", "write password or password-file into [[neighbor]]"),
@@ -245,20 +244,8 @@ const EVPN: &[Known] = &[
 ];
 
 /// First words of blocks whose lines are told of with their head.
-const BLOCKS: &[&str] = &[
-    "route-map",
-    "bfd",
-    "rpki",
-    "key",
-    "nexthop-group",
-    "pbr-map",
-    "pseudowire",
-    "segment-routing",
-    "mpls",
-    "line",
-    "l2vpn",
-    "access-list",
-];
+const BLOCKS: &[&str] =
+    &["route-map", "bfd", "rpki", "key", "nexthop-group", "pbr-map", "pseudowire", "segment-routing", "mpls", "line", "l2vpn"];
 
 /// Whether a line at the top begins a block.
 pub(super) fn begins_block(words: &[&str]) -> bool {

@@ -172,6 +172,7 @@ impl Walk {
                     not_needed("evpnd has defaults of its own (a hold-time of 90 s); of two hold times the smaller one counts")
                 }
             }
+            ["vni", number, ..] => self.l3_vni(number, "default"),
             _ => match router::graceful(&mut self.draft, words).or_else(|| known::at_top(words)) {
                 Some(verdict) => verdict,
                 None => {
@@ -288,17 +289,20 @@ impl Walk {
         })
     }
 
+    /// `vni` of a VRF, the default one's at the top of the file: its device routes, and is not adopted.
+    fn l3_vni(&mut self, number: &str, vrf: &str) -> Verdict {
+        if let Ok(vni) = number.parse() {
+            self.draft.l3_vnis.insert(vni, vrf.to_owned());
+        }
+        not_carried(
+            "an L3 VNI: evpnd carries segments (L2 VNIs) and does not route between them",
+            "keep FRR on hosts that route; evpnd leaves the device of this VNI alone",
+        )
+    }
+
     fn in_vrf(&mut self, vrf: &str, words: &[&str]) -> Said {
         Said::Verdict(match words {
-            ["vni", number, ..] => {
-                if let Ok(vni) = number.parse() {
-                    self.draft.l3_vnis.insert(vni, vrf.to_owned());
-                }
-                not_carried(
-                    "an L3 VNI: evpnd carries segments (L2 VNIs) and does not route between them",
-                    "keep FRR on hosts that route; evpnd leaves the device of this VNI alone",
-                )
-            }
+            ["vni", number, ..] => self.l3_vni(number, vrf),
             _ => not_carried("routes and settings of a VRF are not evpnd's", "write them into the host's network configuration"),
         })
     }
