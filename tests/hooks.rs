@@ -2,9 +2,13 @@
 //! takes a failure of the script for the guest's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+
+use evpnd::control::{Page, Reply, Request};
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -100,4 +104,154 @@ fn a_guest_by_the_name_of_an_option_is_a_guest() {
             assert_eq!(read, operation != "restore", "{name} {operation}: {said:?}");
         }
     }
+}
+
+// ---- evpnctl as a hook of a guest, with a daemon of a few lines ----
+
+/// A file of this test, which is not there yet.
+fn own_file(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("evpnctl-hooks-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+/// A domain with an interface on each of these bridges.
+fn domain(bridges: impl IntoIterator<Item = String>) -> String {
+    let interface =
+        |bridge| format!("<interface type='bridge'><source bridge='{bridge}'/><mac address='02:00:00:00:00:01'/></interface>");
+    let interfaces: String = bridges.into_iter().map(interface).collect();
+    format!("<domain><name>web1</name><devices>{interfaces}</devices></domain>")
+}
+
+/// `evpnctl libvirt-hook qemu web1 OPERATION`, with a map file.
+fn hook(socket: &Path, map: &Path, operation: &str, part: &str, document: &str) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evpnctl"));
+    command.arg("--socket").arg(socket).args(["libvirt-hook", "--map"]).arg(map);
+    command.args(["qemu", "web1", operation, part, "-"]);
+    finish(command, document)
+}
+
+/// Answers each request, or is silent; ends with [`requests`], which gives what was asked.
+fn daemon(socket: &Path, answer: impl Fn(&Request) -> Option<Reply> + Send + 'static) -> JoinHandle<Vec<Request>> {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                let Ok(request) = serde_json::from_str(&line.unwrap()) else { return asked };
+                if let Some(reply) = answer(&request) {
+                    writeln!(stream, "{}", serde_json::to_string(&reply).unwrap()).unwrap();
+                }
+                asked.push(request);
+            }
+        }
+        asked
+    })
+}
+
+fn requests(socket: &Path, daemon: JoinHandle<Vec<Request>>) -> Vec<Request> {
+    UnixStream::connect(socket).unwrap().write_all(b"that is all\n").unwrap();
+    let asked = daemon.join().unwrap();
+    std::fs::remove_file(socket).unwrap();
+    asked
+}
+
+/// Has no VNI, and takes none.
+fn refuses(request: &Request) -> Option<Reply> {
+    Some(match request {
+        Request::ShowVnis { .. } => Reply::Vnis(Page::last(Vec::new())),
+        _ => Reply::Refused { message: "not today".to_owned() },
+    })
+}
+
+/// The platform waits for the hook: what a daemon that hangs was asked once it is not asked again, nor anything else.
+#[test]
+fn a_daemon_that_is_silent_is_waited_for_once() {
+    let calls = [
+        ("migrate", "begin"),
+        ("prepare", "begin"),
+        ("started", "begin"),
+        ("reconnect", "begin"),
+        ("attach", "begin"),
+        ("stopped", "end"),
+        ("release", "end"),
+    ];
+    std::thread::scope(|scope| {
+        for (operation, part) in calls {
+            scope.spawn(move || {
+                let socket = own_file(operation);
+                let silent = daemon(&socket, |_| None);
+                let said = hook(&socket, Path::new("/nowhere"), operation, part, &domain(["lo".to_owned(), "br300".to_owned()]));
+                assert!(said.err.contains("does not answer within 5 s"), "{operation}: {said:?}");
+                assert_eq!(said.code, Some(i32::from(operation == "prepare")), "{operation}: {said:?}");
+                let asked = requests(&socket, silent);
+                assert_eq!(asked.len(), 1, "{operation}: {asked:?}");
+            });
+        }
+    });
+}
+
+/// The VNIs that evpnctl asked for at `reconnect` of a guest on these bridges, and what it said.
+fn asked_for(test: &str, map: &str, bridges: &[&str]) -> (Vec<u32>, String) {
+    let (socket, file) = (own_file(&format!("{test}.sock")), own_file(&format!("{test}.map")));
+    std::fs::write(&file, map).unwrap();
+    let refusing = daemon(&socket, refuses);
+    let said = hook(&socket, &file, "reconnect", "begin", &domain(bridges.iter().map(|name| (*name).to_owned())));
+    assert!(said.code == Some(0) && said.out.is_empty(), "{said:?}");
+    std::fs::remove_file(file).unwrap();
+    let add = |request: &Request| match request {
+        Request::VniAdd(add) => Some(add.vni.get()),
+        _ => None,
+    };
+    (requests(&socket, refusing).iter().filter_map(add).collect(), said.err)
+}
+
+#[test]
+fn only_a_number_is_a_vni_and_the_map_has_the_last_word() {
+    let bridges = ["br0", "br00", "br", "bridge7", "br5.7", "br6-lan", "virbr0", "br10", "br300", "lan", "brx"];
+    let (vnis, said) = asked_for("plain", "", &bridges);
+    assert_eq!(vnis, [10, 300]);
+    assert!(
+        !said.contains("is not a VNI") && said.lines().count() == 3,
+        "two refusals, and of br300 that it is not there: {said}"
+    );
+    let (vnis, _) = asked_for("mapped", "br10 none # VLAN 10\nlan 77\nbr0 78\n", &bridges);
+    assert_eq!(vnis, [77, 78, 300]);
+    let (vnis, said) = asked_for("nothing", "* none\nlan 77\n", &bridges);
+    assert_eq!(vnis, [77], "{said}");
+    let (vnis, said) = asked_for("wrong", "* 300\nbr10 nothing\nlan\nlan 0\n", &["lan"]);
+    assert!(vnis.is_empty(), "{vnis:?}");
+    assert_eq!(
+        said.lines().filter(|line| line.contains("expected a bridge or network and its VNI or none, or * none")).count(),
+        4
+    );
+    let (vnis, said) = asked_for("large", "", &["br99999999", "br99999999"]);
+    assert!(vnis.is_empty() && said.contains("br99999999: 99999999 is not a VNI (1 to 16777215)"), "{said}");
+    assert_eq!(said.lines().count(), 2, "once for the VNIs, once for the MACs: {said}");
+}
+
+#[test]
+fn a_guest_without_a_network_of_ours_is_none_of_our_business() {
+    for (operation, part) in [("prepare", "begin"), ("stopped", "end")] {
+        let said =
+            hook(Path::new("/nowhere"), Path::new("/nowhere"), operation, part, &domain(["br0".to_owned(), "virbr0".to_owned()]));
+        assert_eq!(said, Said { code: Some(0), out: String::new(), err: String::new() }, "{operation}");
+    }
+}
+
+/// A log is read by people, and may be slow.
+#[test]
+fn a_guest_of_many_interfaces_is_complained_of_in_few_words() {
+    let prepare = |bridges: Vec<String>| hook(Path::new("/nowhere"), Path::new("/nowhere"), "prepare", "begin", &domain(bridges));
+    let said = prepare((1..=20_000).map(|vni| format!("br{vni}")).collect());
+    assert!(said.code == Some(1) && said.err.contains("and 19995 more: the guest would have no network"), "{:.2000}", said.err);
+    assert!(said.err.len() < 1000, "{}", said.err.len());
+    let said = prepare(vec!["br300".to_owned(); 20_000]);
+    assert!(said.code == Some(1) && said.err.contains("there is no bridge br300: the guest"), "{:.2000}", said.err);
+
+    let bridges: Vec<String> = (1..=2000).map(|vni| format!("br{vni}")).collect();
+    let bridges: Vec<&str> = bridges.iter().map(String::as_str).collect();
+    let (vnis, said) = asked_for("many", "", &bridges);
+    assert!(vnis.len() == 2000 && said.lines().count() == 21 && said.contains("not today"), "{said}");
 }

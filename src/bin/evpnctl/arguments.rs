@@ -137,7 +137,7 @@ pub(crate) struct Migrate {
 
 #[derive(Args)]
 pub(crate) struct Map {
-    /// Lines of a bridge or network and its VNI; a bridge br100 that is not in it is VNI 100
+    /// Lines of a bridge or network and its VNI, or none; a bridge br100 that is not in it is VNI 100, unless a line says * none
     #[arg(long = "map", value_name = "FILE", default_value = "/etc/evpnd/bridges")]
     pub(crate) file: PathBuf,
 }

@@ -8,7 +8,8 @@
 mod libvirt;
 mod opennebula;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
@@ -33,6 +34,10 @@ const READY: Duration = Duration::from_secs(10);
 const UNUSABLE: Duration = Duration::from_secs(3);
 /// The longest document that is read, octets.
 const DOCUMENT: u64 = 4 << 20;
+/// How many complaints of one call are told: a guest may have thousands of interfaces, and the log may be slow.
+const COMPLAINTS: u32 = 20;
+/// How many names one complaint tells.
+const NAMES: usize = 5;
 
 /// One network interface of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,15 +58,26 @@ pub(crate) struct Hook<'a> {
     cli: &'a Cli,
     /// What complaints begin with.
     name: String,
-    /// The lines of the map file: bridge or network, VNI.
-    map: Vec<(String, Vni)>,
+    /// The lines of the map file: bridge or network, and its VNI or that it has none.
+    map: Vec<(String, Option<Vni>)>,
+    /// The map file says that `br100` says nothing of a VNI.
+    names_say_nothing: bool,
     /// The daemon did not answer once, in words: it is not waited for again.
     silence: RefCell<Option<String>>,
+    /// How many complaints were told.
+    complaints: Cell<u32>,
 }
 
 impl<'a> Hook<'a> {
     pub(crate) fn new(cli: &'a Cli, name: String, map: &Path) -> Self {
-        let mut hook = Self { cli, name, map: Vec::new(), silence: RefCell::default() };
+        let mut hook = Self {
+            cli,
+            name,
+            map: Vec::new(),
+            names_say_nothing: false,
+            silence: RefCell::default(),
+            complaints: Cell::default(),
+        };
         match std::fs::read_to_string(map) {
             Ok(text) => hook.read_map(map, &text),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -70,20 +86,34 @@ impl<'a> Hook<'a> {
         hook
     }
 
-    /// `NAME VNI` on each line; `#` begins a remark.
+    /// `NAME VNI` or `NAME none` on each line, `* none` for all that are not in it; `#` begins a remark.
     fn read_map(&mut self, path: &Path, text: &str) {
         for (number, line) in text.lines().enumerate() {
             let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
             match words.as_slice() {
                 [] => {}
-                [name, vni] if vni.parse::<Vni>().is_ok() => self.map.extend(vni.parse().map(|vni| ((*name).to_owned(), vni))),
-                _ => self.complain(&format!("{}:{}: expected a bridge or network and a VNI", path.display(), number + 1)),
+                ["*", "none"] => self.names_say_nothing = true,
+                [name, "none"] => self.map.push(((*name).to_owned(), None)),
+                [name, vni] if *name != "*" && vni.parse::<Vni>().is_ok() => {
+                    self.map.push(((*name).to_owned(), vni.parse().ok()))
+                }
+                _ => {
+                    let place = format!("{}:{}", path.display(), number + 1);
+                    self.complain(&format!("{place}: expected a bridge or network and its VNI or none, or * none"));
+                }
             }
         }
     }
 
     /// Says it to whoever called, and to the system's log.
     pub(crate) fn complain(&self, text: &str) {
+        let told = self.complaints.get();
+        self.complaints.set(told.saturating_add(1));
+        let text = match told {
+            ..COMPLAINTS => text,
+            COMPLAINTS => "there is more to complain of, which is not told",
+            _ => return,
+        };
         let text = format!("evpnctl {}: {text}", self.name);
         let _ = writeln!(std::io::stderr(), "{text}");
         // daemon.warning (RFC 5424 §6.2.1: 3 × 8 + 4).
@@ -122,72 +152,79 @@ impl<'a> Hook<'a> {
             let name = name.as_deref()?;
             self.map.iter().find(|(known, _)| known == name).map(|(_, vni)| *vni)
         };
-        let listed = nic.vni.or_else(|| mapped(&nic.bridge)).or_else(|| mapped(&nic.network));
-        if listed.is_some() {
-            return listed;
+        if nic.vni.is_some() {
+            return nic.vni;
+        }
+        if let Some(said) = mapped(&nic.bridge).or_else(|| mapped(&nic.network)) {
+            return said;
         }
         let bridge = nic.bridge.as_deref()?;
-        daemon.and_then(|daemon| vni_of_bridge(daemon, bridge)).or_else(|| {
-            let number = bridge.strip_prefix("br")?;
-            if !number.starts_with(|c: char| c.is_ascii_digit()) {
-                return None;
-            }
-            number.parse().map_err(|_| self.complain(&format!("bridge {bridge}: {number} is not a VNI"))).ok()
-        })
+        daemon.and_then(|daemon| vni_of_bridge(daemon, bridge)).or_else(|| self.vni_by_name(bridge))
+    }
+
+    /// `br100` is VNI 100. `br0` is the bridge of hosts that have one.
+    fn vni_by_name(&self, bridge: &str) -> Option<Vni> {
+        let number = bridge.strip_prefix("br").filter(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))?;
+        if self.names_say_nothing || number.bytes().all(|b| b == b'0') {
+            return None;
+        }
+        number.parse().map_err(|_| self.complain(&format!("bridge {bridge}: {number} is not a VNI (1 to 16777215)"))).ok()
+    }
+
+    /// The interfaces that are ours with their VNIs; of each bridge and network the daemon is asked once.
+    fn ours<'n>(&self, nics: &'n [Nic], mut daemon: Option<&mut Daemon>) -> Vec<(&'n Nic, Vni)> {
+        let mut known = BTreeMap::new();
+        let found = nics.iter().filter_map(|nic| {
+            let place = (nic.vni, nic.bridge.as_deref(), nic.network.as_deref());
+            let vni: Option<Vni> = *known.entry(place).or_insert_with(|| self.vni_of(nic, daemon.as_deref_mut()));
+            Some((nic, vni?))
+        });
+        found.collect()
     }
 
     /// Has the VNIs of a guest's interfaces there and announced, held by `caller`; with `existing` on the devices that the platform
     /// makes and removes. Whether the guest can work.
     pub(crate) fn hold(&self, caller: &str, nics: &[Nic], existing: bool) -> bool {
         let mut daemon = self.daemon();
+        let ours = self.ours(nics, daemon.as_mut().ok());
+        // Of two bridges the first. Where it is the platform's, its name is the platform's matter too.
+        let wanted: BTreeMap<Vni, Option<&String>> =
+            ours.iter().rev().map(|(nic, vni)| (*vni, nic.bridge.as_ref().filter(|_| !existing))).collect();
+        match &mut daemon {
+            Ok(daemon) => {
+                self.hold_with(daemon, caller, &wanted, existing);
+                self.leave(daemon);
+            }
+            Err(_) if wanted.is_empty() => {}
+            Err(why) => self.complain(why),
+        }
+        let bridges: BTreeSet<&str> = ours.iter().filter_map(|(nic, _)| nic.bridge.as_deref()).collect();
+        let missing: Vec<&str> = bridges.into_iter().filter(|bridge| !exists(bridge)).collect();
+        if !missing.is_empty() {
+            self.complain(&format!("there is no bridge {}: the guest would have no network", some_of(&missing)));
+        }
+        missing.is_empty()
+    }
+
+    fn hold_with(&self, daemon: &mut Daemon, caller: &str, wanted: &BTreeMap<Vni, Option<&String>>, existing: bool) {
         let mut held = Vec::new();
-        let mut told = false;
-        for nic in nics {
-            let Some(vni) = self.vni_of(nic, daemon.as_mut().ok()) else { continue };
-            if held.contains(&vni) {
-                continue;
-            }
-            match &mut daemon {
-                Ok(daemon) => {
-                    let add = VniAdd {
-                        // Where it is the platform's, its name is the platform's matter too.
-                        bridge: nic.bridge.clone().filter(|_| !existing),
-                        caller: Some(caller.to_owned()),
-                        existing,
-                        ..VniAdd::new(vni)
-                    };
-                    match done(daemon, &Request::VniAdd(add)) {
-                        Ok(()) => held.push(vni),
-                        Err(why) => self.complain(&format!("VNI {vni}: {why}")),
-                    }
-                }
-                Err(why) if !told => {
-                    told = true;
-                    self.complain(why);
-                }
-                Err(_) => {}
+        for (vni, bridge) in wanted {
+            let add = VniAdd { bridge: bridge.cloned(), caller: Some(caller.to_owned()), existing, ..VniAdd::new(*vni) };
+            match ask(daemon, &Request::VniAdd(add)) {
+                Ok(Reply::Refused { message } | Reply::NotFound { message }) => self.complain(&format!("VNI {vni}: {message}")),
+                Ok(_) => held.push(*vni),
+                Err(why) => return self.complain(&format!("VNI {vni}: {why}")),
             }
         }
-        if let Ok(daemon) = &mut daemon {
-            let deadline = deadline(READY);
-            for vni in held {
-                if let Err(why) = wait_until_ready(daemon, vni, deadline, UNUSABLE) {
-                    self.complain(&why);
-                }
+        let deadline = deadline(READY);
+        for vni in held {
+            if let Err(why) = wait_until_ready(daemon, vni, deadline, UNUSABLE) {
+                self.complain(&why);
             }
-            self.leave(daemon);
+            if daemon.silence().is_some() {
+                return;
+            }
         }
-        let missing = |nic: &&Nic| nic.bridge.as_deref().is_some_and(|bridge| !exists(bridge));
-        let without: Vec<&str> = nics
-            .iter()
-            .filter(missing)
-            .filter(|nic| self.vni_of(nic, daemon.as_mut().ok()).is_some())
-            .filter_map(|nic| nic.bridge.as_deref())
-            .collect();
-        if !without.is_empty() {
-            self.complain(&format!("there is no bridge {}: the guest would have no network", without.join(", ")));
-        }
-        without.is_empty()
     }
 
     /// Claims the MACs of a guest's interfaces for their ports, so that other hosts send here before the guest has spoken.
@@ -206,16 +243,20 @@ impl<'a> Hook<'a> {
     fn for_macs(&self, nics: &[Nic], request: impl Fn(&Nic, Vni, MacAddr) -> Option<Request>) {
         let mut daemon = match self.daemon() {
             Ok(daemon) => daemon,
+            Err(_) if self.ours(nics, None).is_empty() => return,
             Err(why) => return self.complain(&why),
         };
-        for nic in nics {
-            let Some(vni) = self.vni_of(nic, Some(&mut daemon)) else { continue };
+        for (nic, vni) in self.ours(nics, Some(&mut daemon)) {
             let Some(request) = nic.mac.and_then(|mac| request(nic, vni, mac)) else { continue };
             match ask(&mut daemon, &request) {
                 // Gone with its port already, or withdrawn by hand.
                 Ok(Reply::Done { .. } | Reply::NotFound { .. }) => {}
-                Ok(Reply::Refused { message }) | Err(message) => self.complain(&message),
+                Ok(Reply::Refused { message }) => self.complain(&message),
                 Ok(_) => {}
+                Err(why) => {
+                    self.complain(&why);
+                    break;
+                }
             }
         }
         self.leave(&daemon);
@@ -223,24 +264,38 @@ impl<'a> Hook<'a> {
 
     /// Lets go of one VNI that `caller` holds.
     pub(crate) fn let_go_of(&self, caller: &str, vni: Vni) {
-        let request = Request::VniDel { vni, caller: Some(caller.to_owned()) };
-        if let Err(why) = self.daemon().and_then(|mut daemon| ask(&mut daemon, &request)) {
+        if let Err(why) = self.ask_once(&Request::VniDel { vni, caller: Some(caller.to_owned()) }) {
             self.complain(&format!("{why}; later: evpnctl vni del {vni} --for {caller}"));
         }
     }
 
     /// Lets go of every VNI that `caller` holds. Whether it held any.
     pub(crate) fn let_go(&self, caller: &str) -> bool {
-        let outcome =
-            self.daemon().and_then(|mut daemon| match ask(&mut daemon, &Request::CallerGone { caller: caller.to_owned() })? {
-                Reply::Done { .. } => Ok(true),
-                Reply::NotFound { .. } => Ok(false),
-                other => Err(format!("{other:?}")),
-            });
-        outcome.unwrap_or_else(|why| {
-            self.complain(&format!("{why}; later: evpnctl vni del ID --for {caller}"));
-            false
-        })
+        let why = match self.ask_once(&Request::CallerGone { caller: caller.to_owned() }) {
+            Ok(Reply::Done { .. }) => return true,
+            Ok(Reply::NotFound { .. }) => return false,
+            Ok(other) => format!("{other:?}"),
+            Err(why) => why,
+        };
+        self.complain(&format!("{why}; later: evpnctl vni del --for {caller}"));
+        false
+    }
+
+    /// One question to a daemon of which more may be asked afterwards.
+    fn ask_once(&self, request: &Request) -> Result<Reply, String> {
+        let mut daemon = self.daemon()?;
+        let reply = ask(&mut daemon, request);
+        self.leave(&daemon);
+        reply
+    }
+}
+
+/// The first few of many names.
+fn some_of(names: &[&str]) -> String {
+    let first = names[..names.len().min(NAMES)].join(", ");
+    match names.len().checked_sub(NAMES) {
+        None | Some(0) => first,
+        Some(more) => format!("{first} and {more} more"),
     }
 }
 
@@ -259,13 +314,6 @@ fn words(failure: Failure) -> String {
 
 fn ask(daemon: &mut Daemon, request: &Request) -> Result<Reply, String> {
     daemon.ask(request).map_err(words)
-}
-
-fn done(daemon: &mut Daemon, request: &Request) -> Result<(), String> {
-    match ask(daemon, request)? {
-        Reply::Refused { message } | Reply::NotFound { message } => Err(message),
-        _ => Ok(()),
-    }
 }
 
 fn vni_of_bridge(daemon: &mut Daemon, bridge: &str) -> Option<Vni> {
