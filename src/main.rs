@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use evpnd::control::render::many;
 
 /// The BGP EVPN control plane for Linux VXLAN.
 #[derive(Debug, Parser)]
@@ -33,7 +34,8 @@ fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Check { file }) => match evpnd::io::read_config(&file) {
             Ok(config) => {
-                println!("{}: {} neighbors, {} VNIs, no mistakes", file.display(), config.neighbors.len(), config.vnis.len());
+                let (neighbors, vnis) = (many(config.neighbors.len(), "neighbor"), many(config.vnis.len(), "VNI"));
+                println!("{}: {neighbors}, {vnis}, no mistakes", file.display());
                 ExitCode::SUCCESS
             }
             // Editors and CI look for file:line:column at the beginning of a line.

@@ -110,6 +110,17 @@ fn several_vnis_are_added_one_by_one() {
     assert_eq!((code, out.as_str()), (0, "VNI 100 added\nVNI 101 added\n"));
 }
 
+/// Why it was refused is all there is to say: it is not waited for.
+#[test]
+fn a_vni_that_was_refused_is_not_waited_for() {
+    let refuse = |request| match request {
+        Request::VniAdd(_) => Some(vec![Reply::Refused { message: "a name of a bridge has 1 to 15 octets".to_owned() }]),
+        other => panic!("{other:?}"),
+    };
+    let (code, out, err) = with_daemon("vni add 601 --bridge aaaaaaaaaaaaaaaa --wait 10", refuse);
+    assert_eq!((code, &*out, &*err), (1, "", "evpnctl: a name of a bridge has 1 to 15 octets\n"));
+}
+
 #[test]
 fn monitor_prints_until_the_daemon_ends() {
     let (code, out, err) = with_daemon("monitor", |request| {
@@ -236,6 +247,9 @@ fn what_evpnd_check_finds_begins_with_the_place() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.starts_with(&format!("{}:2:7: ", file.display())), "{said}");
+    std::fs::write(&file, "[router]\nasn = 65000\nvtep = \"10.0.0.1\"\n[[neighbor]]\naddress = \"10.0.0.254\"\n").unwrap();
+    let said = String::from_utf8(check().stdout).unwrap();
+    assert!(said.ends_with(": 1 neighbor, 0 VNIs, no mistakes\n"), "{said}");
     std::fs::remove_file(&file).unwrap();
     let output = check();
     assert_eq!(output.status.code(), Some(1));

@@ -317,6 +317,8 @@ fn cloudstack_adds_and_deletes_a_network() {
         b.expect_flood_list(600, &[]);
 
         assert_eq!(call(a, "-o add -v 600").code, Some(2));
+        let bad = call(a, "-v 601 -p cloudbr1 -b a-name-that-is-too-long -o add");
+        assert!(bad.code == Some(1) && bad.err.lines().count() == 1, "the reason, and nothing else: {bad:?}");
         let bad = call(a, "-v 99999999 -p cloudbr1 -b brvx-x -o add");
         assert!(bad.code == Some(1) && bad.err.contains("99999999"), "the guest could not work: {bad:?}");
         assert_eq!(call(a, "-o delete -v 99999999 -p vx -b brvx-x").code, Some(0));

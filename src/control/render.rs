@@ -108,6 +108,11 @@ impl Renderer {
     }
 }
 
+/// `1 hypervisor`, `2 hypervisors`.
+pub fn many(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// An age in at most two units: `59 s`, `3m05s`, `2h10m`, `5d3h`.
 pub fn age(secs: u64) -> String {
     let (minutes, hours, days) = (secs / 60, secs / 3600, secs / 86400);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::render::{Renderer, age, utc};
+use super::render::{Renderer, age, many, utc};
 use super::*;
 use crate::base::{Asn, BgpIdentifier, MacAddr, Vni};
 
@@ -301,6 +301,7 @@ fn levels_fit_their_events() {
 
 #[test]
 fn times() {
+    assert_eq!((many(1, "VNI"), many(2, "VNI")), ("1 VNI".to_owned(), "2 VNIs".to_owned()));
     assert_eq!([age(0), age(59), age(61), age(3700), age(90_000)], ["0 s", "59 s", "1m01s", "1h01m", "1d1h"]);
     assert_eq!(utc(951_827_696_789), "2000-02-29T12:34:56.789Z");
     assert_eq!(utc(4_107_542_400_000), "2100-03-01T00:00:00.000Z");

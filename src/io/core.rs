@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::base::Time;
 use crate::config::Config;
 use crate::control::Reply;
+use crate::control::render::many;
 use crate::kernel::{KernelHandle, KernelOptions};
 use crate::speaker::{Action, ConnId, KeptState, RequestId, Speaker};
 
@@ -311,11 +312,11 @@ impl Shared {
             let config = core.speaker.config();
             let vtep = config.router.vtep.map_or_else(|| "no VTEP".to_owned(), |vtep| format!("VTEP {vtep}"));
             format!(
-                "AS {}, router-id {}, {vtep}, {} neighbors, {} VNIs",
+                "AS {}, router-id {}, {vtep}, {}, {}",
                 config.router.asn,
                 config.router.router_id,
-                config.neighbors.len(),
-                config.vnis.len()
+                many(config.neighbors.len(), "neighbor"),
+                many(config.vnis.len(), "VNI")
             )
         })
     }

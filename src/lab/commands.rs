@@ -16,10 +16,11 @@ use super::fabric::{Fabric, Names, Setting};
 use super::netns::{self, Namespace};
 use super::plan::{LabOptions, Plan};
 use super::reflector;
-use super::screen::{Screen, Style, many};
+use super::screen::{Screen, Style};
 use super::settle::{self, settle};
 use super::signals;
 use super::state::{State, base_directory, lab_directory};
+use crate::control::render::many;
 
 /// A fabric of network namespaces on this machine
 #[derive(Debug, Clone, Subcommand)]

@@ -16,11 +16,12 @@ use super::fdb::{FdbChange, FdbWatch};
 use super::ping::{self, PingStream};
 use super::plan::{self, Plan, UNDERLAY_MTU, UPLINK};
 use super::reach::{self, Matrix};
-use super::screen::{Screen, Style, many, matrix, millis};
+use super::screen::{Screen, Style, matrix, millis};
 use super::settle::{self, settle};
 use super::signals;
 use super::story::Story;
 use crate::base::MacAddr;
+use crate::control::render::many;
 
 /// UDP port of the tunnels (RFC 7348 §8).
 const VXLAN_PORT: u16 = 4789;

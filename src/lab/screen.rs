@@ -91,11 +91,6 @@ impl Default for Screen {
     }
 }
 
-/// `1 hypervisor`, `2 hypervisors`.
-pub fn many(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Milliseconds with as many digits as say something: `0.08`, `1.2`, `35`.
 pub fn millis(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1000.0;
@@ -127,7 +122,6 @@ mod tests {
         assert_eq!(millis(Duration::from_micros(83)), "0.08");
         assert_eq!(millis(Duration::from_micros(1234)), "1.2");
         assert_eq!(millis(Duration::from_millis(35)), "35");
-        assert_eq!((many(1, "VM"), many(2, "VM")), ("1 VM".into(), "2 VMs".into()));
     }
 
     #[test]

@@ -65,20 +65,24 @@ fn run(cli: &Cli) -> Result<bool, Failure> {
         Command::Show { what: Show::Neighbors { address: Some(_) } } | Command::Show { what: Show::Vnis { vni: Some(_) } }
     );
     let mut daemon = Daemon::connect(cli, None)?;
-    let mut done = true;
+    let (mut done, mut added) = (true, Vec::new());
     for request in requests {
         let mut printer = Printer::new(cli.json, detailed);
-        done &= if matches!(request, Request::Monitor {}) {
+        let vni = if let Request::VniAdd(add) = &request { Some(add.vni) } else { None };
+        let this = if matches!(request, Request::Monitor {}) {
             monitor(&mut daemon, &request, &mut printer)?
         } else {
             ask(&mut daemon, request, &mut printer)?
         };
+        done &= this;
+        added.extend(vni.filter(|_| this));
     }
-    if let Command::Vni { what: VniCommand::Add { ids, wait: Some(secs), .. } } = &cli.command {
+    if let Command::Vni { what: VniCommand::Add { wait: Some(secs), .. } } = &cli.command {
         let wait = Duration::from_secs(*secs);
         let deadline = hooks::deadline(wait);
-        for vni in ids {
-            if let Err(why) = hooks::wait_until_ready(&mut daemon, *vni, deadline, wait) {
+        // Why one was refused is said already.
+        for vni in added {
+            if let Err(why) = hooks::wait_until_ready(&mut daemon, vni, deadline, wait) {
                 let _ = writeln!(io::stderr(), "evpnctl: {why}");
                 done = false;
             }
