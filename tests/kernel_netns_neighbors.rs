@@ -6,7 +6,6 @@
 mod stage;
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
 
 use evpnd::base::MacAddr;
 use evpnd::fib::{

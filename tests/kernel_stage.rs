@@ -1,7 +1,7 @@
 //! The stage for tests of the kernel room: a namespace, a room in it, and what people would type to look.
 //!
 //! Needs root (and `ip`, `bridge` of iproute2). Without it the tests fail and say so: a test that passes by not running
-//! is no test. Used by `kernel_netns.rs` (devices), `kernel_netns_rows.rs` and `kernel_netns_macs.rs`.
+//! is no test. Used by `kernel_netns*.rs`.
 
 #![allow(
     dead_code,

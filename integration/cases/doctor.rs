@@ -347,7 +347,8 @@ fn an_ipv6_underlay_is_looked_at() {
     expect_with(a, "route", &b.v6().to_string(), &["session"]);
     a.namespace.ip(&format!("-6 route del unreachable {}", b.v6()));
     expect_health(a);
-    // Another host has the tunnel's address, and had it first.
+    // Another host has the tunnel's address, and had it first. The harness turns detection off.
+    a.namespace.sysctl("net/ipv6/conf/eth0/accept_dad", "1");
     b.namespace.ip(&format!("-6 addr add {}/64 dev eth0 nodad", a.v6()));
     a.namespace.ip(&format!("-6 addr del {}/64 dev eth0", a.v6()));
     a.namespace.ip(&format!("-6 addr add {}/64 dev eth0", a.v6()));
