@@ -151,10 +151,7 @@ fn a_mac_that_moved_keeps_its_sequence_over_a_kill() {
     guests[0].plug(a, VNI);
     guests[1].plug(b, VNI);
     let moving = text(mac(1));
-    let sequence = |daemon: &Evpnd<'_>| {
-        let macs = daemon.json(&["show", "macs", "--vni", "100", "--mac", &moving]);
-        macs[0]["sequence"].as_u64()
-    };
+    let sequence = |daemon: &Evpnd<'_>| daemon.mac(&moving)["sequence"].as_u64();
     // It is heard at the other host before the one that had it lets go.
     let speaks = |guest: usize, want: u64, first: &Evpnd<'_>| {
         guests[guest].send(vec![plain_frame(mac(1), [0xff; 6])]);

@@ -30,9 +30,9 @@ fn start(site: &Site, family: Family) -> [Evpnd<'_>; 3] {
 fn expect_known(daemon: &Evpnd<'_>, guests: &[&Guest]) {
     wait_until("the guests are announced", 20, || {
         for guest in guests {
-            let macs = daemon.json(&["show", "macs", "--mac", &guest.mac()]);
-            let (ips, row) = (&macs[0]["ips"], &macs[0]["row"]);
-            ensure(*ips == serde_json::json!([guest.address().to_string()]) && *row == "on_demand", || macs.to_string())?;
+            let mac = daemon.mac(&guest.mac());
+            let (ips, row) = (&mac["ips"], &mac["row"]);
+            ensure(*ips == serde_json::json!([guest.address().to_string()]) && *row == "on_demand", || mac.to_string())?;
         }
         Ok(())
     });

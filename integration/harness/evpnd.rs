@@ -193,8 +193,16 @@ impl<'a> Evpnd<'a> {
 
     /// What `evpnctl --json show neighbors ADDRESS` says, or null where that neighbor is not known (yet).
     pub fn neighbor(&self, address: IpAddr) -> Value {
-        let output = self.control(&["--json", "show", "neighbors", &address.to_string()]);
-        let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        self.one(&["--json", "show", "neighbors", &address.to_string()])
+    }
+
+    /// What `evpnctl --json show macs --mac MAC` says, or null where that MAC is not known (yet).
+    pub fn mac(&self, mac: &str) -> Value {
+        self.one(&["--json", "show", "macs", "--mac", mac])
+    }
+
+    fn one(&self, words: &[&str]) -> Value {
+        let value: Value = serde_json::from_slice(&self.control(words).stdout).unwrap_or_default();
         value.get(0).cloned().unwrap_or_default()
     }
 
