@@ -195,11 +195,15 @@ fn moves_at_once_are_bounded() {
     assert_eq!(host.evpn.take_moves().len(), 10, "there is room again");
 }
 
-/// The bridge has the address at MAC `number`, as an earlier run wrote it.
-fn stood(host: &mut Host, number: u8) {
+/// What the bridge has of an address as an earlier run wrote it: MAC `number`.
+fn found(address: &str, number: u8) -> KernelNeighbor {
     let binding = Some(Binding { mac: mac(number), router: false });
-    let neighbor = KernelNeighbor { ip: ip(VIP), binding, owner: NeighborOwner::Ours };
-    host.fib.handle_neighbors(host.now, vni(100), 10, &[neighbor]);
+    KernelNeighbor { ip: ip(address), binding, owner: NeighborOwner::Ours }
+}
+
+/// The bridge has the address at MAC `number`.
+fn stood(host: &mut Host, number: u8) {
+    host.fib.handle_neighbors(host.now, vni(100), 10, &[found(VIP, number)]);
 }
 
 /// Everybody has said what he has: what is told then.
@@ -234,7 +238,7 @@ fn a_move_while_the_daemon_was_away_is_told_when_all_is_known() {
         assert_eq!((swept(&mut host), host.stats().address_moves_told), (told(2), 1), "{bridge_first}");
         host.wait(2);
         assert_eq!(host.evpn.take_moves(), told(2), "as every move is");
-        assert_eq!(host.fib.take_changed_neighbors().len(), 0);
+        assert_eq!(host.fib.take_changed_neighbors().from.len(), 0);
     }
 }
 
@@ -250,7 +254,7 @@ fn a_move_while_the_daemon_was_away_is_told_when_the_bridge_is_read_last() {
     assert_eq!(host.evpn.take_moves(), told(2));
     // What the bridge is found to have later is somebody's doing, and put right.
     stood(&mut host, 1);
-    assert_eq!(host.fib.take_changed_neighbors().len(), 0);
+    assert_eq!(host.fib.take_changed_neighbors().from.len(), 0);
 }
 
 /// It moved on while the daemon was only learning, and once more: told is where it is.
@@ -262,6 +266,21 @@ fn a_move_before_the_sweep_is_told_once_with_what_came_of_it() {
     host.announce(&at(2, 1));
     host.announce(&at(3, 2));
     assert_eq!((swept(&mut host), host.stats().address_moves_told), (told(3), 1));
+}
+
+/// A host that went with very many addresses while the daemon was away: so many are told as can be noted, the others are counted.
+#[test]
+fn moves_of_before_are_bounded() {
+    let mut host = beginning();
+    let addresses: Vec<String> = (0..5000u32).map(|n| format!("10.1.{}.{}", n / 256, n % 256)).collect();
+    let stands: Vec<KernelNeighbor> = addresses.iter().map(|address| found(address, 1)).collect();
+    host.fib.handle_neighbors(host.now, vni(100), 10, &stands);
+    for (n, address) in (0u32..).zip(&addresses) {
+        let [_, _, a, b] = n.to_be_bytes();
+        host.announce(&type2(2, MacAddr([2, 0, 2, 0, a, b])).with_ip(address).mobility(false, 1));
+    }
+    assert_eq!((swept(&mut host).len(), host.stats().address_moves_untold), (4096, 904));
+    assert_eq!(host.stats().address_moves_told, 4096);
 }
 
 /// The same MAC as before, one that came back, one that is of this host now, one that nobody has any more, and one that is new.

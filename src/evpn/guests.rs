@@ -11,7 +11,7 @@
 //! neighbours of before say had another MAC. An address that goes to and fro is a conflict
 //! ([duplicate-detection], RFC 7432 §15.1): its guests hear of no more moves in that window than duplicate detection takes for such.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::config::DuplicateDetection;
 use super::instance::Evpn;
 use super::lately::Lately;
 use crate::base::{MacAddr, Time, Vni};
-use crate::fib::{Binding, MovedAddress};
+use crate::fib::{Binding, MovedAddress, MovesOfBefore};
 
 /// Addresses that moved or went lately.
 const LATELY: usize = 1 << 14;
@@ -102,8 +102,9 @@ impl Evpn {
 
     /// The first sweep after a start: addresses that were answered with these MACs before it, by an earlier run or by this one, and are at
     /// another host's other MAC by now.
-    pub fn tell_moves_of_before(&mut self, now: Time, before: BTreeMap<(Vni, IpAddr), MacAddr>) {
-        for ((vni, ip), from) in before {
+    pub fn tell_moves_of_before(&mut self, now: Time, before: MovesOfBefore) {
+        self.stats.address_moves_untold += before.beyond;
+        for ((vni, ip), from) in before.from {
             let Some(&number) = self.by_vni.get(&vni) else { continue };
             let address = self.addresses.get(&(number, ip)).filter(|address| address.own.is_none());
             let Some(best) = address.and_then(|address| address.chosen).filter(|best| best.mac != from) else { continue };

@@ -88,6 +88,15 @@ pub struct MovedAddress {
     pub binding: Binding,
 }
 
+/// Addresses that the kernel answered with another MAC than is wanted now, before a daemon knew all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MovesOfBefore {
+    /// Each with the MAC that was answered at first.
+    pub from: BTreeMap<(Vni, IpAddr), MacAddr>,
+    /// How often one was not noted, because that many were: nobody will be told of these.
+    pub beyond: u64,
+}
+
 /// Whose a neighbour entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NeighborOwner {

@@ -28,7 +28,7 @@ pub use device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, Rea
 pub use fights::{Fought, Over};
 pub use message::{
     Batch, BatchDone, Binding, CheckedRow, HostStation, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LimitsMet,
-    LocalMac, MovedAddress, NeighborOwner, Op, OpKind, Remote,
+    LocalMac, MovedAddress, MovesOfBefore, NeighborOwner, Op, OpKind, Remote,
 };
 pub use neighbor_view::{NeighborDifference, NeighborView};
 pub use pace::Pace;

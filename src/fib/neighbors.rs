@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::batch;
 use super::fights::{Fought, Over};
-use super::message::{Batch, BatchDone, Binding, KernelNeighbor, NeighborOwner, Op, OpKind, Remote};
+use super::message::{Batch, BatchDone, Binding, KernelNeighbor, MovesOfBefore, NeighborOwner, Op, OpKind, Remote};
 use super::table::{Fib, Retry};
 use crate::base::{MacAddr, Time, Vni};
 
@@ -120,7 +120,7 @@ pub(super) struct Neighbors {
     swept: bool,
     /// The MAC that the kernel answered with at first, of addresses for which another is wanted since: until the sweep, or until a bridge is
     /// read that is ready only after it.
-    changed: BTreeMap<Key, MacAddr>,
+    changed: MovesOfBefore,
 }
 
 impl Neighbors {
@@ -167,9 +167,12 @@ impl Neighbors {
     /// An address gets another MAC than the kernel has: of an earlier run, where it moved while none ran, or from before it moved in the first
     /// moments of this one.
     fn note_change(&mut self, key: Key, stood: Option<Binding>, wanted: Option<Binding>) {
-        let Some((stood, wanted)) = stood.zip(wanted) else { return };
-        if stood.mac != wanted.mac && self.changed.len() < CHANGED {
-            self.changed.entry(key).or_insert(stood.mac);
+        let Some((stood, _)) = stood.zip(wanted).filter(|(stood, wanted)| stood.mac != wanted.mac) else { return };
+        let MovesOfBefore { from, beyond } = &mut self.changed;
+        if from.len() < CHANGED || from.contains_key(&key) {
+            from.entry(key).or_insert(stood.mac);
+        } else {
+            *beyond += 1;
         }
     }
 
@@ -556,8 +559,8 @@ impl Fib {
         self.neighbors.wait(key, Retry { errno, attempts, at: now + wait });
     }
 
-    /// Addresses that were answered with another MAC than is wanted now, each with that one, since the last time.
-    pub fn take_changed_neighbors(&mut self) -> BTreeMap<(Vni, IpAddr), MacAddr> {
+    /// Addresses that were answered with another MAC than is wanted now, since the last time.
+    pub fn take_changed_neighbors(&mut self) -> MovesOfBefore {
         std::mem::take(&mut self.neighbors.changed)
     }
 
