@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use evpnd::base::MacAddr;
-use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, OpKind, ReadyDevice};
+use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, OpKind, ReadyDevice, StoodDevice};
 use evpnd::kernel;
 use stage::*;
 
@@ -365,6 +365,40 @@ fn the_audit_looks_at_devices_by_itself() {
             assert!(std::time::Instant::now() < end, "{}", flags());
             room.listen(20);
         }
+    });
+}
+
+/// As an earlier run left it, while the network is being restarted or the host boots.
+#[test]
+fn a_device_of_somebody_else_that_an_earlier_run_had_is_his_to_make_again() {
+    in_namespace(|| {
+        sh("ip link add b230 type bridge; ip link set b230 up");
+        let bridge: u32 = sh("ip -o link show b230").split(':').next().unwrap().parse().unwrap();
+        let make = "ip link add vx230 type vxlan id 230 local 10.0.0.1 dstport 4789 nolearning; ip link set vx230 master b230 up";
+        let begin = |after: u64| {
+            let room = Room::new();
+            let stood = StoodDevice { device: "vx230".to_owned(), bridge_ifindex: Some(bridge) };
+            room.handle.send(KernelCommand::Stood([(vni(230), stood)].into()));
+            room.want(&[DeviceSpec { make_after: Duration::from_secs(after), ..spec(230) }]);
+            room
+        };
+        let mut room = begin(3600);
+        let (reason, remedy) = room.unusable(230);
+        assert_eq!(reason, "vx230, which evpnd did not make, is there no more");
+        assert_eq!(remedy, "have it made again as it was made before; 3600 s from its start evpnd makes vxlan230 in b230");
+        sh(make);
+        assert!(!room.ready(230).made_device && !exists("vxlan230"));
+        drop(room);
+        // It stands: nobody is waited for.
+        let mut room = begin(3600);
+        assert_eq!(room.ready(230).device, "vx230");
+        drop(room);
+        // Whoever made it does not come back: one of ours takes its place, in the same bridge.
+        sh("ip link del vx230");
+        let mut room = begin(2);
+        room.unusable(230);
+        let ours = room.ready(230);
+        assert!(ours.made_device && !ours.made_bridge && ours.bridge == "b230", "{ours:?}");
     });
 }
 

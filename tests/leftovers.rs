@@ -14,6 +14,7 @@ use evpnd::base::{MacAddr, Vni};
 use evpnd::control::{Reply, Request, VniAdd};
 use evpnd::fib::{
     BatchDone, Binding, DeviceState, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, MarkedLink, NeighborOwner, OpKind,
+    StoodDevice,
 };
 use evpnd::speaker::{Action, KeptDevice, KeptState, RequestId};
 
@@ -215,6 +216,28 @@ fn what_was_changed_on_interfaces_of_others_is_kept_until_it_is_undone() {
     let mut after = Daemon::with_kept("10.0.0.1", FILE, KeptState { is_restart: false, ..earlier });
     let altered = |command: &KernelCommand| matches!(command, KernelCommand::Isolated(_) | KernelCommand::Opened(_));
     assert!(!after.commands().iter().any(altered));
+}
+
+/// Devices of others that an earlier run worked with are told before any list: whoever makes one may be about to. After a boot only its
+/// name means something.
+#[test]
+fn devices_of_others_that_an_earlier_run_had_are_told_before_any_list() {
+    for is_restart in [true, false] {
+        let mut earlier = KeptState { is_restart, ..kept(&[(100, false), (301, true)]) };
+        let bare = KeptDevice { device: "vx7".to_owned(), ifindex: 7, bridge_ifindex: 7, made: false };
+        earlier.devices.insert(number(7), bare);
+        let mut daemon = Daemon::with_kept("10.0.0.1", FILE, earlier);
+        let told = daemon.commands();
+        let devices = told.iter().position(|command| matches!(command, KernelCommand::Devices(_))).unwrap();
+        let stood = told[..devices].iter().find_map(|command| match command {
+            KernelCommand::Stood(stood) => Some(stood.clone()),
+            _ => None,
+        });
+        let device = |name: &str, bridge_ifindex| StoodDevice { device: name.to_owned(), bridge_ifindex };
+        let bridge = is_restart.then_some(1100);
+        let expected = [(number(7), device("vx7", None)), (number(100), device("vxlan100", bridge))];
+        assert_eq!(stood, Some(BTreeMap::from(expected)));
+    }
 }
 
 /// After a boot, or with a state directory that is not its own, numbers of interfaces mean nothing.

@@ -83,6 +83,15 @@ impl DeviceSpec {
     }
 }
 
+/// A device of somebody else that an earlier run worked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoodDevice {
+    /// The name that it had.
+    pub device: String,
+    /// ifindex of the bridge that it was in; `None` after a boot, and of a device that was in none.
+    pub bridge_ifindex: Option<u32>,
+}
+
 /// A device that works: where rows for a VNI go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyDevice {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, UnfitDevice};
+use super::device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, StoodDevice, UnfitDevice};
 use crate::base::{MacAddr, Vni};
 
 /// Where frames for a MAC, or flooded frames, are sent.
@@ -222,6 +222,9 @@ pub enum KernelCommand {
     Isolated(BTreeMap<Vni, BTreeSet<u32>>),
     /// Bridges of others (interface numbers) where an earlier run turned IPv6 on, by VNI: as [`KernelCommand::Isolated`].
     Opened(BTreeMap<Vni, u32>),
+    /// Devices of others that an earlier run worked with; sent once, before the first list of devices. Where one is not there, whoever
+    /// makes it is given the time to, as where it is removed later.
+    Stood(BTreeMap<Vni, StoodDevice>),
     /// Write rows.
     Write(Batch),
     /// Set a MAC at a port as if it had been heard there, or (no port) take it from where it is; answered by

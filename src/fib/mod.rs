@@ -24,7 +24,7 @@ mod table;
 mod view;
 
 pub use counts::RowCounts;
-pub use device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, ReadyDevice, UnfitDevice};
+pub use device::{DeviceSpec, DeviceState, FoundDevice, Leftover, MarkedLink, ReadyDevice, StoodDevice, UnfitDevice};
 pub use fights::{Fought, Over};
 pub use message::{
     Batch, BatchDone, Binding, CheckedRow, HostStation, KernelCommand, KernelEvent, KernelNeighbor, KernelRow, LimitsMet,

@@ -10,13 +10,23 @@ use super::devices::{Circumstances, Refusal};
 use super::links::{Link, LinkKind, Links, VxlanInfo};
 use super::manage::Managed;
 use super::worker::{Worker, now};
-use crate::fib::DeviceSpec;
+use crate::fib::{DeviceSpec, StoodDevice};
 
 /// So many ports of a bridge are named.
 const NAMED: usize = 3;
 
+/// Somebody's device that is gone, and may be being made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Awaited {
+    /// Its name.
+    pub device: String,
+    /// It stood in an earlier run, and not in this one.
+    pub of_before: bool,
+}
+
 /// Why there is no device, and what will be done about it.
-pub(super) fn refusal(spec: &DeviceSpec, device: &str, links: &Links, known: &Circumstances) -> Refusal {
+pub(super) fn refusal(spec: &DeviceSpec, awaited: &Awaited, links: &Links, known: &Circumstances) -> Refusal {
+    let Awaited { device, of_before } = awaited;
     let (spec, secs) = (&*at_home(spec, links, known), spec.make_after.as_secs());
     let bridge = links.named(&spec.bridge).filter(|_| !spec.bare);
     let guests: Vec<&str> = bridge.into_iter().flat_map(|bridge| ports(bridge, links)).collect();
@@ -27,9 +37,10 @@ pub(super) fn refusal(spec: &DeviceSpec, device: &str, links: &Links, known: &Ci
         more => format!("; bridge {} ({named} and {more} more) has no tunnel", spec.bridge),
     };
     let place = if spec.bare { String::new() } else { format!(" in {}", spec.bridge) };
+    let (went, from) = if *of_before { ("is there no more", "from its start") } else { ("was removed", "after it went") };
     Refusal {
-        reason: format!("{device}, which evpnd did not make, was removed{cut_off}"),
-        remedy: format!("have it made again as it was made before; {secs} s after it went evpnd makes {}{place}", spec.device),
+        reason: format!("{device}, which evpnd did not make, {went}{cut_off}"),
+        remedy: format!("have it made again as it was made before; {secs} s {from} evpnd makes {}{place}", spec.device),
     }
 }
 
@@ -69,6 +80,21 @@ impl Managed {
         }
         until
     }
+
+    fn await_device(&mut self, awaited: Awaited) {
+        if !self.spec.existing {
+            self.known.awaited = Some(awaited);
+            self.awaited_until = Some(now() + self.spec.make_after);
+        }
+    }
+
+    /// The VNI is new to this run. An earlier one worked with somebody's device: a boot, or a network that is restarted, may not have
+    /// come to it yet. Where it stands nobody is waited for.
+    pub(super) fn await_device_of_before(&mut self, stood: StoodDevice) {
+        // Its name is not known yet: made again meanwhile as well it is not found.
+        self.known.home = stood.bridge_ifindex.map(|bridge| (bridge, String::new()));
+        self.await_device(Awaited { device: stood.device, of_before: true });
+    }
 }
 
 impl Worker {
@@ -80,9 +106,6 @@ impl Worker {
         }
         let Some(managed) = self.managed.get_mut(&vni) else { return };
         managed.begin_anew();
-        if !managed.spec.existing {
-            managed.known.awaited = Some(link.name.clone());
-            managed.awaited_until = Some(now() + managed.spec.make_after);
-        }
+        managed.await_device(Awaited { device: link.name.clone(), of_before: false });
     }
 }

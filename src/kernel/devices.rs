@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use super::departed;
+use super::departed::{self, Awaited};
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
 use super::regroup::Regroup;
 use super::warnings::{Ipv6Off, warnings};
@@ -155,8 +155,8 @@ pub(super) struct Circumstances {
     pub settled: bool,
     /// The bridge that the last device of the VNI worked in: its number and name.
     pub home: Option<(u32, String)>,
-    /// The name of somebody's device that was removed, and may be being made again.
-    pub awaited: Option<String>,
+    /// Somebody's device that is gone, and may be being made again.
+    pub awaited: Option<Awaited>,
     /// Ports that we isolated, in this run or an earlier one of this boot.
     pub isolated: BTreeSet<u32>,
     /// Whether devices that do not say it tunnel over IPv6.
@@ -187,7 +187,7 @@ pub(super) fn judge(
         ),
         [] => match &known.awaited {
             Some(_) if !known.settled => Ok(Verdict::Wait),
-            Some(device) => Err(departed::refusal(spec, device, links, known)),
+            Some(awaited) => Err(departed::refusal(spec, awaited, links, known)),
             None => make(&departed::at_home(spec, links, known), links, wanted),
         },
         [link] => adopt(spec, link, links, wanted, known),

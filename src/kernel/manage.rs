@@ -150,8 +150,12 @@ impl Worker {
                 self.names.entry(name.clone()).or_default().insert(vni);
             }
             let (isolated, opened) = (&mut self.isolated_before, &mut self.opened_before);
+            let stood = self.stood_before.remove(&vni);
             let managed = self.managed.entry(vni).or_insert_with(|| {
                 let mut managed = Managed::new(spec.clone());
+                if let Some(stood) = stood {
+                    managed.await_device_of_before(stood);
+                }
                 managed.known.isolated = isolated.remove(&vni).unwrap_or_default();
                 managed.opened = opened.remove(&vni);
                 managed
@@ -455,6 +459,7 @@ impl Worker {
             // What left the file while evpnd was not running was wanted by nobody in this run.
             let isolated = self.isolated_before.remove(&vni).unwrap_or_default();
             let opened = self.opened_before.remove(&vni);
+            self.stood_before.remove(&vni);
             self.undo(vni, &isolated, opened);
             let found: Vec<Link> = self.links.vxlans(vni).cloned().collect();
             let mut bridges: Vec<u32> = found.iter().filter_map(|link| link.master).collect();

@@ -4,6 +4,7 @@
 //! group, one `external`, a pair of veth, rows of every kind, and an error with its words.
 
 use super::codec::{self, Message};
+use super::departed::Awaited;
 use super::devices::{self, Circumstances, Soft, Step, Verdict};
 use super::fdb::Entry;
 use super::links::{Link, LinkKind, Links, PortFlags, VxlanInfo};
@@ -482,12 +483,17 @@ fn a_device_that_may_be_made_again_is_waited_for() {
     let mut host = Host::default();
     let office = host.bridge("office", 0);
     let home = Some((office, "office".to_owned()));
-    let gone = Circumstances { home, awaited: Some("vx5".to_owned()), ..Circumstances::default() };
+    let gone =
+        Circumstances { home, awaited: Some(Awaited { device: "vx5".to_owned(), of_before: false }), ..Circumstances::default() };
     let settled = Circumstances { settled: true, ..gone.clone() };
     let judge = |host: &Host, known: &Circumstances| devices::judge(&spec(5), &host.0, &|_| true, known);
     assert_eq!(judge(&host, &gone), Ok(Verdict::Wait));
     let reason = |host: &Host| judge(host, &settled).unwrap_err().reason;
     assert_eq!(reason(&host), "vx5, which evpnd did not make, was removed");
+    let awaited = Some(Awaited { device: "vx5".to_owned(), of_before: true });
+    let refusal = judge(&host, &Circumstances { awaited, ..settled.clone() }).unwrap_err();
+    assert_eq!(refusal.reason, "vx5, which evpnd did not make, is there no more");
+    assert!(refusal.remedy.ends_with("; 30 s from its start evpnd makes vxlan5 in office"), "{}", refusal.remedy);
     for name in ["tap1", "tap2", "tap3", "tap4"] {
         host.add(name, "tun", Some(office), |_| {});
     }

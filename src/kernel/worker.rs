@@ -28,7 +28,7 @@ use super::writer::{self, Writer};
 use super::{EVENTS, KernelOptions, Shared, closed, filter};
 use crate::base::{MacAddr, Vni};
 use crate::fib::{
-    DeviceState, FoundDevice, KernelCommand, KernelEvent, Leftover, LimitsMet, MarkedLink, ReadyDevice, UnfitDevice,
+    DeviceState, FoundDevice, KernelCommand, KernelEvent, Leftover, LimitsMet, MarkedLink, ReadyDevice, StoodDevice, UnfitDevice,
 };
 
 /// Commands taken in one turn: between them notifications are read, so that a burst of writes delays no local MAC.
@@ -77,6 +77,8 @@ pub(super) struct Worker {
     pub(super) isolated_before: BTreeMap<Vni, BTreeSet<u32>>,
     /// Bridges of others where one turned IPv6 on, of such VNIs.
     pub(super) opened_before: BTreeMap<Vni, u32>,
+    /// Devices of others that one worked with, of such VNIs.
+    pub(super) stood_before: BTreeMap<Vni, StoodDevice>,
     /// Names of devices and bridges in the wanted list.
     pub(super) names: BTreeMap<String, BTreeSet<Vni>>,
     /// VXLAN devices that are ready.
@@ -204,6 +206,7 @@ impl Worker {
             managed: BTreeMap::new(),
             isolated_before: BTreeMap::new(),
             opened_before: BTreeMap::new(),
+            stood_before: BTreeMap::new(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),
             bridges: BTreeMap::new(),
@@ -276,6 +279,7 @@ impl Worker {
             KernelCommand::Devices(specs) => self.want(specs),
             KernelCommand::Isolated(ports) => self.isolated_before = ports,
             KernelCommand::Opened(bridges) => self.opened_before = bridges,
+            KernelCommand::Stood(devices) => self.stood_before = devices,
             KernelCommand::Write(batch) => {
                 let done = self.write_opening(&batch);
                 // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also

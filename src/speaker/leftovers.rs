@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use crate::base::{Time, Vni};
 use crate::control::Level;
-use crate::fib::device::{Leftover, MarkedLink, ReadyDevice};
+use crate::fib::device::{Leftover, MarkedLink, ReadyDevice, StoodDevice};
 use crate::fib::message::{KernelCommand, KernelNeighbor, KernelRow, NeighborOwner};
 
 use super::show_kernel::Token;
-use super::{Action, Speaker};
+use super::{Action, KeptState, Speaker};
 
 /// The pause before a leftover that could not be read is read again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -47,6 +47,16 @@ impl KeptDevice {
             made: ready.made_device || ready.made_bridge,
         }
     }
+}
+
+/// The devices of others that an earlier run worked with. After a boot only their names mean something.
+pub(super) fn of_others(kept: &KeptState) -> BTreeMap<Vni, StoodDevice> {
+    let others = kept.devices.iter().filter(|(_, device)| !device.made);
+    let stood = |(&vni, device): (&Vni, &KeptDevice)| {
+        let bridge_ifindex = Some(device.bridge_ifindex).filter(|bridge| kept.is_restart && *bridge != device.ifindex);
+        (vni, StoodDevice { device: device.device.clone(), bridge_ifindex })
+    };
+    others.map(stood).collect()
 }
 
 /// How far a leftover is.

@@ -104,7 +104,7 @@ pub struct KeptState {
     pub run_time: BTreeMap<Vni, KeptVni>,
     /// MACs that requests claimed, and the names of their ports; void after a boot.
     pub claims: BTreeMap<Vni, BTreeMap<MacAddr, String>>,
-    /// VNIs whose devices were written to, and those devices; void after a boot.
+    /// VNIs whose devices were written to, and those devices; void after a boot but for the names of others'.
     pub devices: BTreeMap<Vni, KeptDevice>,
     /// Who wrote the members of flood lists, which share one mark; void after a boot.
     pub floods: BTreeMap<Vni, KeptFlood>,
@@ -275,7 +275,11 @@ impl Speaker {
     pub fn start(&mut self, now: Time) {
         let (asn, vtep) = (self.config.router.asn, self.config.router.vtep);
         self.events.push(Event::Started { version: env!("CARGO_PKG_VERSION").to_owned(), asn, vtep });
+        let stood = leftovers::of_others(&self.kept);
         self.begin_restart(now);
+        if !stood.is_empty() {
+            self.actions.push_back(Action::Kernel(KernelCommand::Stood(stood)));
+        }
         if !self.kept.isolated.is_empty() {
             self.actions.push_back(Action::Kernel(KernelCommand::Isolated(self.kept.isolated.clone())));
         }

@@ -278,11 +278,9 @@ impl Room {
             KernelCommand::AddressesTaken(taken) => {
                 self.addresses.iter_mut().filter(|(key, _)| taken.contains(key)).for_each(|(_, known)| known.told = None);
             }
-            // It keeps nothing for remotes, its guests have no caches; it isolates no port, opens no bridge.
-            KernelCommand::Remotes { .. }
-            | KernelCommand::TellGuests(_)
-            | KernelCommand::Isolated(_)
-            | KernelCommand::Opened(_) => {}
+            // It keeps nothing for remotes, its guests have no caches; it isolates no port, opens no bridge, has no device of others.
+            KernelCommand::Remotes { .. } | KernelCommand::TellGuests(_) => {}
+            KernelCommand::Isolated(_) | KernelCommand::Opened(_) | KernelCommand::Stood(_) => {}
             KernelCommand::ResyncLocal => self.jobs.extend(self.ready().into_values().map(Job::Stations)),
             KernelCommand::Check { token, rows } => {
                 let checked = rows.into_iter().filter_map(|(vni, mac)| {
