@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
 use evpnd::control::{Page, Reply, Request};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 const TOP: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -190,6 +191,22 @@ fn a_daemon_that_is_silent_is_waited_for_once() {
             });
         }
     });
+}
+
+/// One that stands still, with all the connections before it that may wait.
+#[test]
+fn a_daemon_that_takes_no_connection_is_waited_for_once() {
+    let socket = own_file("queue");
+    let queue = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    queue.bind(&SockAddr::unix(&socket).unwrap()).unwrap();
+    queue.listen(0).unwrap();
+    let _first = UnixStream::connect(&socket).unwrap();
+    for (operation, part, code) in [("prepare", "begin", 1), ("release", "end", 0)] {
+        let said = hook(&socket, Path::new("/nowhere"), operation, part, &domain(["br300".to_owned()]));
+        assert!(said.err.contains("takes no connection") && said.err.contains("within 5 s"), "{said:?}");
+        assert_eq!(said.code, Some(code), "{operation}: {said:?}");
+    }
+    std::fs::remove_file(&socket).unwrap();
 }
 
 /// The VNIs that evpnctl asked for at `reconnect` of a guest on these bridges, and what it said.

@@ -2,14 +2,18 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use evpnd::control::{Reply, Request};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::arguments::Cli;
 
 /// How long an answer may take where nothing has to be awaited: a busy daemon answers within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+const SEE_LOG: &str = "see its log (journalctl -u evpnd)";
 
 /// Why there is no reply, with the exit code that says so.
 pub(crate) enum Failure {
@@ -35,12 +39,27 @@ pub(crate) struct Daemon {
     silence: Option<String>,
 }
 
+/// Connects, and lets nothing that is sent wait longer than `within`: so long a daemon may stand still whose queue of connections is full.
+///
+/// # Errors
+/// `WouldBlock` after that time, else what the system says.
+fn open(path: &Path, within: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(within))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
+
 impl Daemon {
     /// `patience`: how long any answer may take, where not as long as is usual.
     pub(crate) fn connect(cli: &Cli, patience: Option<Duration>) -> Result<Self, Failure> {
         let path = cli.socket.display();
-        let stream = UnixStream::connect(&cli.socket).map_err(|error| {
+        let within = patience.unwrap_or(PATIENCE);
+        let stream = open(&cli.socket, within).map_err(|error| {
             Failure::Daemon(match error.kind() {
+                ErrorKind::WouldBlock => {
+                    format!("the daemon takes no connection at {path} within {} s: {SEE_LOG}", within.as_secs())
+                }
                 ErrorKind::NotFound => {
                     format!("no daemon: {path} does not exist; is evpnd running (systemctl status evpnd), with this --socket?")
                 }
@@ -69,10 +88,10 @@ impl Daemon {
         let mut line =
             serde_json::to_string(request).map_err(|error| Failure::Daemon(format!("cannot write the request: {error}")))?;
         line.push('\n');
-        self.reader
-            .get_mut()
-            .write_all(line.as_bytes())
-            .map_err(|error| Failure::Daemon(format!("the daemon hung up: {error}")))?;
+        self.reader.get_mut().write_all(line.as_bytes()).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => self.is_silent(self.patience.unwrap_or(PATIENCE)),
+            _ => Failure::Daemon(format!("the daemon hung up: {error}")),
+        })?;
         // A drain takes as long as the fabric takes.
         let usual = (!matches!(request, Request::Drain {})).then_some(PATIENCE);
         self.read(self.patience.or(usual))
@@ -90,12 +109,16 @@ impl Daemon {
                 fail(format!("cannot read the reply ({error}): the daemon's version may not be the one of this evpnctl"))
             }),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                let secs = patience.unwrap_or(PATIENCE).as_secs();
-                let why = format!("the daemon does not answer within {secs} s: see its log (journalctl -u evpnd)");
-                self.silence = Some(why.clone());
-                fail(why)
+                Err(self.is_silent(patience.unwrap_or(PATIENCE)))
             }
             Err(error) => fail(format!("the daemon hung up: {error}")),
         }
+    }
+
+    /// Nothing more is asked of it.
+    fn is_silent(&mut self, within: Duration) -> Failure {
+        let why = format!("the daemon does not answer within {} s: {SEE_LOG}", within.as_secs());
+        self.silence = Some(why.clone());
+        Failure::Daemon(why)
     }
 }

@@ -75,7 +75,7 @@ impl Record {
             Ok(text)
         };
         match read() {
-            Ok(text) => serde_json::from_str(&text).map_err(|error| {
+            Ok(text) => parse(&text).map_err(|error| {
                 format!("{} is broken ({error}): it says how devices were before; restore it, or move it away where nothing is to be undone", path.display())
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -89,6 +89,22 @@ impl Record {
         let text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         replace(&path(directory), &text)
     }
+}
+
+/// The names in it become words of commands.
+fn parse(text: &str) -> Result<Record, String> {
+    let record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let names = record.vnis.values().flat_map(|entry| [Some(&entry.before.device), entry.before.underlay.as_ref()]);
+    if let Some(name) = names.flatten().find(|name| !is_interface_name(name)) {
+        return Err(format!("{name:?} is no name of an interface"));
+    }
+    Ok(record)
+}
+
+/// Whether the kernel would take it (`dev_valid_name`: at most 15 octets, no space, slash or colon), and `ip` not for an option.
+fn is_interface_name(name: &str) -> bool {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':';
+    (1..16).contains(&name.len()) && name != "." && name != ".." && !name.starts_with('-') && !name.contains(odd)
 }
 
 /// Opens a file of the state directory: not through a link, and without waiting where it is a pipe.
@@ -211,6 +227,26 @@ mod tests {
         link("migrate.lock");
         assert!(Lock::take(&directory).unwrap_err().contains("symbolic link"));
         untouched();
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_none_of_an_interface_is_no_word_of_a_command() {
+        let directory = directory("names");
+        let with = |device: &str, underlay: &str| {
+            let before = Before { device: device.to_owned(), underlay: Some(underlay.to_owned()), ..Before::default() };
+            Record { vnis: BTreeMap::from([(Vni::new(100).unwrap(), Entry { before, ..Entry::default() })]) }
+        };
+        let good = with("vxlan-100", "eth0.7");
+        good.save(&directory).unwrap();
+        assert_eq!(Record::load(&directory), Ok(good));
+        for (device, underlay) in
+            [("vx", "eth0 netns 1"), ("-batch", "eth0"), ("", "eth0"), ("vx", "sixteen-letters-"), ("vx\n", "eth0")]
+        {
+            with(device, underlay).save(&directory).unwrap();
+            let why = Record::load(&directory).unwrap_err();
+            assert!(why.contains("is no name of an interface") && why.contains("move it away"), "{why}");
+        }
         std::fs::remove_dir_all(directory).unwrap();
     }
 
