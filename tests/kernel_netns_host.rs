@@ -8,7 +8,7 @@ mod stage;
 use std::time::{Duration, Instant};
 
 use evpnd::base::MacAddr;
-use evpnd::fib::{DeviceState, KernelEvent, OpKind};
+use evpnd::fib::{DeviceSpec, DeviceState, KernelCommand, KernelEvent, OpKind};
 use stage::*;
 
 const REPLACE: OpKind = OpKind::ReplaceNeighbor { router: false };
@@ -119,6 +119,8 @@ fn the_filters_know_a_new_port_of_vxlan_at_once() {
         };
         wait(4789);
         assert!(!knows(4998));
+        // Nor is one forgotten that has an address of this host by now: its filter stands.
+        sh("sysctl -qw net.ipv6.conf.br200.disable_ipv6=0; ip addr add 2001:db8::1/64 dev br200 nodad");
         sh("ip link add late4 type vxlan id 4001 dstport 4998");
         wait(4998);
         // One of many VNIs as well.
@@ -135,5 +137,34 @@ fn the_filters_know_a_new_port_of_vxlan_at_once() {
         room.ready(200);
         wait(4996);
         assert!(!put_back(&room.listen(200)) && !put_back(&room.seen), "{:#?}", room.seen);
+    });
+}
+
+/// Turns of all threads of this process in half a second, as far as they waited in between.
+fn turns() -> u64 {
+    let count = || -> u64 {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let of_task = |task: std::io::Result<std::fs::DirEntry>| {
+            let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse::<u64>().ok())
+        };
+        tasks.filter_map(of_task).sum()
+    };
+    let before = count();
+    std::thread::sleep(Duration::from_millis(500));
+    count() - before
+}
+
+/// A question for a guest of a VNI that has no device by the time it comes: nobody can be asked, and nothing turns.
+#[test]
+fn a_question_without_a_device_has_nobody_turn() {
+    in_namespace(|| {
+        let mut room = Room::new();
+        room.want(&[DeviceSpec { existing: true, neighbor_learning: true, probe_silent: true, ..spec(100) }]);
+        room.unusable(100);
+        room.handle.send(KernelCommand::AskAddresses(vec![(vni(100), mac(1), "192.0.2.1".parse().unwrap())]));
+        std::thread::sleep(Duration::from_millis(100));
+        let turns = turns();
+        assert!(turns < 50, "{turns} turns in half a second");
     });
 }

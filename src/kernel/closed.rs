@@ -297,9 +297,12 @@ impl Worker {
                 continue;
             }
             let name = self.links.name(ifindex);
-            if !stands(&mut self.requests, ifindex, &ports) && !is_gateway(&mut self.requests, ifindex) {
+            if !stands(&mut self.requests, ifindex, &ports) {
                 let grown = stands_with_any_ports(&mut self.requests, ifindex);
-                self.close(vni, ifindex, &name, &ports, grown);
+                // Whoever makes the bridge a gateway takes the filter away; where it stands it is to know every port.
+                if grown || !is_gateway(&mut self.requests, ifindex) {
+                    self.close(vni, ifindex, &name, &ports, grown);
+                }
             }
             // It stood, or was tried: from now on, with these ports, it is missed.
             self.closed.insert(ifindex, ports.clone());

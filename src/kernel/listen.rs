@@ -167,6 +167,10 @@ impl Worker {
     pub(super) fn ask_addresses(&mut self, asked: &[(Vni, MacAddr, IpAddr)]) {
         let now = now();
         for (vni, mac, ip) in asked {
+            // Without a device nobody can be asked; whoever is there when it is back is heard anew.
+            if self.bridge_of(*vni).is_none() {
+                continue;
+            }
             if let Some(managed) = self.managed.get_mut(vni).filter(|managed| managed.spec.neighbor_learning) {
                 managed.addresses.suspect(now, *mac, *ip);
             }
@@ -194,7 +198,9 @@ impl Worker {
 
     /// When one of them is to be asked.
     pub(super) fn next_question(&self) -> Option<Instant> {
-        self.managed.values().filter_map(|managed| managed.addresses.poll_timeout()).min()
+        let due = self.managed.values().filter_map(|managed| managed.addresses.poll_timeout()).min();
+        // Not before the pause that follows each round.
+        due.map(|at| self.ask_at.map_or(at, |pause| at.max(pause)))
     }
 
     /// A station is at no local port any more: its addresses are not asked for.
