@@ -28,7 +28,8 @@ fn number(vni: u32) -> Vni {
 /// The state of an earlier run of this boot that had these VNIs, in devices that evpnd made or not.
 fn kept(vnis: &[(u32, bool)]) -> KeptState {
     let device = |(vni, made): &(u32, bool)| {
-        let device = KeptDevice { device: format!("vxlan{vni}"), ifindex: *vni, bridge_ifindex: 1000 + vni, made: *made };
+        let device = format!("vxlan{vni}");
+        let device = KeptDevice { device, ifindex: *vni, bridge_ifindex: 1000 + vni, made: *made, made_bridge_only: false };
         (number(*vni), device)
     };
     KeptState { devices: vnis.iter().map(device).collect(), boot: "this".to_owned(), is_restart: true, ..KeptState::default() }
@@ -224,8 +225,10 @@ fn what_was_changed_on_interfaces_of_others_is_kept_until_it_is_undone() {
 fn devices_of_others_that_an_earlier_run_had_are_told_before_any_list() {
     for is_restart in [true, false] {
         let mut earlier = KeptState { is_restart, ..kept(&[(100, false), (301, true)]) };
-        let bare = KeptDevice { device: "vx7".to_owned(), ifindex: 7, bridge_ifindex: 7, made: false };
+        let bare = KeptDevice { device: "vx7".to_owned(), ifindex: 7, bridge_ifindex: 7, ..KeptDevice::default() };
         earlier.devices.insert(number(7), bare);
+        let bridge = KeptDevice { made: true, made_bridge_only: true, ..earlier.devices[&number(100)].clone() };
+        earlier.devices.insert(number(101), bridge);
         let mut daemon = Daemon::with_kept("10.0.0.1", FILE, earlier);
         let told = daemon.commands();
         let devices = told.iter().position(|command| matches!(command, KernelCommand::Devices(_))).unwrap();
@@ -235,8 +238,9 @@ fn devices_of_others_that_an_earlier_run_had_are_told_before_any_list() {
         });
         let device = |name: &str, bridge_ifindex| StoodDevice { device: name.to_owned(), bridge_ifindex };
         let bridge = is_restart.then_some(1100);
-        let expected = [(number(7), device("vx7", None)), (number(100), device("vxlan100", bridge))];
-        assert_eq!(stood, Some(BTreeMap::from(expected)));
+        let both = [100, 101].map(|vni| (number(vni), device("vxlan100", bridge)));
+        let expected = [(number(7), device("vx7", None))].into_iter().chain(both);
+        assert_eq!(stood, Some(expected.collect()));
     }
 }
 

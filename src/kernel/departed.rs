@@ -81,19 +81,19 @@ impl Managed {
         until
     }
 
-    fn await_device(&mut self, awaited: Awaited) {
+    fn await_device(&mut self, awaited: Awaited, since: Instant) {
         if !self.spec.existing {
             self.known.awaited = Some(awaited);
-            self.awaited_until = Some(now() + self.spec.make_after);
+            self.awaited_until = Some(since + self.spec.make_after);
         }
     }
 
-    /// The VNI is new to this run. An earlier one worked with somebody's device: a boot, or a network that is restarted, may not have
+    /// The VNI is new to this run, which began at `start`. An earlier one worked with somebody's device: a boot, or a network that is restarted, may not have
     /// come to it yet. Where it stands nobody is waited for.
-    pub(super) fn await_device_of_before(&mut self, stood: StoodDevice) {
+    pub(super) fn await_device_of_before(&mut self, stood: StoodDevice, start: Instant) {
         // Its name is not known yet: made again meanwhile as well it is not found.
         self.known.home = stood.bridge_ifindex.map(|bridge| (bridge, String::new()));
-        self.await_device(Awaited { device: stood.device, of_before: true });
+        self.await_device(Awaited { device: stood.device, of_before: true }, start);
     }
 }
 
@@ -106,6 +106,6 @@ impl Worker {
         }
         let Some(managed) = self.managed.get_mut(&vni) else { return };
         managed.begin_anew();
-        managed.await_device(Awaited { device: link.name.clone(), of_before: false });
+        managed.await_device(Awaited { device: link.name.clone(), of_before: false }, now());
     }
 }

@@ -154,7 +154,7 @@ impl Worker {
             let managed = self.managed.entry(vni).or_insert_with(|| {
                 let mut managed = Managed::new(spec.clone());
                 if let Some(stood) = stood {
-                    managed.await_device_of_before(stood);
+                    managed.await_device_of_before(stood, self.stood_at);
                 }
                 managed.known.isolated = isolated.remove(&vni).unwrap_or_default();
                 managed.opened = opened.remove(&vni);

@@ -79,6 +79,8 @@ pub(super) struct Worker {
     pub(super) opened_before: BTreeMap<Vni, u32>,
     /// Devices of others that one worked with, of such VNIs.
     pub(super) stood_before: BTreeMap<Vni, StoodDevice>,
+    /// When that was told.
+    pub(super) stood_at: Instant,
     /// Names of devices and bridges in the wanted list.
     pub(super) names: BTreeMap<String, BTreeSet<Vni>>,
     /// VXLAN devices that are ready.
@@ -207,6 +209,7 @@ impl Worker {
             isolated_before: BTreeMap::new(),
             opened_before: BTreeMap::new(),
             stood_before: BTreeMap::new(),
+            stood_at: now(),
             names: BTreeMap::new(),
             devices: BTreeMap::new(),
             bridges: BTreeMap::new(),
@@ -279,7 +282,7 @@ impl Worker {
             KernelCommand::Devices(specs) => self.want(specs),
             KernelCommand::Isolated(ports) => self.isolated_before = ports,
             KernelCommand::Opened(bridges) => self.opened_before = bridges,
-            KernelCommand::Stood(devices) => self.stood_before = devices,
+            KernelCommand::Stood(devices) => (self.stood_before, self.stood_at) = (devices, now()),
             KernelCommand::Write(batch) => {
                 let done = self.write_opening(&batch);
                 // A local MAC that we made remote: the kernel tells nobody, for the notification is one of our own writes. Also

@@ -36,6 +36,8 @@ pub struct KeptDevice {
     pub bridge_ifindex: u32,
     /// evpnd made the device or its bridge.
     pub made: bool,
+    /// Of these, the bridge alone.
+    pub made_bridge_only: bool,
 }
 
 impl KeptDevice {
@@ -45,13 +47,14 @@ impl KeptDevice {
             ifindex: ready.ifindex,
             bridge_ifindex: ready.bridge_ifindex,
             made: ready.made_device || ready.made_bridge,
+            made_bridge_only: ready.made_bridge && !ready.made_device,
         }
     }
 }
 
 /// The devices of others that an earlier run worked with. After a boot only their names mean something.
 pub(super) fn of_others(kept: &KeptState) -> BTreeMap<Vni, StoodDevice> {
-    let others = kept.devices.iter().filter(|(_, device)| !device.made);
+    let others = kept.devices.iter().filter(|(_, device)| !device.made || device.made_bridge_only);
     let stood = |(&vni, device): (&Vni, &KeptDevice)| {
         let bridge_ifindex = Some(device.bridge_ifindex).filter(|bridge| kept.is_restart && *bridge != device.ifindex);
         (vni, StoodDevice { device: device.device.clone(), bridge_ifindex })
