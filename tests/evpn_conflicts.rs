@@ -346,8 +346,34 @@ fn a_claim_to_the_gateways_address_ends() {
     }
     let mut host = beside_a_gateway();
     host.says(mac(1), IP);
+    host.events();
     host.evpn.remove_instance(host.now, &mut host.rib, &mut host.fib, vni(100));
     assert_eq!((claims(&host), host.evpn.violation_count()), (NONE, 0));
+    let why = "its VNI leaves, or is set up anew";
+    assert_eq!(told(&mut host, "claims 192.0.2.1 no longer"), [format!("VNI 100: {} claims {IP} no longer: {why}", mac(1))]);
+}
+
+/// A guest that comes back within the minute in which the last claim was told, and goes on: its claim is told when that is over.
+#[test]
+fn a_claim_that_goes_on_is_told_after_the_minute() {
+    let mut host = beside_a_gateway();
+    host.says(mac(1), IP);
+    assert_eq!(told(&mut host, IP).len(), 1);
+    host.wait(20);
+    host.forget(mac(1));
+    assert_eq!(told(&mut host, "no longer").len(), 1);
+    host.hear(mac(1));
+    for _ in 0..3 {
+        host.says(mac(1), IP);
+        host.wait(10);
+    }
+    assert_eq!((told(&mut host, IP), claims(&host).0), (vec![], vec![1]), "it stands, untold");
+    host.wait(15);
+    host.says(mac(1), IP);
+    host.says(mac(1), IP);
+    assert_eq!(told(&mut host, "which 02:00:00:00:00:09").len(), 1);
+    host.forget(mac(1));
+    assert_eq!(told(&mut host, "no longer").len(), 1);
 }
 
 /// A guest that invents MACs to claim it with costs no more than so much.

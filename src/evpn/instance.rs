@@ -232,6 +232,7 @@ impl Evpn {
     fn take_instance(&mut self, now: Time, rib: &mut Rib, fib: &mut Fib, vni: Vni) {
         let Some(number) = self.by_vni.get(&vni).copied() else { return };
         self.device_down(now, rib, vni);
+        self.end_violations_in(number);
         for (mac, local) in self.take_locals(number) {
             self.port_names.release(local.port_name);
             // The VNI may be back in a moment, and its MACs with it.

@@ -78,6 +78,11 @@ impl Violations {
         self.by_mac.retain(|(other, ..)| *other != number);
         self.told.forget(|(other, _)| *other == number);
     }
+
+    /// The claims in an instance.
+    fn of_instance(&self, number: u16) -> Vec<(Key, MacAddr)> {
+        self.claims.keys().filter(|((other, _), _)| *other == number).copied().collect()
+    }
 }
 
 impl Evpn {
@@ -85,18 +90,17 @@ impl Evpn {
     pub(super) fn address_violated(&mut self, now: Time, key: Key, vni: Vni, (owner, claimed_by): (MacAddr, MacAddr)) {
         self.stats.sticky_violations += 1;
         let standing = &mut self.violations;
-        if let Some(claimed) = standing.claims.get_mut(&(key, claimed_by)) {
-            claimed.owner = owner;
-            return;
-        }
-        if standing.claims.len() >= AT_MOST {
+        let known = standing.claims.contains_key(&(key, claimed_by));
+        if !known && standing.claims.len() >= AT_MOST {
             self.stats.conflicts_unwatched += 1;
             return;
         }
-        let told = standing.told.get(now, &key).is_none() && standing.told.renew(now, key).is_some();
-        standing.claims.insert((key, claimed_by), Claimed { owner, told });
         standing.by_mac.insert((key.0, claimed_by, key.1));
-        if told {
+        let claimed = standing.claims.entry((key, claimed_by)).or_insert(Claimed { owner, told: false });
+        claimed.owner = owner;
+        // One that came while another was fresh is told when it goes on after that.
+        if !claimed.told && standing.told.get(now, &key).is_none() && standing.told.renew(now, key).is_some() {
+            claimed.told = true;
             let Violation { owner, claimed_by, .. } = self.violation_view(vni, key.1, owner, claimed_by);
             self.events.push(Event::AddressViolation {
                 vni,
@@ -130,6 +134,13 @@ impl Evpn {
         let ips: Vec<IpAddr> = all.map(|(.., ip)| *ip).collect();
         for ip in ips {
             self.end_violation((number, ip), mac, "it is not here any more");
+        }
+    }
+
+    /// An instance goes, or is made anew: its guests' claims are heard again there.
+    pub(super) fn end_violations_in(&mut self, number: u16) {
+        for (key, mac) in self.violations.of_instance(number) {
+            self.end_violation(key, mac, "its VNI leaves, or is set up anew");
         }
     }
 
