@@ -234,7 +234,7 @@ impl Speaker {
                 self.report_failed_rows(now);
             }
             KernelEvent::LocalMac(mac) => {
-                self.heard_elsewhere(&mac);
+                self.follow_claims(std::slice::from_ref(&mac), false);
                 self.evpn.handle_local_mac(now, &mut self.rib, &mut self.fib, &mac);
             }
             KernelEvent::LocalMacGone { vni, mac } => {
@@ -244,6 +244,7 @@ impl Speaker {
             }
             KernelEvent::StationSet { token, outcome } => self.station_set(now, token, outcome),
             KernelEvent::LocalMacs { vni, macs } => {
+                self.follow_claims(&macs, true);
                 self.evpn.handle_local_macs(now, &mut self.rib, &mut self.fib, vni, &macs);
                 if let Some(state) = self.vnis.get_mut(&vni) {
                     state.local_macs_known = true;

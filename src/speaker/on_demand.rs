@@ -352,16 +352,23 @@ impl Speaker {
         }
     }
 
-    /// A MAC was heard: at another port than it was claimed for it speaks for itself. The same port may have got another name.
-    pub(super) fn heard_elsewhere(&mut self, heard: &LocalMac) {
-        let Some(claims) = self.kept.claims.get_mut(&heard.vni) else { return };
-        let Some(port) = claims.get_mut(&heard.mac).filter(|port| **port != heard.port_name) else { return };
-        if self.evpn.local_port(heard.vni, heard.mac) == Some(heard.port) {
-            port.clone_from(&heard.port_name);
-        } else {
-            self.forget_claim(heard.vni, heard.mac);
+    /// MACs were heard: at another port than one was claimed for it speaks for itself. The same port may have got another name. In a listing
+    /// of them (`listed`) that may have been before this run began: a claim is one for the port where its MAC is.
+    pub(super) fn follow_claims(&mut self, heard: &[LocalMac], listed: bool) {
+        let mut followed = false;
+        for heard in heard {
+            let Some(claims) = self.kept.claims.get_mut(&heard.vni) else { continue };
+            let Some(port) = claims.get_mut(&heard.mac).filter(|port| **port != heard.port_name) else { continue };
+            if self.evpn.local_port(heard.vni, heard.mac).map_or(listed, |port| port == heard.port) {
+                port.clone_from(&heard.port_name);
+            } else {
+                self.forget_claim(heard.vni, heard.mac);
+            }
+            followed = true;
         }
-        self.save();
+        if followed {
+            self.save();
+        }
     }
 
     fn forget_claim(&mut self, vni: Vni, mac: MacAddr) -> bool {
@@ -518,6 +525,27 @@ mod tests {
         assert_eq!(hear(3, "tap1").as_deref(), Some("tap1"));
         assert_eq!(hear(3, "web1").as_deref(), Some("web1"));
         assert_eq!(hear(4, "tap1"), None);
+    }
+
+    /// As the listing at a start tells it, and the one after lost notifications.
+    #[test]
+    fn a_claim_follows_what_a_listing_says_of_its_port() {
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let kept =
+            KeptState { claims: [(vni(7), [(mac, "tap1".to_owned())].into())].into(), is_restart: true, ..KeptState::default() };
+        let mut speaker = speaker(kept);
+        let mut list = |port, name: &str| {
+            outcome(&mut speaker);
+            let macs = vec![LocalMac { vni: vni(7), mac, port, port_name: name.to_owned(), is_static: true }];
+            speaker.handle_kernel(Time::ZERO, KernelEvent::LocalMacs { vni: vni(7), macs });
+            let saved = outcome(&mut speaker).0.is_some();
+            (speaker.kept.claims.get(&vni(7)).and_then(|claims| claims.get(&mac)).cloned(), saved)
+        };
+        let claimed = |name: &str, saved| (Some(name.to_owned()), saved);
+        assert_eq!(list(3, "web1"), claimed("web1", true), "renamed while evpnd was not running");
+        assert_eq!(list(3, "web1"), claimed("web1", false));
+        assert_eq!(list(3, "web2"), claimed("web2", true));
+        assert_eq!(list(4, "tap9"), (None, true), "another port");
     }
 
     #[test]
