@@ -4,7 +4,7 @@
 //!
 //! At the destination of a live migration libvirt calls `migrate`, `prepare`, `start` and `started` before the guest's memory is copied: it
 //! runs at the source all the while (seen with 9.0; `qemuMigrationDstPrepareAny`). Its MACs are not claimed then: they move with its
-//! first frames, which QEMU sends when it runs here. That a migration is coming is remembered by a second hold on the VNIs.
+//! first frames, which QEMU sends when it runs here. That a migration is coming is remembered from `migrate` to `started`.
 
 use std::process::ExitCode;
 
@@ -49,9 +49,20 @@ pub(crate) fn libvirt(hook: &Hook<'_>, driver: &str, words: &[String]) -> ExitCo
     };
     match (operation, part) {
         // The bridge, the device and the type 3 route before the tap.
-        ("prepare" | "port-created", "begin") => return code(hook.hold(&guest.caller, &guest.nics, false)),
+        ("prepare", "begin") => return code(hook.hold(&guest.caller, &guest.nics, false)),
+        ("port-created", "begin") => {
+            let works = hook.hold(&guest.caller, &guest.nics, false);
+            if !works {
+                // libvirt forgets a port that failed without a word, and the next try is another port.
+                hook.let_go(&guest.caller);
+            }
+            return code(works);
+        }
+        // The VNIs themselves wait for `prepare`: after a migration that fails before it nobody would let go of them.
         ("migrate", "begin") => {
-            hook.hold(&incoming(&guest.caller), &guest.nics, false);
+            if let Err(why) = hook.mark(&guest.caller).set() {
+                hook.complain(&why);
+            }
         }
         ("started", "begin") => started(hook, &guest),
         // libvirtd was restarted, or took over a guest that runs: a failure would end the guest.
@@ -64,9 +75,7 @@ pub(crate) fn libvirt(hook: &Hook<'_>, driver: &str, words: &[String]) -> ExitCo
         ("release" | "port-deleted", _) => {
             hook.release(&guest.nics);
             hook.let_go(&guest.caller);
-            if driver != "network" {
-                hook.let_go(&incoming(&guest.caller));
-            }
+            hook.mark(&guest.caller).take();
         }
         _ => {}
     }
@@ -87,14 +96,9 @@ fn attribute(node: Node<'_, '_>, name: &str, key: &str) -> Option<String> {
 
 /// QEMU runs. So does the guest, unless it is coming: then it still runs elsewhere.
 fn started(hook: &Hook<'_>, guest: &Guest) {
-    if !hook.let_go(&incoming(&guest.caller)) {
+    if !hook.mark(&guest.caller).take() {
         hook.claim(&guest.nics);
     }
-}
-
-/// The name of the hold that says that a guest is coming by live migration.
-fn incoming(caller: &str) -> String {
-    format!("{caller}:incoming")
 }
 
 /// The name that a guest's holds go by: its UUID, which a migration and a rename leave as it is.

@@ -5,6 +5,7 @@
 //! A platform takes a hook's failure for the guest's. So whatever goes wrong is said on standard error and in the system's log,
 //! and the exit code is 0, but where a guest would have no network at all.
 
+mod incoming;
 mod libvirt;
 mod opennebula;
 
@@ -23,6 +24,7 @@ use evpnd::control::{Reply, Request, VniAdd};
 use crate::arguments::Cli;
 use crate::daemon::{Daemon, Failure};
 
+use incoming::Mark;
 pub(crate) use libvirt::libvirt;
 pub(crate) use opennebula::opennebula;
 
@@ -246,7 +248,12 @@ impl<'a> Hook<'a> {
             Err(_) if self.ours(nics, None).is_empty() => return,
             Err(why) => return self.complain(&why),
         };
-        for (nic, vni) in self.ours(nics, Some(&mut daemon)) {
+        let ours = self.ours(nics, Some(&mut daemon));
+        if let Some(why) = daemon.silence() {
+            self.complain(why);
+            return self.leave(&daemon);
+        }
+        for (nic, vni) in ours {
             let Some(request) = nic.mac.and_then(|mac| request(nic, vni, mac)) else { continue };
             match ask(&mut daemon, &request) {
                 // Gone with its port already, or withdrawn by hand.
@@ -269,16 +276,19 @@ impl<'a> Hook<'a> {
         }
     }
 
-    /// Lets go of every VNI that `caller` holds. Whether it held any.
-    pub(crate) fn let_go(&self, caller: &str) -> bool {
+    /// Lets go of every VNI that `caller` holds.
+    pub(crate) fn let_go(&self, caller: &str) {
         let why = match self.ask_once(&Request::CallerGone { caller: caller.to_owned() }) {
-            Ok(Reply::Done { .. }) => return true,
-            Ok(Reply::NotFound { .. }) => return false,
+            Ok(Reply::Done { .. } | Reply::NotFound { .. }) => return,
             Ok(other) => format!("{other:?}"),
             Err(why) => why,
         };
         self.complain(&format!("{why}; later: evpnctl vni del --for {caller}"));
-        false
+    }
+
+    /// What remembers that a guest is coming by live migration.
+    fn mark(&self, caller: &str) -> Mark {
+        Mark::of(&self.cli.socket, caller)
     }
 
     /// One question to a daemon of which more may be asked afterwards.
