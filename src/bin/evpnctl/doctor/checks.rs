@@ -296,14 +296,17 @@ fn port_mtu(facts: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn rp_filter(facts: &Facts, found: &mut Vec<Finding>) {
-    let devices: BTreeSet<&String> = facts.reach.values().flat_map(|reach| &reach.devices).collect();
-    if devices.len() < 2 {
+    // There is none of IPv6. What comes by any device that a route back has is taken, so a host with the same way to all drops nothing.
+    let ways = facts.reach.iter().filter(|(vtep, _)| vtep.is_ipv4()).map(|(_, reach)| &reach.devices);
+    let ways: BTreeSet<BTreeSet<&String>> = ways.map(|devices| devices.iter().collect()).collect();
+    let devices: BTreeSet<&String> = ways.iter().flatten().copied().collect();
+    if ways.len() < 2 || devices.len() < 2 {
         return;
     }
     let strict: Vec<&String> = devices.iter().filter(|name| facts.rp_filter.get(**name) == Some(&1)).copied().collect();
     if !strict.is_empty() {
         let what = format!(
-            "rp_filter is strict on {}, and VTEPs are reached over {}: what comes back the other way is dropped",
+            "rp_filter is strict on {}, and VTEPs are reached over {}, not all the same way: what one sends by another way is dropped",
             list(&strict),
             list(&devices)
         );

@@ -237,6 +237,25 @@ fn devices_of_ignore_devices_are_left_alone() {
     assert_eq!(found(&facts), findings);
 }
 
+/// Reverse path filtering takes what comes by any device of the route back: two uplinks to everybody drop nothing, nor does IPv6 know it.
+#[test]
+fn strict_reverse_paths_are_found_where_ways_differ() {
+    let finds = |ways: &[(&str, &[&str])]| {
+        let reach = |(vtep, devices): &(&str, &[&str])| {
+            let devices = devices.iter().map(|name| (*name).to_owned()).collect();
+            (vtep.parse().unwrap(), Reach { devices, answers: Some(true), ..Reach::default() })
+        };
+        let rp_filter = BTreeMap::from([("eth0".to_owned(), 1), ("eth1".to_owned(), 1)]);
+        let facts = Facts { reach: ways.iter().map(reach).collect(), rp_filter, ..Facts::default() };
+        found(&facts).iter().any(|(check, _)| *check == "rp-filter")
+    };
+    assert!(finds(&[("10.0.0.1", &["eth0", "eth1"]), ("10.0.0.2", &["eth0"])]));
+    assert!(finds(&[("10.0.0.1", &["eth0"]), ("10.0.0.2", &["eth1"])]));
+    assert!(!finds(&[("10.0.0.1", &["eth0", "eth1"]), ("10.0.0.2", &["eth0", "eth1"])]), "equal ways (ECMP)");
+    assert!(!finds(&[("10.0.0.1", &["eth0"]), ("10.0.0.2", &["eth0"])]));
+    assert!(!finds(&[("2001:db8::1", &["eth0"]), ("2001:db8::2", &["eth1"]), ("10.0.0.1", &["eth0"])]));
+}
+
 /// What guests cannot reach is no hole: addresses of the tunnel itself, in a bridge or without one.
 #[test]
 fn addresses_that_guests_do_not_reach_are_no_finding() {

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use evpnd::base::Vni;
 use evpnd::control::{MAX_PAGE, Reply, Request};
 use serde_json::json;
 
 use super::facts::{Facts, Trouble};
+use super::plan::{self, Tunnel};
 use crate::arguments::Migrate;
 use crate::daemon::{Daemon, Failure};
 
@@ -66,8 +68,15 @@ fn refusals(facts: &Facts, daemon: &mut Daemon, force: bool) -> Result<Vec<Strin
     if let (Some(doubt), false) = (&facts.fabric.doubt, force) {
         out.push(format!("evpnd does not know all that FRR knows: {doubt}"));
     }
-    for tunnel in facts.tunnels.iter().filter(|tunnel| !tunnel.announced.is_empty()) {
-        let Some(vni) = tunnel.vni else { continue };
+    // One in which nothing is heard just now as well: this host and its guests are announced in it.
+    let of_frr = super::underlay::vnis();
+    let is_frrs = |tunnel: &Tunnel, vni: Vni| match &of_frr {
+        Ok(vnis) => vnis.contains(&vni) || !tunnel.announced.is_empty(),
+        // It may have any that EVPN can have.
+        Err(_) => plan::why_not(tunnel).is_none() || !tunnel.announced.is_empty(),
+    };
+    for tunnel in &facts.tunnels {
+        let Some(vni) = tunnel.vni.filter(|vni| is_frrs(tunnel, *vni)) else { continue };
         match facts.vnis.iter().find(|view| view.vni == vni) {
             None => out.push(format!("VNI {vni} ({}) is FRR's alone: evpnctl migrate --vni {vni} --apply", tunnel.name)),
             Some(view) if view.state != "ready" => out.push(format!(
@@ -76,7 +85,7 @@ fn refusals(facts: &Facts, daemon: &mut Daemon, force: bool) -> Result<Vec<Strin
                 view.reason.clone().unwrap_or_default(),
                 view.remedy.clone().unwrap_or_default()
             )),
-            Some(view) if view.remote_macs == 0 => {
+            Some(view) if view.remote_macs == 0 && !tunnel.announced.is_empty() => {
                 out.push(format!("VNI {vni} has {} MACs of FRR's, and evpnd has heard of none", tunnel.announced.len()));
             }
             Some(_) => {}

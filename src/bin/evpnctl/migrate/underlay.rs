@@ -1,10 +1,11 @@
 //! Whether FRR does more on this host than EVPN: sessions of bgpd that exchange other routes, and routes that stand in the kernel by FRR.
-//! Who ends it then takes this host's way to the others, or theirs to it.
+//! Who ends it then takes this host's way to the others, or theirs to it. And what it does of EVPN: zebra is asked for its VNIs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use evpnd::base::Vni;
 use serde_json::Value;
 
 use crate::doctor::facts::json;
@@ -75,28 +76,46 @@ fn of_routes(routes: &Value) -> Option<String> {
 
 /// The sessions of all bgpds of this network namespace that are for more than EVPN, by family.
 fn sessions() -> Result<BTreeMap<String, String>, String> {
-    let mut found: BTreeMap<String, String> = BTreeMap::new();
-    let directories = directories(&std::fs::read_to_string("/proc/self/net/unix").unwrap_or_default());
+    let answers = ask("bgpd", "show bgp vrf all summary json")?;
+    Ok(answers.iter().flat_map(beside_evpn).collect())
+}
+
+/// The VNIs of all zebras of this network namespace, whether anything is heard in them or not.
+///
+/// # Errors
+/// In words, where zebra cannot be asked.
+pub(super) fn vnis() -> Result<BTreeSet<Vni>, String> {
+    Ok(ask("zebra", "show evpn vni json")?.iter().flat_map(of_zebra).collect())
+}
+
+/// Those of bridges (`L2`) of `show evpn vni json`.
+fn of_zebra(answer: &Value) -> BTreeSet<Vni> {
+    let all = answer.as_object().into_iter().flatten();
+    all.filter(|(_, vni)| vni["type"] != "L3").filter_map(|(number, _)| number.parse().ok()).collect()
+}
+
+/// What every `program` of FRR in this network namespace answers to a command.
+fn ask(program: &str, command: &str) -> Result<Vec<Value>, String> {
+    let directories = directories(&std::fs::read_to_string("/proc/self/net/unix").unwrap_or_default(), program);
     if directories.is_empty() {
         return Err("it has no vty socket".to_owned());
     }
-    for directory in directories {
+    let answer = |directory: &PathBuf| {
         let mut vtysh = Command::new("vtysh");
-        vtysh.arg("--vty_socket").arg(&directory).args(["-d", "bgpd", "-c", "show bgp vrf all summary json"]);
+        vtysh.arg("--vty_socket").arg(directory).args(["-d", program, "-c", command]);
         let output = vtysh.stdin(Stdio::null()).output().map_err(|error| format!("vtysh: {error}"))?;
-        let answer: Value = serde_json::from_slice(&output.stdout).map_err(|_| {
+        serde_json::from_slice(&output.stdout).map_err(|_| {
             let why = String::from_utf8_lossy(&output.stderr);
             format!("vtysh says: {}", why.lines().next().unwrap_or("nothing"))
-        })?;
-        found.extend(beside_evpn(&answer));
-    }
-    Ok(found)
+        })
+    };
+    directories.iter().map(answer).collect()
 }
 
-/// Where the sockets of bgpd are, by the namespace's list: they are somewhere else with `-N` or `--vty_socket`.
-fn directories(sockets: &str) -> BTreeSet<PathBuf> {
+/// Where the sockets of a program are, by the namespace's list: they are somewhere else with `-N` or `--vty_socket`.
+fn directories(sockets: &str, program: &str) -> BTreeSet<PathBuf> {
     let paths = sockets.lines().filter_map(|line| line.split_whitespace().nth(7));
-    paths.filter_map(|path| path.strip_suffix("/bgpd.vty")).map(PathBuf::from).collect()
+    paths.filter_map(|path| path.strip_suffix(".vty")?.strip_suffix(program)?.strip_suffix('/')).map(PathBuf::from).collect()
 }
 
 /// Neighbors in other families than EVPN of `show bgp vrf all summary json`, by family. One that is shut down is none, nor one
@@ -146,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn the_vnis_of_zebra_are_those_of_bridges() {
+        let answer = json!({
+            "100": {"vni": 100, "type": "L2", "vxlanIf": "vxlan100", "numMacs": 0, "numRemoteVteps": 0},
+            "4000": {"vni": 4000, "type": "L3", "vxlanIf": "vxlan4000", "numRemoteVteps": "none"}
+        });
+        assert_eq!(of_zebra(&answer), [Vni::new(100).unwrap()].into());
+        assert_eq!(of_zebra(&json!({})), BTreeSet::new());
+    }
+
+    #[test]
     fn routes_of_frr_are_told_from_the_system_s() {
         let route = |dst: &str, protocol: &str| json!({"dst": dst, "protocol": protocol});
         assert_eq!(of_routes(&json!([route("10.0.0.0/24", "2"), route("default", "4"), route("fe80::/64", "16")])), None);
@@ -159,6 +188,8 @@ mod tests {
             0: 00000002 00000000 00010000 0001 01 1 /var/run/frr/bgpd.vty\n0: 00000003 00000000 00000000 0001 03 2\n\
             0: 00000003 00000000 00000000 0001 03 3 /var/run/frr/bgpd.vty\n0: 00000002 00000000 00010000 0001 01 4 /run/frr/b/zebra.vty\n\
             0: 00000002 00000000 00010000 0001 01 5 /run/frr/b/bgpd.vty\n";
-        assert_eq!(directories(text), ["/run/frr/b", "/var/run/frr"].map(PathBuf::from).into());
+        assert_eq!(directories(text, "bgpd"), ["/run/frr/b", "/var/run/frr"].map(PathBuf::from).into());
+        assert_eq!(directories(text, "zebra"), ["/run/frr/b"].map(PathBuf::from).into());
+        assert_eq!(directories(text, "bra"), BTreeSet::new());
     }
 }
