@@ -6,6 +6,7 @@
 mod stage;
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use evpnd::base::MacAddr;
 use evpnd::fib::{
@@ -198,7 +199,7 @@ fn a_bridge_that_may_be_mended_is_opened_for_nd_behind_the_filter_and_closed_aga
             if disabled("br0") == "1" && sh("tc qdisc show dev br0").is_empty() {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         assert_eq!(
             (disabled("br0").as_str(), sh("tc qdisc show dev br0").contains("clsact"), mode("br0")),
@@ -224,9 +225,41 @@ fn a_bridge_that_may_be_mended_is_opened_for_nd_behind_the_filter_and_closed_aga
             if !filters().contains("pref 1 ") {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         assert!(filters().contains("pref 7 ") && !filters().contains("pref 1 ") && disabled("br0") == "1", "{}", filters());
+    });
+}
+
+/// The device moves on to another bridge of somebody's: the first is as it was again, and the second when nobody wants the VNI.
+#[test]
+fn a_bridge_that_was_opened_is_closed_when_the_device_moves_on() {
+    in_namespace(|| {
+        for bridge in ["br0", "br1"] {
+            sh(&format!(
+                "ip link add {bridge} type bridge; echo 1 > /proc/sys/net/ipv6/conf/{bridge}/disable_ipv6; ip link set {bridge} up"
+            ));
+        }
+        sh("ip link add vx0 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning; ip link set vx0 master br0 up");
+        let mut room = Room::new();
+        room.want(&[DeviceSpec { fix: true, ..spec(100) }]);
+        let mut open = |room: &mut Room, bridge: &str| {
+            while room.ready(100).bridge != bridge {}
+            let ifindex = sh(&format!("ip -o link show {bridge}")).split(':').next().unwrap().parse().unwrap();
+            assert_eq!(room.write(vec![op(ifindex, REPLACE, mac(1), "2001:db8::1")]).errors, []);
+            assert_eq!(disabled(bridge), "0");
+        };
+        open(&mut room, "br0");
+        sh("ip link set vx0 master br1");
+        open(&mut room, "br1");
+        assert_eq!((disabled("br0").as_str(), sh("tc filter show dev br0 ingress").trim()), ("1", ""));
+        room.want(&[]);
+        room.wait("its end", |event| matches!(event, KernelEvent::DeviceGone { .. }).then_some(()));
+        let end = Instant::now() + Duration::from_secs(10);
+        while disabled("br1") != "1" {
+            assert!(Instant::now() < end, "br1 stays open");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     });
 }
 

@@ -75,10 +75,7 @@ impl Worker {
                         bridge = name,
                         "IPv6 turned on, without an address and behind a filter, so that ND can be answered"
                     );
-                    if let Some(managed) = self.managed.get_mut(&vni) {
-                        managed.opened = Some(bridge);
-                    }
-                    self.out.push(KernelEvent::Opened { vni, bridge: Some(bridge) });
+                    self.note_opened(vni, bridge);
                     self.closed.insert(bridge, ports);
                 }
                 true
@@ -160,14 +157,19 @@ impl Worker {
     pub(super) fn recall_opened(&mut self, vni: Vni, bridge: u32) {
         let ours = self.links.link(bridge).is_some_and(|link| link.made);
         let known = self.managed.get(&vni).is_none_or(|managed| managed.opened == Some(bridge));
-        if !ours
-            && !known
-            && closed::stands_with_any_ports(&mut self.requests, bridge)
-            && let Some(managed) = self.managed.get_mut(&vni)
-        {
-            managed.opened = Some(bridge);
-            self.out.push(KernelEvent::Opened { vni, bridge: Some(bridge) });
+        if !ours && !known && closed::stands_with_any_ports(&mut self.requests, bridge) {
+            self.note_opened(vni, bridge);
         }
+    }
+
+    /// The one that was open before is its owner's again, where no VNI has it: the device moved on.
+    fn note_opened(&mut self, vni: Vni, bridge: u32) {
+        let Some(managed) = self.managed.get_mut(&vni) else { return };
+        let before = managed.opened.replace(bridge).filter(|before| *before != bridge);
+        if let Some(before) = before.filter(|before| !self.bridges.contains_key(before)) {
+            self.close_opened(before);
+        }
+        self.out.push(KernelEvent::Opened { vni, bridge: Some(bridge) });
     }
 
     /// Nobody wants ND answered at a bridge of somebody's any more: it is as its owner had it.
