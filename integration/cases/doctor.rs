@@ -2,24 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::harness::evpnd::{Config, Evpnd, client};
-use crate::harness::fabric::{Family, Host};
+use crate::harness::fabric::{Family, Host, write_at};
 use crate::harness::netns::Process;
 use crate::harness::raw::{PacketSocket, in_namespace};
 use crate::harness::{ensure, need, wait_until};
+use crate::interop::frr::{Frr, Role};
 
 use super::scenario::{ASN, Site, VNI};
 
+const EVPND: &str = env!("CARGO_BIN_EXE_evpnd");
 const EVPNCTL: &str = env!("CARGO_BIN_EXE_evpnctl");
 
-/// What doctor finds on a host where `ignored` is: the words of each check. The clock of the machine under test is its own affair.
+/// What doctor finds on a host where `ignored` is: the words of each check. The clock of the machine under test is its own affair. Programs that
+/// doctor asks may stand in the host's `bin`.
 fn findings(host: &Host, ignored: &[&str]) -> BTreeMap<String, String> {
     let mut command = host.namespace.command(EVPNCTL, ["--socket".as_ref(), host.path("evpnd.sock").as_os_str()]);
+    command.env("PATH", format!("{}:{}", host.path("bin").display(), std::env::var("PATH").unwrap_or_default()));
     command.args(["--json", "doctor", "--ignore", "clock"]);
     command.args(ignored.iter().flat_map(|what| ["--ignore", what]));
     let output = command.output().unwrap();
@@ -81,20 +87,49 @@ fn firewall(host: &Host, policy: &str, rules: &[&str]) {
     host.namespace.output("nft", [format!("add table inet t; flush table inet t; {chain}; {}", rules.join("; "))]);
 }
 
-/// An IPv4 UDP datagram to a host's tunnel port with a wrong checksum.
-fn bad_datagram(from: &Host, to: &Host) -> Vec<u8> {
+/// A UDP datagram to a host's tunnel port with a wrong checksum.
+fn bad_datagram(from: &Host, to: &Host, family: Family) -> Vec<u8> {
     let mut frame = to.mac_of("eth0").to_vec();
     frame.extend(from.mac_of("eth0"));
-    let mut header = vec![0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, from.number, 10, 0, 0, to.number];
-    let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    header[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
-    frame.extend_from_slice(&[0x08, 0]);
-    frame.extend(header);
+    match (from.address(family), to.address(family)) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            let mut header = vec![0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0];
+            header.extend([from, to].iter().flat_map(std::net::Ipv4Addr::octets));
+            let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+            let folded = (sum & 0xffff) + (sum >> 16);
+            header[10..12].copy_from_slice(&(!(folded as u16)).to_be_bytes());
+            frame.extend_from_slice(&[0x08, 0]);
+            frame.extend(header);
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            frame.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 16, 17, 64]);
+            frame.extend([from, to].iter().flat_map(std::net::Ipv6Addr::octets));
+        }
+        other => panic!("{other:?}"),
+    }
     // Source port, port 4789, length, a checksum that is none, a VXLAN header.
     frame.extend_from_slice(&[0xc0, 0, 0x12, 0xb5, 0, 16, 0xba, 0xad, 8, 0, 0, 0, 0, 0, 100, 0]);
-    frame.resize(60, 0);
+    frame.resize(frame.len().max(60), 0);
     frame
+}
+
+/// The underlay comes with broken offloads, which is found for as long as it does.
+#[track_caller]
+fn expect_bad_checksums(host: &Host, from: &Host, family: Family) {
+    let socket = in_namespace(from.namespace.name(), || PacketSocket::open("eth0")).unwrap();
+    let (frame, ended) = (bad_datagram(from, host, family), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // About as long as it is waited for.
+            for _ in (0..2_000).take_while(|_| !ended.load(Ordering::Relaxed)) {
+                let _ = socket.send(&frame);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        expect(host, "checksum", "UDP datagrams");
+        ended.store(true, Ordering::Relaxed);
+    });
+    expect_health(host);
 }
 
 #[test]
@@ -174,21 +209,8 @@ fn each_of_many_broken_set_ups_is_found() {
     a.namespace.ip("addr add fe80::1/64 dev br100");
     expect(a, "isolation", "IPv6 is on at br100");
     a.namespace.sysctl("net/ipv6/conf/br100/disable_ipv6", "1");
-    // 12: an underlay that comes with broken offloads, for as long as it does.
-    let socket = in_namespace(b.namespace.name(), || PacketSocket::open("eth0")).unwrap();
-    let (frame, ended) = (bad_datagram(b, a), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // About as long as it is waited for.
-            for _ in (0..2_000).take_while(|_| !ended.load(Ordering::Relaxed)) {
-                let _ = socket.send(&frame);
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        });
-        expect(a, "checksum", "UDP datagrams");
-        ended.store(true, Ordering::Relaxed);
-    });
-    expect_health(a);
+    // 12: an underlay that comes with broken offloads.
+    expect_bad_checksums(a, b, Family::V4);
     // 13, 14: the firewall, where it drops tunnels and where it does not.
     firewall(a, "accept", &["udp dport 4789 drop"]);
     expect(a, "firewall", "inet t in drops UDP port 4789 from other hosts (its rule with handle ");
@@ -347,6 +369,7 @@ fn an_ipv6_underlay_is_looked_at() {
     expect_with(a, "route", &b.v6().to_string(), &["session"]);
     a.namespace.ip(&format!("-6 route del unreachable {}", b.v6()));
     expect_health(a);
+    expect_bad_checksums(a, b, Family::V6);
     // Another host has the tunnel's address, and had it first. The harness turns detection off.
     a.namespace.sysctl("net/ipv6/conf/eth0/accept_dad", "1");
     b.namespace.ip(&format!("-6 addr add {}/64 dev eth0 nodad", a.v6()));
@@ -354,4 +377,61 @@ fn an_ipv6_underlay_is_looked_at() {
     a.namespace.ip(&format!("-6 addr add {}/64 dev eth0", a.v6()));
     let also = ["session", "route", "no-answer", "path-mtu", "vni", "rows"];
     expect_with(a, "vtep-address", "another host has the tunnel address", &also);
+}
+
+/// Two that run for one bridge, in turn with evpnd: a second evpnd, and FRR, which is no rival unless it has EVPN.
+#[test]
+fn another_control_plane_for_the_same_bridge_is_found_until_it_is_gone() {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let a = &site.hosts[0];
+    // FRR listens for sessions itself.
+    let config = Config::hypervisor(a, ASN, Family::V4).router("listen = []").neighbor(site.middle.v4(), "").vni(VNI, "");
+    let _daemon = Evpnd::start(a, &config);
+    a.expect_flood_list(VNI, &[]);
+    expect_health(a);
+
+    let directory = a.path("second").display().to_string();
+    std::fs::create_dir(&directory).unwrap();
+    let text = format!(
+        "[router]\nasn = {ASN}\nvtep = \"{}\"\nlisten = []\nstate-directory = \"{directory}/state\"\n\
+         [control]\nsocket = \"{directory}/socket\"\n[[vni]]\nid = {VNI}\n",
+        a.v4()
+    );
+    write_at(&a.path("second/evpnd.toml"), &text);
+    let second = a.namespace.spawn(EVPND, ["--config", &format!("{directory}/evpnd.toml")], &a.path("second.log"));
+    wait_until("the second one has the bridge, too", 20, || {
+        let socket = format!("{directory}/socket");
+        let output = a.namespace.command(EVPNCTL, ["--socket", &socket, "--json", "show", "vnis"]).output().unwrap();
+        let vnis: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        ensure(vnis[0]["state"] == "ready" && vnis[0]["bridge"] == "br100", || format!("{output:?}"))
+    });
+    expect(a, "rivals", "other control planes run beside evpnd: evpnd, 2 times");
+    drop(second);
+    expect_health(a);
+
+    let frr = Frr::start(a, Role::Hypervisor, ASN, &[]);
+    wait_until("FRR has the VNI, too", 20, || {
+        let vnis = frr.show("show evpn vni");
+        ensure(vnis.lines().any(|line| line.starts_with("100 ") && line.contains("vxlan100")), || vnis.clone())
+    });
+    // Where doctor's vtysh reaches no bgpd, nobody knows what it does.
+    let vtysh = a.path("bin/vtysh");
+    std::fs::create_dir(a.path("bin")).unwrap();
+    let asks = |script: &str| {
+        write_at(&vtysh, &format!("#!/bin/sh\n{script}\n"));
+        std::fs::set_permissions(&vtysh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let family = ["router bgp 65000", "address-family l2vpn evpn"];
+    let reaches = format!("exec /usr/bin/vtysh --vty_socket {} \"$@\"", a.directory.display());
+    asks("exit 1");
+    expect(a, "rivals", "other control planes run beside evpnd: bgpd;");
+    asks(&reaches);
+    expect(a, "rivals", "other control planes run beside evpnd: bgpd;");
+    frr.configure(&[family[0], family[1], "no advertise-all-vni"]);
+    expect_health(a);
+    frr.configure(&[family[0], family[1], "advertise-all-vni"]);
+    expect(a, "rivals", "other control planes run beside evpnd: bgpd;");
+    drop(frr);
+    expect_health(a);
 }

@@ -339,6 +339,19 @@ fn a_vrf_is_no_bridge_of_tenants() {
     assert_eq!(found(&facts), [("isolation", at("blue"))]);
 }
 
+/// The clock is that of the machine under test: `integration/cases/doctor.rs` leaves it out.
+#[test]
+fn a_clock_that_is_not_synchronised_is_found() {
+    let of = |clock| Facts { clock, ..Facts::default() };
+    let findings = checks::judge(&of(Some(false)));
+    let [one] = &findings[..] else { panic!("{findings:?}") };
+    assert!(one.check == "clock" && one.at.is_none() && one.what.starts_with("the clock is not synchronised"), "{one:?}");
+    assert!(one.remedy.contains("systemd-timesyncd"), "{one:?}");
+    for clock in [Some(true), None] {
+        assert!(found(&of(clock)).is_empty(), "{clock:?}");
+    }
+}
+
 #[test]
 fn what_is_ignored_is_one_check_or_one_place() {
     let finding = Finding::new("isolation", "what", "remedy").at("br100");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::super::checks;
 use super::super::facts::{Facts, Link};
 use super::rules::{Dropped, Verdict};
 use super::sockets::{self, Open};
@@ -200,6 +201,35 @@ fn frames_between_guests_that_docker_drops() {
         {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "br*"}}, {"counter": {"packets": 0, "bytes": 0}}, {"accept": null}]}});
     ruleset["nftables"].as_array_mut().unwrap().insert(2, accept);
     assert_eq!(Rules::parse(&ruleset).verdict(&frame), Verdict::Passes);
+}
+
+/// Only where bridges pass the filter (br_netfilter), of which a namespace of the machine under test may know nothing.
+#[test]
+fn a_filter_that_bridges_pass_and_that_drops_their_frames_is_found() {
+    let port = |name: &str, kind: &str| Link {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        master: Some("br100".to_owned()),
+        up: true,
+        ..Link::default()
+    };
+    let links = || vec![Link { master: None, ..port("br100", "bridge") }, port("vxlan100", "vxlan"), port("tap1", "tun")];
+    for (name, bridges_are_filtered, drops) in [("docker", true, true), ("docker", false, false), ("range", true, false)] {
+        let mut facts = Facts { links: links(), bridges_are_filtered, ..Facts::default() };
+        let (obstacles, unclear) = super::look(&facts, &Rules::parse(&ruleset(name)));
+        assert!(unclear.is_empty(), "{name}: {unclear:?}");
+        facts.obstacles = obstacles;
+        let findings = checks::judge(&facts);
+        match &findings[..] {
+            [] => assert!(!drops, "{name}"),
+            [one] => {
+                let what = "frames between guests pass ip filter FORWARD, which drops them (its policy; bridge-nf-call-iptables)";
+                assert!(drops && one.check == "br-netfilter" && one.what == what, "{name}: {one:?}");
+                assert_eq!(one.remedy, "sysctl net.bridge.bridge-nf-call-iptables=0");
+            }
+            more => panic!("{name}: {more:?}"),
+        }
+    }
 }
 
 /// Rules of family `bridge` were not looked at: with a policy of drop no guest reached any other host, and nothing was found.
