@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::{Family, Guest, Host};
+use crate::harness::rows::{self, mac, text};
 use crate::harness::watch::RowWatch;
 use crate::harness::{ensure, raw, wait_until};
 
@@ -145,4 +146,48 @@ fn a_silent_guest_stays_over_a_restart_and_an_address_that_it_lost_meanwhile_doe
     assert!(!seen.macs.contains(&guest.mac()), "its row changed: {seen:?}");
     answers_for(b, guest.address()).expect("the other address");
     [&again, &other].into_iter().for_each(Evpnd::expect_no_difference);
+}
+
+/// What a platform writes at a port is its word, for as long as it stands there: over three ageing times in which a MAC that the port only heard goes,
+/// nobody answers for it, and its row at the other host is not even written again.
+fn a_static_entry_stays(more: &str) {
+    let site = Site::new();
+    let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
+    let [a, b, _] = &site.hosts;
+    let ageing = Duration::from_secs(2);
+    let daemons = start(&site, more, ageing);
+    let guest = silent_guest(&site);
+    // Nobody has these MACs.
+    let (written, heard) = (text(mac(9, 1)), text(mac(9, 2)));
+    a.namespace.bridge_batch(&format!("fdb add {written} dev {} master static\n", guest.port));
+    guest.send(vec![raw::plain_frame(mac(9, 2), [0xff; 6])]);
+    let has_rows = |wanted: &[&String]| {
+        wait_until(&format!("host 2 has rows for {wanted:?}"), 20, || {
+            let rows = rows::remote_macs(&b.namespace, "vxlan100")?;
+            let right = [&written, &heard].iter().all(|mac| rows.contains_key(*mac) == wanted.contains(mac));
+            ensure(right && rows.values().all(|vtep| *vtep == a.v4()), || format!("{rows:?}"))
+        });
+    };
+    has_rows(&[&written, &heard]);
+    let mut watch = RowWatch::new(b, VNI);
+    std::thread::sleep(ageing * 3 + ageing / 2);
+    has_rows(&[&written]);
+    let seen = watch.seen().clone();
+    assert!(seen.macs.contains(&heard) && !seen.macs.contains(&written), "{seen:?}");
+    let view = daemons[0].mac(&written);
+    assert!(view["kind"] == "local" && view["sticky"] == true, "{view}");
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+    a.namespace.bridge_batch(&format!("fdb del {written} dev {} master\n", guest.port));
+    has_rows(&[]);
+    daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
+#[test]
+fn a_static_entry_at_a_port_stays_though_nobody_answers_for_it() {
+    a_static_entry_stays("");
+}
+
+#[test]
+fn a_static_entry_at_a_port_stays_where_nobody_is_asked() {
+    a_static_entry_stays("neighbor-learning = false\n");
 }
