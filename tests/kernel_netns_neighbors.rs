@@ -235,10 +235,12 @@ fn a_bridge_that_may_be_mended_is_opened_for_nd_behind_the_filter_and_closed_aga
 #[test]
 fn a_bridge_that_was_opened_is_closed_when_the_device_moves_on() {
     in_namespace(|| {
-        for bridge in ["br0", "br1"] {
-            sh(&format!(
-                "ip link add {bridge} type bridge; echo 1 > /proc/sys/net/ipv6/conf/{bridge}/disable_ipv6; ip link set {bridge} up"
-            ));
+        // With a port and a MAC that stay: else its owner's neighbours go with the device, too.
+        for number in [0, 1] {
+            let bridge = format!("br{number}");
+            sh(&format!("ip link add {bridge} address 02:00:00:00:0b:0{number} type bridge"));
+            sh(&format!("echo 1 > /proc/sys/net/ipv6/conf/{bridge}/disable_ipv6; ip link set {bridge} up"));
+            sh(&format!("ip link add t{number} up type veth peer name p{number}; ip link set p{number} master {bridge} up"));
         }
         sh("ip link add vx0 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning; ip link set vx0 master br0 up");
         let mut room = Room::new();
@@ -246,13 +248,21 @@ fn a_bridge_that_was_opened_is_closed_when_the_device_moves_on() {
         let mut open = |room: &mut Room, bridge: &str| {
             while room.ready(100).bridge != bridge {}
             let ifindex = sh(&format!("ip -o link show {bridge}")).split(':').next().unwrap().parse().unwrap();
-            assert_eq!(room.write(vec![op(ifindex, REPLACE, mac(1), "2001:db8::1")]).errors, []);
+            let written = ["2001:db8::1", "192.0.2.1"].map(|address| op(ifindex, REPLACE, mac(1), address));
+            assert_eq!(room.write(written.into()).errors, []);
             assert_eq!(disabled(bridge), "0");
         };
+        let at = |bridge: &str| -> Vec<String> {
+            let text = sh(&format!("ip -4 neigh show dev {bridge}; ip -6 neigh show dev {bridge}"));
+            text.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+        };
         open(&mut room, "br0");
+        sh("ip neigh add 192.0.2.8 lladdr 02:00:00:00:00:08 dev br0 nud permanent");
+        assert_eq!(at("br0").len(), 3);
         sh("ip link set vx0 master br1");
         open(&mut room, "br1");
         assert_eq!((disabled("br0").as_str(), sh("tc filter show dev br0 ingress").trim()), ("1", ""));
+        assert_eq!(at("br0"), ["192.0.2.8"], "the owner's, and none of ours");
         room.want(&[]);
         room.wait("its end", |event| matches!(event, KernelEvent::DeviceGone { .. }).then_some(()));
         let end = Instant::now() + Duration::from_secs(10);

@@ -365,7 +365,9 @@ impl Worker {
             return;
         }
         managed.told = Some(state.clone());
-        managed.known.home = (!ready.is_bare()).then(|| (ready.bridge_ifindex, ready.bridge.clone()));
+        let home = (!ready.is_bare()).then(|| (ready.bridge_ifindex, ready.bridge.clone()));
+        let before = std::mem::replace(&mut managed.known.home, home).map(|(bridge, _)| bridge);
+        self.leave_bridge(before.filter(|bridge| *bridge != ready.bridge_ifindex));
         self.set_form(vni);
         self.out.push(KernelEvent::Device(state));
         self.retune = true;

@@ -11,7 +11,7 @@
 
 use std::net::IpAddr;
 
-use super::codec::{self, NDMSG};
+use super::codec::{self, Message, NDMSG};
 use super::worker::Worker;
 use crate::base::Vni;
 use crate::fib::{Binding, KernelEvent, KernelNeighbor, NeighborOwner, Op, OpKind};
@@ -122,6 +122,33 @@ impl Worker {
             self.out.push(KernelEvent::NeighborChanged { vni, neighbor });
         } else if has_failed(body) {
             self.handle_failed(vni, neighbor.ip);
+        }
+    }
+
+    /// A VNI's device works in another bridge than before: what we wrote at the old one answers for guests that are not there, and no later
+    /// look at the VNI would come to it.
+    pub(super) fn leave_bridge(&mut self, bridge: Option<u32>) {
+        let Some(bridge) = bridge.filter(|bridge| self.links.link(*bridge).is_some() && !self.bridges.contains_key(bridge))
+        else {
+            return;
+        };
+        let ours = |message: &Message<'_>| {
+            let (ifindex, neighbor) = parse(message.body)?;
+            (ifindex == bridge && neighbor.owner == NeighborOwner::Ours).then_some(neighbor.ip)
+        };
+        let body = |out: &mut Vec<u8>| {
+            out.extend_from_slice(&[0; NDMSG]);
+            codec::attribute(out, libc::NDA_IFINDEX, &bridge.to_ne_bytes());
+        };
+        let found = self.requests.dump(libc::RTM_GETNEIGH, body, ours).unwrap_or_default();
+        for ip in found {
+            let delete = |out: &mut Vec<u8>| {
+                header(out, ip, bridge, None);
+                codec::address(out, libc::NDA_DST, ip);
+            };
+            if let Err(said) = self.requests.change(libc::RTM_DELNEIGH, 0, delete) {
+                tracing::debug!(%ip, bridge, error = said.text, "a neighbour stays at a bridge that its VNI has left");
+            }
         }
     }
 
