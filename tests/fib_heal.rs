@@ -164,6 +164,20 @@ fn the_operators_row_in_such_a_device_is_left_alone() {
     assert_eq!(carry_out(&mut fib, secs(9)).len(), 1);
 }
 
+/// `bridge fdb replace` without the mark, over ours: the way back to static rows.
+#[test]
+fn a_row_that_the_operator_takes_over_as_it_stands_is_theirs() {
+    let mut fib = with_rows(2);
+    let theirs = KernelRow { ext_learned: false, ..row(1, "10.0.0.2") };
+    assert!(!fib.handle_row_changed(secs(60), vni(), &theirs));
+    assert_eq!((carry_out(&mut fib, secs(60)), status(&fib, 1)), (vec![], Status::Operator));
+    fib.clear_unicast(secs(61), vni(), mac(1), false);
+    assert_eq!(carry_out(&mut fib, secs(61)), [], "it stands though nobody announces the MAC any more");
+    fib.set_unicast(secs(62), vni(), mac(1), to("10.0.0.2"));
+    assert!(!fib.handle_row_gone(secs(63), vni(), &theirs));
+    assert_eq!(carry_out(&mut fib, secs(63)).len(), 1, "and ours is back when theirs goes");
+}
+
 #[test]
 fn an_audit_reads_every_settled_row_of_a_large_device_once_and_lists_small_ones() {
     let mut fib = with_rows(10_000);

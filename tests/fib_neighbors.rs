@@ -233,6 +233,27 @@ fn an_event_while_the_write_is_under_way_costs_one_write_more() {
     assert_eq!((step(&mut fib, secs(1)).len(), step(&mut fib, secs(1)).len()), (1, 0));
 }
 
+/// Static neighbours that stand before anybody announces their addresses, as a device with `proxy` has them.
+#[test]
+fn an_operators_that_stood_before_it_was_wanted_is_not_written_over() {
+    let mut fib = Fib::new(1);
+    let theirs = |number: u8| stands(&format!("192.0.2.{number}"), to(number), NeighborOwner::Operator);
+    fib.handle_neighbors(secs(0), vni(), BRIDGE, &[theirs(1)]);
+    assert!(!fib.handle_neighbor_changed(secs(1), vni(), &theirs(2)), "nor one that is written while we run");
+    for number in [1, 2] {
+        fib.set_neighbor(secs(2), vni(), ip(&format!("192.0.2.{number}")), to(number));
+    }
+    assert_eq!(step(&mut fib, secs(2)), []);
+    assert_eq!(status(&fib, "192.0.2.1"), Some(Status::Operator));
+    fib.clear_neighbor(secs(3), vni(), ip("192.0.2.1"));
+    assert_eq!(step(&mut fib, secs(3)), [], "and not deleted");
+    // When it goes ours may stand, or nothing is left to know.
+    fib.handle_neighbor_gone(secs(4), vni(), ip("192.0.2.1"));
+    fib.handle_neighbor_gone(secs(4), vni(), ip("192.0.2.2"));
+    assert_eq!(step(&mut fib, secs(4)), [(REPLACE, ip("192.0.2.2"))]);
+    assert_eq!(status(&fib, "192.0.2.1"), None);
+}
+
 #[test]
 fn a_listing_finds_what_no_event_told_and_diff_shows_it() {
     let mut fib = ready();
@@ -254,6 +275,10 @@ fn a_listing_finds_what_no_event_told_and_diff_shows_it() {
     assert_eq!(ops, [(REPLACE, ip("192.0.2.2")), (REPLACE, ip("192.0.2.3")), (OpKind::DeleteNeighbor, ip("192.0.2.9"))]);
     let all: Vec<_> = (1..=3u8).map(|n| stands(&format!("192.0.2.{n}"), to(n), NeighborOwner::Ours)).collect();
     assert_eq!((fib.diff_neighbors(vni(), &all), fib.handle_neighbors(secs(61), vni(), BRIDGE, &all)), (vec![], 0));
+    // The operator's is one where it says something else.
+    let operators = |second| [all[0], stands("192.0.2.2", to(second), NeighborOwner::Operator), all[2]];
+    assert_eq!(fib.diff_neighbors(vni(), &operators(2)), []);
+    assert_eq!(fib.diff_neighbors(vni(), &operators(8)).len(), 1);
     assert_eq!(step(&mut fib, secs(61)), []);
 }
 

@@ -3,7 +3,7 @@
 //! A dump or an event may be older than our last write, and our own writes are echoed like anybody's (kernel 6.18: pid 0).
 //! So nothing here trusts the order: an event makes a row dirty and never clean, because a needless write is idempotent
 //! and a missing one is for ever; only the counters care whether it was our echo. A row without EXT_LEARNED is the operator's where we had none, and is never touched; where it
-//! was written over ours it is put back.
+//! was written over ours it is the operator's if it leads to the same place, so that ours can be given back without a gap, and is put back if it leads elsewhere.
 
 use super::batch::{old_stamp, stamp};
 use super::message::KernelRow;
@@ -162,6 +162,12 @@ impl Fib {
         }
         if equals(self, row.installed) && (kernel.ext_learned || row.installed == goal) {
             self.rows.row_mut(id).stamp = old_stamp(now);
+            if !kernel.ext_learned && !row.has(flag::FLOOD) {
+                // The mark went with a write over it, and no write of ours brings it back: when nobody announces the MAC any
+                // more, the row is not ours to delete.
+                self.rows.row_mut(id).flags |= flag::FOREIGN;
+                self.renew(id);
+            }
             return false;
         }
         if goal != NONE && row.installed == goal && kernel.ext_learned && self.is_recent(now, &row) {

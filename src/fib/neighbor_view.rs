@@ -55,7 +55,8 @@ impl Fib {
             let holds = stands.and_then(|stands| stands.binding);
             let ours = stands.filter(|stands| stands.owner == NeighborOwner::Ours).and_then(|stands| stands.binding);
             let goal = entry.goal();
-            if ours == goal || (goal.is_none() && (theirs || ours.is_none())) {
+            // The operator's own, as it is wanted, is no difference; nor is one that nobody wants.
+            if ours == goal || (theirs && holds == goal) || (goal.is_none() && (theirs || ours.is_none())) {
                 continue;
             }
             let state = self.state_words(self.neighbor_view(*key, entry).status);
@@ -68,6 +69,16 @@ impl Fib {
         }
         found.sort_by_key(|difference| difference.ip);
         found
+    }
+
+    /// Whether the neighbours of a VNI's bridge are known.
+    pub fn has_bridge(&self, vni: Vni) -> bool {
+        self.neighbors.ready(vni).is_some()
+    }
+
+    /// Whether no neighbour of ours is left in a VNI's bridge, and none waits.
+    pub(super) fn neighbors_cleared(&self, vni: Vni) -> bool {
+        self.neighbors.range(vni).all(|(_, entry)| entry.wanted.is_none() && entry.foreign)
     }
 
     /// The neighbour of one address.
@@ -113,7 +124,7 @@ impl Fib {
         (all, by_vni)
     }
 
-    /// How many neighbours are wanted, or about to go.
+    /// How many neighbours are wanted, about to go, or the operator's.
     pub fn neighbor_count(&self) -> usize {
         self.neighbors.entries.len()
     }

@@ -176,6 +176,13 @@ impl Neighbors {
         }
     }
 
+    /// An operator's is known before it is wanted, or it would be written over when it is.
+    fn note_operators(&mut self, key: Key, owner: NeighborOwner) {
+        if owner == NeighborOwner::Operator {
+            self.entries.entry(key).or_insert(Neighbor { foreign: true, ..Neighbor::new(None, None) });
+        }
+    }
+
     fn clear_retry(&mut self, key: Key) {
         if let Some(retry) = self.retries.remove(&key) {
             self.due.remove(&(retry.at, key));
@@ -334,11 +341,6 @@ impl Fib {
         }
     }
 
-    /// Whether the neighbours of a VNI's bridge are known.
-    pub fn has_bridge(&self, vni: Vni) -> bool {
-        self.neighbors.ready(vni).is_some()
-    }
-
     /// The bridge of a VNI is gone, and its neighbours with it. What is wanted stays so.
     pub fn neighbors_gone(&mut self, vni: Vni) {
         let Some(segment) = self.neighbors.segments.get_mut(&vni) else { return };
@@ -358,6 +360,7 @@ impl Fib {
         let (ours, theirs) = (stands.owner == NeighborOwner::Ours, stands.owner == NeighborOwner::Operator);
         let swept = self.neighbors.swept;
         let (now, lifetime) = (self.now, self.demand.lifetime(vni).unwrap_or_default());
+        self.neighbors.note_operators(key, stands.owner);
         let Some(entry) = self.neighbors.entries.get_mut(&key) else {
             if ours {
                 self.stats.adopted += 1;
@@ -435,6 +438,7 @@ impl Fib {
     pub fn handle_neighbor_changed(&mut self, now: Time, vni: Vni, stands: &KernelNeighbor) -> bool {
         self.now = now;
         let key = (vni, stands.ip);
+        self.neighbors.note_operators(key, stands.owner);
         let Some(entry) = self.neighbors.entries.get_mut(&key) else { return false };
         if entry.stage == Stage::InFlight {
             entry.force |= entry.goal().is_some();
@@ -590,10 +594,5 @@ impl Fib {
             }
             self.neighbors.touch(key, false);
         }
-    }
-
-    /// Whether no neighbour of ours is left in a VNI's bridge, and none waits.
-    pub(super) fn neighbors_cleared(&self, vni: Vni) -> bool {
-        self.neighbors.range(vni).all(|(_, entry)| entry.wanted.is_none() && entry.foreign)
     }
 }

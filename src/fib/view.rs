@@ -209,7 +209,8 @@ impl Fib {
         let row = self.rows.row(id);
         let view = self.view(id, row);
         let found = stands.map(|row| row.remote);
-        let operators = stands.is_some_and(|row| !row.ext_learned);
+        // The mark of a member of a flood list may be another member's, who has gone since.
+        let operators = stands.is_some_and(|stands| !stands.ext_learned || row.has(flag::FLOOD) && row.has(flag::FOREIGN));
         if found == view.wanted || (operators && view.wanted.is_none()) {
             return None;
         }
