@@ -1,8 +1,7 @@
-//! `evpnctl migrate` under traffic: hosts on a group, on a list, converted one by one and taken back, with every frame counted; and runs
-//! that are interrupted at each of their steps.
+//! `evpnctl migrate` under traffic: hosts on a group, on a list, with static rows, converted one by one and taken back, with every
+//! frame counted.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
@@ -32,22 +31,51 @@ fn group(family: Family) -> &'static str {
 }
 
 /// Hosts with a guest each, and a reflector of ours.
-struct Segment {
+pub(super) struct Segment {
     fabric: Fabric,
     family: Family,
-    hosts: Vec<Host>,
-    middle: Host,
+    pub(super) hosts: Vec<Host>,
+    pub(super) middle: Host,
 }
 
 /// How hosts found one another before EVPN.
 #[derive(Clone, Copy, PartialEq)]
-enum Old {
+pub(super) enum Old {
     Group,
     List,
+    /// A row for each guest elsewhere and no learning; the same list, or none, so that nothing is flooded.
+    Fixed {
+        list: bool,
+    },
+}
+
+impl Old {
+    fn has_list(self) -> bool {
+        matches!(self, Self::List | Self::Fixed { list: true })
+    }
+}
+
+/// The rows of the guests of other hosts, as somebody wrote them: in this form, and in that.
+pub(super) fn fixed_rows(host: &Host, hosts: &[Host], family: Family) -> String {
+    let row = |other: &Host| {
+        let form = if other.number.is_multiple_of(2) { "self master static" } else { "self permanent" };
+        format!("fdb add 02:00:00:00:00:{:02x} dev vxlan100 dst {} {form}\n", other.number * 10 + 1, other.address(family))
+    };
+    hosts.iter().filter(|other| other.number != host.number).map(row).collect()
+}
+
+/// What somebody wrote on the device, and what a control plane did, but for the flood list.
+pub(super) fn rows(host: &Host) -> Vec<String> {
+    let text = host.namespace.output("bridge", ["fdb", "show", "dev", "vxlan100"]);
+    let written =
+        |line: &&str| line.starts_with("02:") && ["static", "permanent", "extern_learn"].iter().any(|word| line.contains(word));
+    let mut rows: Vec<String> = text.lines().filter(written).map(|line| line.trim_end().to_owned()).collect();
+    rows.sort();
+    rows
 }
 
 impl Segment {
-    fn new(count: u8, old: Old, family: Family) -> Self {
+    pub(super) fn new(count: u8, old: Old, family: Family) -> Self {
         let fabric = Fabric::new();
         let hosts: Vec<Host> = (1..=count).map(|number| fabric.host(number)).collect();
         let middle = fabric.host(254);
@@ -55,9 +83,13 @@ impl Segment {
             let way = match old {
                 Old::Group => format!("group {} dev eth0", group(family)),
                 Old::List => format!("local {}", host.address(family)),
+                Old::Fixed { .. } => format!("local {} nolearning", host.address(family)),
             };
             make_old_device(host, VNI, &way);
-            if old == Old::List {
+            if matches!(old, Old::Fixed { .. }) {
+                host.namespace.bridge_batch(&fixed_rows(host, &hosts, family));
+            }
+            if old.has_list() {
                 let others = hosts.iter().filter(|other| other.number != host.number);
                 let lines =
                     others.map(|other| format!("fdb append 00:00:00:00:00:00 dev vxlan100 dst {}\n", other.address(family)));
@@ -67,8 +99,17 @@ impl Segment {
         Self { fabric, family, hosts, middle }
     }
 
-    fn guests(&self) -> Vec<Guest> {
+    pub(super) fn guests(&self) -> Vec<Guest> {
         self.hosts.iter().map(|host| self.fabric.guest_at(host, VNI)).collect()
+    }
+
+    /// Each guest knows the MACs of the others, where none of them would hear it ask.
+    pub(super) fn introduce(&self, guests: &[Guest]) {
+        for guest in guests {
+            let others = guests.iter().filter(|other| other.number != guest.number);
+            let lines = others.map(|other| format!("neigh add {} lladdr {} dev eth0\n", other.address(), other.mac()));
+            guest.namespace.ip_batch(&lines.collect::<String>());
+        }
     }
 
     fn config(&self, host: &Host) -> Config {
@@ -76,7 +117,7 @@ impl Segment {
     }
 
     /// A daemon on each host that knows of no VNI.
-    fn daemons(&self) -> Vec<Evpnd<'_>> {
+    pub(super) fn daemons(&self) -> Vec<Evpnd<'_>> {
         let daemons: Vec<_> = self.hosts.iter().map(|host| Evpnd::start(host, &self.config(host))).collect();
         daemons.iter().for_each(|daemon| daemon.expect_established(self.middle.v4()));
         daemons
@@ -105,14 +146,14 @@ pub(super) fn convert(host: &Host, words: &[&str]) {
 }
 
 /// The stage of the VNI on a host.
-fn stage(host: &Host) -> String {
+pub(super) fn stage(host: &Host) -> String {
     let output = migrate(host, &["--json"]);
     let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     value["vnis"][0]["stage"].as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
 }
 
 /// The device and its port, without numbers that change.
-fn device(host: &Host) -> String {
+pub(super) fn device(host: &Host) -> String {
     let value: Value =
         serde_json::from_str(&host.namespace.output("ip", ["-j", "-d", "link", "show", "dev", "vxlan100"])).expect("JSON");
     let (data, port) = (&value[0]["linkinfo"]["info_data"], &value[0]["linkinfo"]["info_slave_data"]);
@@ -122,23 +163,25 @@ fn device(host: &Host) -> String {
         + &["learning", "neigh_suppress"].map(|key| of(port, key)).concat()
 }
 
-fn flood_list(host: &Host) -> Vec<String> {
+pub(super) fn flood_list(host: &Host) -> Vec<String> {
     let text = host.namespace.output("bridge", ["fdb", "show", "dev", "vxlan100"]);
     let mut list: Vec<String> = text.lines().filter(|line| line.starts_with("00:00")).map(str::to_owned).collect();
     list.sort();
     list
 }
 
-fn joined(host: &Host, family: Family) -> bool {
+pub(super) fn joined(host: &Host, family: Family) -> bool {
     host.namespace.output("ip", ["maddr", "show", "dev", "eth0"]).contains(group(family))
 }
 
-/// Tells of each step, and nothing may be lost in any.
+/// Tells of each step, and nothing may be lost in any; nor come twice while no host changes.
 #[track_caller]
 pub(super) fn expect_nothing_lost(losses: &[Loss]) {
     losses.iter().for_each(|loss| println!("{loss}"));
     for loss in losses {
         assert!(loss.pings.0 > 20 && loss.pings.1 == 0 && loss.floods.1 == 0, "{loss}");
+        assert!(loss.asks.0 > 0 && loss.asks.1 == 0, "{loss}");
+        assert!(loss.twice == 0 || !loss.step.starts_with("all"), "{loss}");
     }
 }
 
@@ -148,7 +191,13 @@ fn there_and_back(count: u8, old: Old, family: Family) {
     let _reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
     let guests = segment.guests();
     let daemons = segment.daemons();
-    let before: Vec<_> = segment.hosts.iter().map(|host| (device(host), flood_list(host))).collect();
+    let state = |host: &Host| (device(host), flood_list(host), rows(host));
+    let before: Vec<_> = segment.hosts.iter().map(state).collect();
+    let fixed = matches!(old, Old::Fixed { .. });
+    let deaf = old == Old::Fixed { list: false };
+    if deaf {
+        segment.introduce(&guests);
+    }
     let mut mesh = Mesh::start(&guests.iter().collect::<Vec<_>>());
     for (words, name, then) in
         [(&[][..], "beside EVPN", "beside"), (&["--finish"], "EVPN alone", "converted"), (&["--undo"], "back beside", "beside")]
@@ -158,10 +207,20 @@ fn there_and_back(count: u8, old: Old, family: Family) {
             convert(host, words);
             assert_eq!(stage(host), then);
         }
+        daemons.iter().for_each(Evpnd::expect_no_difference);
         mesh.step(format!("all: {name}"));
         let proper = then == "converted";
-        for host in &segment.hosts {
-            let (now, list) = (device(host), flood_list(host));
+        for (host, (_, _, written)) in segment.hosts.iter().zip(&before) {
+            let (now, list, rows) = (device(host), flood_list(host), rows(host));
+            if fixed && !proper {
+                let stand = written.iter().all(|row| rows.contains(row) || row.contains(" master "));
+                assert!(stand, "{written:?} in {rows:?}");
+            } else if proper {
+                let ours = |row: &String| {
+                    row.contains("extern_learn") && !row.contains("permanent") && !row.contains("master br100 static")
+                };
+                assert!(rows.len() == 2 * (usize::from(count) - 1) && rows.iter().all(ours), "{rows:?}");
+            }
             assert_eq!(now.contains(&format!("\"{}\"", group(family))), old == Old::Group && !proper, "{now}");
             assert_eq!(now.contains("learning true"), !proper, "{now}");
             assert_eq!(joined(host, family), old == Old::Group && !proper);
@@ -175,9 +234,13 @@ fn there_and_back(count: u8, old: Old, family: Family) {
         convert(host, &["--undo"]);
         assert_eq!(stage(host), "untouched");
     }
-    expect_nothing_lost(&mesh.end());
+    let mut losses = mesh.end();
+    // Without a list nobody hears a broadcast before all are beside EVPN.
+    let heard = |step: &str| !deaf || step.starts_with("all:") || step.contains("EVPN alone") || step.contains("back beside");
+    losses.iter_mut().filter(|loss| !heard(&loss.step)).for_each(|loss| (loss.floods.1, loss.asks.1) = (0, 0));
+    expect_nothing_lost(&losses);
     for (host, before) in segment.hosts.iter().zip(before) {
-        assert_eq!((device(host), flood_list(host)), before, "host {}", host.number);
+        assert_eq!(state(host), before, "host {}", host.number);
         let output = migrate(host, &["--all", "--apply", "--undo"]);
         assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("nothing to do"), "{output:?}");
     }
@@ -195,6 +258,21 @@ fn five_hosts_leave_their_list_and_return_to_it() {
 }
 
 #[test]
+fn five_hosts_leave_their_static_rows_and_return_to_them() {
+    there_and_back(5, Old::Fixed { list: true }, Family::V4);
+}
+
+#[test]
+fn three_hosts_leave_static_rows_without_a_list_and_return_to_them() {
+    there_and_back(3, Old::Fixed { list: false }, Family::V4);
+}
+
+#[test]
+fn over_ipv6_three_hosts_leave_their_static_rows_and_return_to_them() {
+    there_and_back(3, Old::Fixed { list: true }, Family::V6);
+}
+
+#[test]
 fn over_ipv6_three_hosts_leave_their_group_and_return_to_it() {
     there_and_back(3, Old::Group, Family::V6);
 }
@@ -202,68 +280,6 @@ fn over_ipv6_three_hosts_leave_their_group_and_return_to_it() {
 #[test]
 fn over_ipv6_three_hosts_leave_their_list_and_return_to_it() {
     there_and_back(3, Old::List, Family::V6);
-}
-
-/// The command is killed as it begins each of its steps, and the daemon on its host with it every other time; asked for the same
-/// again it comes to the same end.
-#[test]
-fn a_run_that_is_killed_at_any_step_is_resumed() {
-    for old in [Old::Group, Old::List] {
-        let segment = Segment::new(2, old, Family::V4);
-        let _reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
-        let guests = segment.guests();
-        let mut daemons = segment.daemons();
-        let [a, b] = &segment.hosts[..] else { panic!() };
-        let before = (device(a), flood_list(a));
-        convert(b, &[]);
-        let mut killed = 0;
-        for (words, then) in
-            [(&[][..], "beside"), (&["--finish"], "converted"), (&["--undo"], "beside"), (&["--undo"], "untouched")]
-        {
-            if then == "converted" {
-                convert(b, &["--finish", "--force"]);
-            } else if words == ["--undo"] && then == "beside" {
-                convert(b, &["--undo"]);
-            }
-            for step in 1.. {
-                let whole = kill_at(a, words, step);
-                killed += usize::from(!whole);
-                if !whole && step % 2 == 0 {
-                    drop(daemons.remove(0));
-                    daemons.insert(0, Evpnd::start_again(a));
-                    daemons[0].expect_established(segment.middle.v4());
-                }
-                guests[0].expect_ping(&guests[1]);
-                guests[1].expect_ping(&guests[0]);
-                if whole {
-                    break;
-                }
-            }
-            if stage(a) != then {
-                convert(a, words);
-            }
-            assert_eq!(stage(a), then);
-            daemons.iter().for_each(Evpnd::expect_no_difference);
-            let out = old == Old::Group && then == "converted";
-            assert_eq!(joined(a, Family::V4), old == Old::Group && !out, "{then}");
-        }
-        assert!(killed >= 6, "killed {killed} times only");
-        assert_eq!((device(a), flood_list(a)), before);
-        guests[0].expect_ping(&guests[1]);
-    }
-}
-
-/// Runs it and kills it as it tells of its step of this number. Whether it came to its end before.
-fn kill_at(host: &Host, words: &[&str], step: usize) -> bool {
-    let mut all = vec!["--all", "--apply", "--wait", "1"];
-    all.extend(words);
-    let mut child = command(host, &all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("evpnctl runs");
-    let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let reached = lines.map_while(Result::ok).nth(step - 1).is_some();
-    let _ = child.kill();
-    let output = child.wait_with_output().expect("evpnctl ends");
-    assert!(reached || output.status.success(), "{output:?}");
-    !reached
 }
 
 /// What is wrong is said where it is, with what to do, and changes nothing.

@@ -41,7 +41,7 @@ fn rows(site: &Site, host: usize) -> Vec<String> {
 }
 
 /// Tunnelled frames to a group, as the tenants see it.
-fn floods(capture: &Capture) -> usize {
+pub(super) fn floods(capture: &Capture) -> usize {
     let frames = capture.frames();
     let inner = frames.iter().filter_map(|frame| match Frame::classify(frame, 4789) {
         Outgoing::Vxlan { inner, .. } => Some(inner[0] & 1 == 1),

@@ -1,5 +1,6 @@
 //! Guests that all talk to one another all the time: each pings each other and sends all of them a broadcast, every few
-//! milliseconds, and each frame that did not arrive, or came twice, is known with the moment at which it was sent.
+//! milliseconds, and each frame that did not arrive, or came twice, is known with the moment at which it was sent. Each asks for
+//! the MAC of each other as well, now and then, because pings with MACs that are known would not miss ARP.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,8 @@ use super::wait_until;
 const ROUND: Duration = Duration::from_millis(40);
 /// Who sent less than this ago may not be answered yet.
 const UNDER_WAY: Duration = Duration::from_secs(1);
+/// A guest asks for the MAC of each other in one of so many rounds.
+const ASKS: usize = 10;
 
 /// The talk of a mesh that runs. [`Mesh::end`] tells what was lost.
 #[derive(Debug)]
@@ -30,10 +33,14 @@ pub struct Mesh {
 #[derive(Debug)]
 struct Talk {
     number: u8,
+    shouts: bool,
     rounds: Vec<Instant>,
     /// Answers of a guest to our pings, and its broadcasts, by round: how often each came.
     answers: BTreeMap<u8, BTreeMap<u16, u32>>,
     heard: BTreeMap<u8, BTreeMap<u16, u32>>,
+    /// When each other was asked for its MAC, and when it was answered with that MAC.
+    asked: BTreeMap<u8, Vec<Instant>>,
+    told: BTreeMap<u8, Vec<Instant>>,
 }
 
 /// What was lost in one step.
@@ -47,15 +54,17 @@ pub struct Loss {
     pub floods: (usize, usize),
     /// Broadcasts that were heard more than once.
     pub twice: usize,
+    /// ARP requests sent, and of them not answered.
+    pub asks: (usize, usize),
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { step, pings, floods, twice } = self;
+        let Self { step, pings, floods, twice, asks } = self;
         write!(
             f,
-            "{step:<40} {:>6} pings, {} lost; {:>6} broadcasts, {} lost, {twice} twice",
-            pings.0, pings.1, floods.0, floods.1
+            "{step:<40} {:>6} pings, {} lost; {:>6} broadcasts, {} lost, {twice} twice; {:>4} questions, {} lost",
+            pings.0, pings.1, floods.0, floods.1, asks.0, asks.1
         )
     }
 }
@@ -63,6 +72,15 @@ impl fmt::Display for Loss {
 impl Mesh {
     /// Begins, and returns when everybody was heard by everybody.
     pub fn start(guests: &[&Guest]) -> Self {
+        Self::begin(guests, true)
+    }
+
+    /// The same without broadcasts, for segments that flood nothing.
+    pub fn start_quietly(guests: &[&Guest]) -> Self {
+        Self::begin(guests, false)
+    }
+
+    fn begin(guests: &[&Guest], shouts: bool) -> Self {
         for guest in guests {
             for other in guests.iter().filter(|other| other.number != guest.number) {
                 guest.expect_ping(other);
@@ -76,7 +94,7 @@ impl Mesh {
         let begin = |(guest, socket): (&&Guest, PacketSocket)| {
             let others = numbers.iter().copied().filter(|number| *number != guest.number).collect();
             let (number, stop) = (guest.number, stop.clone());
-            std::thread::spawn(move || talk(&socket, number, others, &stop))
+            std::thread::spawn(move || talk(&socket, number, others, shouts, &stop))
         };
         let threads = guests.iter().zip(sockets).map(begin).collect();
         Self { stop, threads, steps: vec![("before".to_owned(), Instant::now())] }
@@ -97,20 +115,28 @@ impl Mesh {
         let talks: Vec<Talk> = self.threads.into_iter().map(|thread| thread.join().expect("a guest that talks")).collect();
         let mut losses: Vec<Loss> = self.steps.iter().map(|(name, _)| Loss { step: name.clone(), ..Loss::default() }).collect();
         let last = talks.iter().filter_map(|talk| talk.rounds.last()).min().expect("rounds");
+        let step_at = |sent: &Instant| self.steps.iter().rposition(|(_, since)| since <= sent).unwrap_or_default();
         for talk in &talks {
+            for (sent, answered) in talk.asked.keys().flat_map(|other| talk.answers_of(*other)) {
+                if sent + UNDER_WAY <= *last {
+                    let asks = &mut losses[step_at(&sent)].asks;
+                    asks.0 += 1;
+                    asks.1 += usize::from(!answered);
+                }
+            }
             for (round, sent) in (0u16..).zip(&talk.rounds) {
                 if *sent + UNDER_WAY > *last {
                     break;
                 }
-                let at = self.steps.iter().rposition(|(_, since)| since <= sent).unwrap_or_default();
+                let at = step_at(sent);
                 for other in talks.iter().filter(|other| other.number != talk.number) {
                     let answered = talk.answers.get(&other.number).is_some_and(|answers| answers.contains_key(&round));
                     let heard = other.heard.get(&talk.number).and_then(|heard| heard.get(&round)).copied().unwrap_or_default();
                     let loss = &mut losses[at];
                     loss.pings.0 += 1;
                     loss.pings.1 += usize::from(!answered);
-                    loss.floods.0 += 1;
-                    loss.floods.1 += usize::from(heard == 0);
+                    loss.floods.0 += usize::from(talk.shouts);
+                    loss.floods.1 += usize::from(talk.shouts && heard == 0);
                     loss.twice += usize::from(heard > 1);
                 }
             }
@@ -119,17 +145,31 @@ impl Mesh {
     }
 }
 
-fn talk(socket: &PacketSocket, number: u8, others: Vec<u8>, stop: &AtomicBool) -> Talk {
-    let mut talk = Talk { number, rounds: Vec::new(), answers: BTreeMap::new(), heard: BTreeMap::new() };
+fn talk(socket: &PacketSocket, number: u8, others: Vec<u8>, shouts: bool, stop: &AtomicBool) -> Talk {
+    let mut talk = Talk {
+        number,
+        shouts,
+        rounds: Vec::new(),
+        answers: BTreeMap::new(),
+        heard: BTreeMap::new(),
+        asked: BTreeMap::new(),
+        told: BTreeMap::new(),
+    };
     let (mut next, mut buffer) = (Instant::now(), vec![0; 2048]);
     let ready = |frame: &[u8]| wait_until("a guest speaks", 10, || socket.send(frame).map_err(|error| error.to_string()));
     while !stop.load(Ordering::Relaxed) {
         if Instant::now() >= next && talk.rounds.len() < usize::from(u16::MAX) {
             let round = talk.rounds.len() as u16;
             talk.rounds.push(Instant::now());
-            ready(&shout(number, round));
-            for &other in &others {
+            if shouts {
+                ready(&shout(number, round));
+            }
+            for (place, &other) in others.iter().enumerate() {
                 ready(&ping(number, other, round));
+                if usize::from(round) % ASKS == place % ASKS {
+                    talk.asked.entry(other).or_default().push(Instant::now());
+                    ready(&ask(number, other));
+                }
             }
             next = Instant::now() + ROUND;
         }
@@ -153,7 +193,20 @@ impl Talk {
         } else if kind == [0x08, 0x00] && frame.len() >= 42 && frame[23] == 1 && frame[34] == 0 && frame[39] == self.number {
             let (from, round) = (frame[29], round(40).unwrap_or_default());
             *self.answers.entry(from).or_default().entry(round).or_default() += 1;
+        } else if kind == [0x08, 0x06] && frame.len() >= 42 && frame[21] == 2 && frame[41] == self.number {
+            let other = frame[31];
+            if frame[22..28] == mac(other) {
+                self.told.entry(other).or_default().push(Instant::now());
+            }
         }
+    }
+
+    /// When another was asked for its MAC, and whether it was answered: before it was asked again, or, late, with the answer to that.
+    fn answers_of(&self, other: u8) -> Vec<(Instant, bool)> {
+        let (asked, told) = (&self.asked[&other], self.told.get(&other).map(Vec::as_slice).unwrap_or_default());
+        let before = |end: Option<&Instant>| end.map_or(told.len(), |end| told.partition_point(|at| at < end));
+        let of = |index: usize| before(asked.get(index + 1)) - before(asked.get(index));
+        (0..asked.len()).map(|index| (asked[index], of(index) > 0 || index + 1 < asked.len() && of(index + 1) > 1)).collect()
     }
 }
 
@@ -165,6 +218,13 @@ fn mac(number: u8) -> [u8; 6] {
 fn shout(number: u8, round: u16) -> Vec<u8> {
     let mut frame = raw::plain_frame(mac(number), [0xff; 6]);
     frame[14..16].copy_from_slice(&round.to_be_bytes());
+    frame
+}
+
+/// A broadcast question of ARP (RFC 826).
+fn ask(from: u8, to: u8) -> Vec<u8> {
+    let mut frame = raw::gratuitous_arp(mac(from), [192, 168, 0, from]);
+    frame[38..42].copy_from_slice(&[192, 168, 0, to]);
     frame
 }
 

@@ -13,8 +13,9 @@ use evpnd::fib::Status;
 
 use super::block::{self, Block};
 use super::facts::{Facts, Trouble, read_rows};
-use super::plan::{Membership, Plan, Stage, Step, Tunnel};
+use super::plan::{Plan, Stage, Tunnel};
 use super::record::{Record, write_whole};
+use super::step::{Membership, Step};
 use crate::arguments::Migrate;
 use crate::daemon::{Daemon, Failure};
 use crate::hooks::{deadline, is_over};
@@ -154,8 +155,10 @@ impl Run<'_> {
         let name = |membership: &Membership| format!("{HELPER}{}", memberships[membership]);
         match step {
             Step::Ip(words) => ip(words),
-            Step::Bridge(lines) => bridge(lines, false),
-            Step::BridgeMaybe(lines) => bridge(lines, true),
+            Step::Bridge(lines) => batch("bridge", lines, false),
+            Step::BridgeMaybe(lines) => batch("bridge", lines, true),
+            Step::IpLines(lines) => batch("ip", lines, false),
+            Step::IpMaybe(lines) => batch("ip", lines, true),
             Step::Join(membership) => self.join(&name(membership), membership),
             Step::Release(membership) => ip(&format!("link del {}", name(membership))),
             Step::Leave(membership) => {
@@ -340,7 +343,7 @@ fn wait_until_let_go(daemon: &mut Daemon, plan: &Plan, end: std::time::Instant) 
                             tunnel.announced.iter().map(move |mac| format!("fdb del {mac} dev {} {half}", plan.device))
                         });
                         // What is left shows in the next round.
-                        let _ = bridge(&lines.collect::<Vec<_>>(), true);
+                        let _ = batch("bridge", &lines.collect::<Vec<_>>(), true);
                     }
                     format!("{count} of evpnd's rows still stand")
                 }
@@ -370,19 +373,19 @@ fn ip(words: &str) -> Result<(), String> {
     said("ip", output)
 }
 
-/// Lines for bridge(8) in one process; `maybe`: it goes on where one of them finds nothing.
-fn bridge(lines: &[String], maybe: bool) -> Result<(), String> {
-    let mut command = Command::new("bridge");
+/// Lines for bridge(8) or ip(8) in one process; `maybe`: it goes on where one of them finds nothing.
+fn batch(program: &str, lines: &[String], maybe: bool) -> Result<(), String> {
+    let mut command = Command::new(program);
     if maybe {
         command.arg("-force");
     }
     let spawned = command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = spawned.map_err(|error| format!("bridge: {error}"))?;
+    let mut child = spawned.map_err(|error| format!("{program}: {error}"))?;
     if let Some(mut pipe) = child.stdin.take() {
         // Where it ended early it says so itself.
         let _ = pipe.write_all((lines.join("\n") + "\n").as_bytes());
     }
-    match said("bridge", child.wait_with_output()) {
+    match said(program, child.wait_with_output()) {
         Err(_) if maybe => Ok(()),
         done => done,
     }

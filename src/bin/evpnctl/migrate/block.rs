@@ -95,6 +95,7 @@ pub(super) fn lines(config: &Config, vni: Vni, way: Way, device: &str, bridge: &
             let _ = write!(out, "flood = \"multicast\"\ngroup = \"{group}\"\n");
         }
         Way::BesideList => out.push_str("flood = \"ingress-replication\"\nlearning = \"beside\"\n"),
+        Way::Known => out.push_str("flood = \"none\"\n"),
         Way::Proper => {}
     }
     // What the defaults say otherwise is said here.
@@ -116,6 +117,7 @@ pub(super) fn way_of(vni: &VniConfig) -> Option<Way> {
         (Flood::Multicast(group), Learning::Off | Learning::Beside) => Some(Way::BesideGroup(group)),
         (Flood::IngressReplication, Learning::Beside) => Some(Way::BesideList),
         (Flood::IngressReplication, Learning::Off) => Some(Way::Proper),
+        (Flood::None, Learning::Off) if vni.settings.install == Install::Always => Some(Way::Known),
         _ => None,
     }
 }
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again_and_taken_away_without_a_trace() {
         let plain = config(FILE);
-        let ways = [Way::BesideGroup("239.1.1.1".parse().unwrap()), Way::BesideList, Way::Proper];
+        let ways = [Way::BesideGroup("239.1.1.1".parse().unwrap()), Way::BesideList, Way::Proper, Way::Known];
         let mut block = Block::read(FILE);
         for (number, way) in (100..).zip(ways) {
             let bridge = if number == 100 { "onebr.7".to_owned() } else { format!("br{number}") };
@@ -157,7 +159,7 @@ mod tests {
         assert_eq!(block.write(&again), again);
         assert!(config(&again).vnis.contains_key(&vni(7)), "{again}");
         assert!(!Block::read(&again).has(vni(7)));
-        for number in 100..103 {
+        for number in 100..104 {
             block.remove(vni(number));
         }
         assert_eq!(block.write(&text), FILE);
@@ -167,7 +169,7 @@ mod tests {
     fn what_the_defaults_say_otherwise_is_said() {
         let text = format!("{FILE}[vni-defaults]\nlearning = true\n");
         let defaults = config(&text);
-        for way in [Way::BesideGroup("239.1.1.1".parse().unwrap()), Way::BesideList, Way::Proper] {
+        for way in [Way::BesideGroup("239.1.1.1".parse().unwrap()), Way::BesideList, Way::Proper, Way::Known] {
             let mut block = Block::default();
             block.set(vni(100), lines(&defaults, vni(100), way, "vxlan100", "br100"));
             assert_eq!(way_of(&config(&block.write(&text)).vnis[&vni(100)]), Some(way));

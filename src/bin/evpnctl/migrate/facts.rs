@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use evpnd::base::{MacAddr, Vni};
-use evpnd::config::Config;
-use evpnd::control::{HELD_BY_RULE, MAX_PAGE, Reply, Request, VniView};
+use evpnd::config::{Config, NO_BRIDGE};
+use evpnd::control::{HELD_BY_RULE, MAX_PAGE, MacKind, Reply, Request, VniView};
 use serde_json::Value;
 
 use super::block::{Block, way_of};
+use super::fixed::{self, Known, Neighbor, Row};
 use super::plan::{Fabric, Here, Tunnel};
 use super::record::Record;
 use crate::arguments::Migrate;
@@ -78,8 +79,16 @@ impl Facts {
         let path = what.config.clone();
         let (text, config) = configuration(&path)?;
         let record = Record::load(&config.router.state_directory)?;
-        let (fabric, vnis) = ask(daemon)?;
-        Ok(Self { tunnels: tunnels()?, fabric, vnis, path, text, config, record })
+        let (mut fabric, vnis) = ask(daemon)?;
+        let tunnels = tunnels()?;
+        for vni in tunnels.iter().filter_map(|tunnel| tunnel.vni) {
+            let wrote = |before: &super::record::Before| !before.fixed.is_empty() || !before.neighbors.is_empty();
+            let rows = tunnels.iter().any(|tunnel| tunnel.vni == Some(vni) && fixed::any(tunnel));
+            if rows || record.vnis.get(&vni).is_some_and(|entry| wrote(&entry.before)) {
+                fabric.macs.insert(vni, macs(daemon, vni)?);
+            }
+        }
+        Ok(Self { tunnels, fabric, vnis, path, text, config, record })
     }
 
     /// What the daemon and its file say of a VNI, whose device has this name.
@@ -96,7 +105,14 @@ impl Facts {
         {
             holders.push(HELD_BY_RULE.to_owned());
         }
-        Here { known: config.is_some(), way: config.and_then(way_of), ours: Block::read(&self.text).has(vni), made, holders }
+        Here {
+            known: config.is_some(),
+            way: config.and_then(way_of),
+            ours: Block::read(&self.text).has(vni),
+            bare: config.is_some_and(|vni| vni.settings.bridge == NO_BRIDGE),
+            made,
+            holders,
+        }
     }
 }
 
@@ -131,6 +147,15 @@ fn ask(daemon: &mut Daemon) -> Result<(Fabric, Vec<VniView>), Failure> {
     Ok((fabric, vnis))
 }
 
+/// What is known of the MACs of a VNI.
+fn macs(daemon: &mut Daemon, vni: Vni) -> Result<fixed::Macs, Failure> {
+    let limit = Some(MAX_PAGE);
+    let request = |after| Request::ShowMacs { vni: Some(vni), mac: None, duplicates: false, after, limit };
+    let views = all(daemon, request, |reply| if let Reply::Macs(page) = reply { Some(page) } else { None });
+    let known = views.into_iter().filter(|view| view.kind == MacKind::Local || view.vtep.is_some());
+    Ok(known.map(|view| (view.mac, Known { remote: view.vtep.map(|vtep| (vtep, view.remote_vni)), ips: view.ips })).collect())
+}
+
 /// Every VXLAN device of the host.
 fn tunnels() -> Result<Vec<Tunnel>, String> {
     let links = links()?;
@@ -162,10 +187,16 @@ fn tunnel(link: &Link, links: &[Link]) -> Result<Tunnel, String> {
         external,
         port_learning: port.is_some_and(|port| yes(&port["learning"])),
         suppression: port.is_some_and(|port| yes(&port["neigh_suppress"])),
+        proxy: yes(&data["proxy"]),
+        ipv6_off: bridge.is_some_and(|bridge| {
+            let path = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", bridge.name);
+            std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
+        }),
         ..Tunnel::default()
     };
     if tunnel.vni.is_some() {
         read_rows(&mut tunnel)?;
+        read_neighbors(&mut tunnel)?;
     }
     Ok(tunnel)
 }
@@ -174,6 +205,7 @@ fn tunnel(link: &Link, links: &[Link]) -> Result<Tunnel, String> {
 pub(super) fn read_rows(tunnel: &mut Tunnel) -> Result<(), String> {
     let rows = json("bridge", &["-j", "fdb", "show", "dev", &tunnel.name])?;
     tunnel.flood.clear();
+    tunnel.copies.clear();
     tunnel.fixed.clear();
     tunnel.learned.clear();
     tunnel.announced.clear();
@@ -181,19 +213,49 @@ pub(super) fn read_rows(tunnel: &mut Tunnel) -> Result<(), String> {
         let marked = row["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "extern_learn"));
         let Some(mac) = row["mac"].as_str().and_then(|mac| mac.parse::<MacAddr>().ok()) else { continue };
         let dst = row["dst"].as_str().and_then(|dst| dst.parse::<IpAddr>().ok());
+        let state = row["state"].as_str().unwrap_or_default();
+        let number = |key: &str| row[key].as_u64();
+        let written = || Row {
+            mac,
+            dst,
+            permanent: state == "permanent",
+            sticky: row["flags"].as_array().is_some_and(|flags| flags.iter().any(|flag| flag == "sticky")),
+            port: number("port").and_then(|port| port.try_into().ok()),
+            vni: number("vni").and_then(|vni| Vni::new(vni.try_into().ok()?)),
+            via: row["viaIf"].as_str().map(str::to_owned),
+        };
         if row["master"].is_string() {
+            // What somebody set there keeps its state under a write of the daemon's, which leaves its mark.
+            if state == "static" && row["vlan"].is_null() && mac.is_station() {
+                tunnel.fixed.push(Row { dst: None, ..written() });
+            }
             continue;
         }
-        let fixed = row["state"].as_str().is_some_and(|state| !state.is_empty());
+        let fixed = !state.is_empty();
         match dst {
             _ if marked && mac != MacAddr::ZERO => tunnel.announced.push(mac),
+            Some(dst) if marked => tunnel.copies.push(dst),
             Some(dst) if mac == MacAddr::ZERO && !marked && !dst.is_multicast() => tunnel.flood.push(dst),
-            Some(dst) if mac != MacAddr::ZERO && fixed => tunnel.fixed.push((mac, dst)),
+            Some(_) if mac != MacAddr::ZERO && fixed => tunnel.fixed.push(written()),
             Some(dst) if mac != MacAddr::ZERO => *tunnel.learned.entry(dst).or_default() += 1,
             _ => {}
         }
     }
     tunnel.flood.sort_unstable();
     tunnel.fixed.sort_unstable();
+    Ok(())
+}
+
+/// The neighbours that somebody wrote on a device.
+fn read_neighbors(tunnel: &mut Tunnel) -> Result<(), String> {
+    let found = json("ip", &["-j", "neigh", "show", "dev", &tunnel.name, "nud", "permanent"])?;
+    for one in found.as_array().into_iter().flatten().filter(|one| one.get("extern_learn").is_none()) {
+        let ip = one["dst"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok()).filter(|ip| !ip.is_multicast());
+        let mac = one["lladdr"].as_str().and_then(|mac| mac.parse::<MacAddr>().ok()).filter(|mac| mac.is_station());
+        if let (Some(ip), Some(mac)) = (ip, mac) {
+            tunnel.neighbors.push(Neighbor { ip, mac, router: one.get("router").is_some() });
+        }
+    }
+    tunnel.neighbors.sort_unstable();
     Ok(())
 }

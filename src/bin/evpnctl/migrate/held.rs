@@ -19,7 +19,7 @@ pub(super) fn by(here: &Here, vni: Vni, device: &str) -> String {
 /// What others than the file hold stays as it is: how its device was before, nobody has seen.
 pub(super) fn leave(plan: &mut Plan, goal: Goal, tunnel: &Tunnel, here: &Here) {
     let holders = by(here, plan.vni, &plan.device);
-    let rest = tunnel.group.is_some() && !here.made || !tunnel.flood.is_empty() || !tunnel.fixed.is_empty();
+    let rest = tunnel.group.is_some() && !here.made || !tunnel.flood.is_empty() || super::fixed::any(tunnel);
     if goal == Goal::Undo && plan.entry.is_some() {
         plan.refusals.push(format!("the daemon runs it for {holders}: as long as it does, the device cannot be given back"));
     } else if goal != Goal::Undo && rest {

@@ -1,15 +1,18 @@
-//! `evpnctl migrate`: the way off multicast, off a static list of VTEPs and off FRR, device by device and in place
+//! `evpnctl migrate`: the way off multicast, off static lists, rows and neighbours and off FRR, device by device and in place
 //! (docs/platforms/migration.md). Read `plan` first: it says what is done and why in this order; `facts` looks, `apply` does,
 //! `block` writes the configuration, `record` keeps how it was, `frr` ends FRR where `underlay` does not mind,
-//! `held` says what others than the file have.
+//! `held` says what others than the file have,
+//! `fixed` what becomes of rows and neighbours that somebody wrote by hand.
 
 mod apply;
 mod block;
 mod facts;
+mod fixed;
 mod frr;
 mod held;
 mod plan;
 mod record;
+mod step;
 #[cfg(test)]
 mod tests;
 mod underlay;
@@ -19,6 +22,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use evpnd::base::Vni;
+use evpnd::config::NO_BRIDGE;
 use serde_json::{Value, json};
 
 use crate::arguments::{Cli, Migrate};
@@ -109,7 +113,11 @@ fn plans(what: &Migrate, facts: &Facts) -> (Vec<Plan>, Vec<Skipped>) {
         *count.entry(vni).or_default() += 1;
     }
     for tunnel in facts.tunnels.iter().filter(|tunnel| asked(tunnel.vni) && !tunnel.name.starts_with(apply::HELPER)) {
-        let why = plan::why_not(tunnel).or_else(|| {
+        let bare = tunnel.vni.is_some_and(|vni| {
+            let was = facts.record.vnis.get(&vni).is_some_and(|entry| entry.before.bare);
+            was || facts.here(vni, &tunnel.name).bare
+        });
+        let why = plan::why_not(tunnel, bare).or_else(|| {
             let twice = tunnel.vni.is_some_and(|vni| count[&vni] > 1);
             twice.then(|| "another device has the same VNI: keep one".to_owned())
         });
@@ -228,7 +236,8 @@ fn words(plan: &Plan, what: &Migrate, path: &str) -> String {
         Stage::Held => "EVPN, and not by the file",
         Stage::Other => "configured in another way",
     };
-    let mut text = format!("VNI {}: {} in {}: {where_it_is}\n    now:  {}\n", plan.vni, plan.device, plan.bridge, plan.now);
+    let bridge = if plan.bridge == NO_BRIDGE { "no bridge" } else { &plan.bridge };
+    let mut text = format!("VNI {}: {} in {bridge}: {where_it_is}\n    now:  {}\n", plan.vni, plan.device, plan.now);
     if plan.is_empty() && plan.refusals.is_empty() {
         text.push_str("    nothing to do\n");
         plan.notes.iter().for_each(|note| text.push_str(&format!("    note: {note}\n")));
@@ -258,6 +267,7 @@ fn item(plan: &Plan, wait: u64, path: &str, outcome: Option<&BTreeMap<Vni, Strin
         Some(Way::BesideGroup(_)) => "beside_group",
         Some(Way::BesideList) => "beside_list",
         Some(Way::Proper) => "evpn",
+        Some(Way::Known) => "evpn_known_hosts",
         None => "as_before",
     };
     json!({

@@ -11,13 +11,15 @@
 //! (`vxlan_changelink`, `vxlan_multicast_leave`, `vxlan_group_used`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use evpnd::base::{MacAddr, Vni};
+use evpnd::config::NO_BRIDGE;
 
+use super::fixed::{self, Macs, Neighbor, Row};
 use super::held;
 use super::record::{Before, Entry};
+use super::step::{Membership, Step};
 
 /// How a VNI runs by the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) enum Way {
     BesideList,
     /// EVPN alone.
     Proper,
+    /// EVPN for known hosts, and nothing is flooded; what somebody wrote for hosts without stands as long as there are any.
+    Known,
 }
 
 /// Where a VNI is to go.
@@ -85,10 +89,17 @@ pub(super) struct Tunnel {
     pub external: bool,
     pub port_learning: bool,
     pub suppression: bool,
+    /// It answers ARP and ND by its own neighbours, and floods no question.
+    pub proxy: bool,
+    /// Its bridge takes no neighbours of IPv6.
+    pub ipv6_off: bool,
     /// VTEPs of the flood list that are not the control plane's by their mark.
     pub flood: Vec<IpAddr>,
-    /// MACs that somebody wrote.
-    pub fixed: Vec<(MacAddr, IpAddr)>,
+    /// Those that are, and the default destination where it has their mark.
+    pub copies: Vec<IpAddr>,
+    /// MACs that somebody wrote, and neighbours.
+    pub fixed: Vec<Row>,
+    pub neighbors: Vec<Neighbor>,
     /// VTEPs behind which the kernel found MACs, and how many.
     pub learned: BTreeMap<IpAddr, usize>,
     /// MACs of a control plane.
@@ -104,6 +115,8 @@ pub(super) struct Here {
     pub way: Option<Way>,
     /// It stands in the part of the file that this command writes.
     pub ours: bool,
+    /// The file has it without a bridge.
+    pub bare: bool,
     /// evpnd made the device.
     pub made: bool,
     /// For whom the daemon runs it whatever the file says, in the words of `show vnis`.
@@ -119,49 +132,8 @@ pub(super) struct Fabric {
     pub doubt: Option<String>,
     /// Who announces each VNI (type 3), and the group that it hears.
     pub vteps: BTreeMap<Vni, BTreeMap<IpAddr, Option<IpAddr>>>,
-}
-
-/// A group on an interface, as a VXLAN socket joins it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Membership {
-    pub group: IpAddr,
-    pub underlay: String,
-    pub port: u16,
-    pub zero_checksums: bool,
-}
-
-/// One change of the kernel, outside of what the daemon does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Words of ip(8).
-    Ip(String),
-    /// Lines of bridge(8).
-    Bridge(Vec<String>),
-    /// The same, where it may be that nothing stands to be changed.
-    BridgeMaybe(Vec<String>),
-    /// The host joins, or stays in, by a device of its own.
-    Join(Membership),
-    /// That device goes: the tunnel keeps the host in the group.
-    Release(Membership),
-    /// The host leaves by that device, which goes.
-    Leave(Membership),
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(words) => write!(f, "ip {words}"),
-            Self::Bridge(lines) | Self::BridgeMaybe(lines) => match lines.as_slice() {
-                [first, _, more @ .., last] if !more.is_empty() => {
-                    write!(f, "bridge {first}; …{} more…; bridge {last}", more.len() + 1)
-                }
-                lines => write!(f, "{}", lines.iter().map(|line| format!("bridge {line}")).collect::<Vec<_>>().join("; ")),
-            },
-            Self::Join(m) => write!(f, "be in {} on {} by a device that is made for it", m.group, m.underlay),
-            Self::Release(m) => write!(f, "remove that device: the tunnel keeps this host in {}", m.group),
-            Self::Leave(m) => write!(f, "leave {} on {}: remove the device that is made for it", m.group, m.underlay),
-        }
-    }
+    /// What is known of MACs, where somebody wrote rows.
+    pub macs: BTreeMap<Vni, Macs>,
 }
 
 /// What is to be done about one VNI, in this order.
@@ -212,16 +184,17 @@ impl Plan {
     }
 }
 
-/// Why a device is none that this command converts; none where it is.
-pub(super) fn why_not(tunnel: &Tunnel) -> Option<String> {
+/// Why a device is none that this command converts; none where it is. `bare`: it runs, or ran, without a bridge by this command.
+pub(super) fn why_not(tunnel: &Tunnel, bare: bool) -> Option<String> {
     if let Some(owner) = evpnd::kernel::owner(&tunnel.name) {
         return Some(format!("it is {owner}'s, who makes it anew as it pleases"));
     }
     if tunnel.external || tunnel.vni.is_none() {
         return Some("it is a single device for many VNIs (external), which evpnd does not run".to_owned());
     }
-    if tunnel.bridge.is_none() {
-        return Some(format!("it is in no bridge: ip link set {} master BRIDGE", tunnel.name));
+    if tunnel.bridge.is_none() && !bare && !(fixed::any(tunnel) && fixed::is_silent(tunnel)) {
+        let floods = if fixed::any(tunnel) { ", where evpnd floods nothing (bridge = \"none\"), and this floods" } else { "" };
+        return Some(format!("it is in no bridge{floods}: ip link set {} master BRIDGE", tunnel.name));
     }
     tunnel.vlan_aware.then(|| "its bridge is VLAN-aware, which evpnd does not run".to_owned())
 }
@@ -238,8 +211,10 @@ pub(super) fn stage(tunnel: &Tunnel, here: &Here, entry: Option<&Entry>) -> Stag
         (false, _) => Stage::Untouched,
         (true, None) => Stage::Other,
         (true, Some(Way::BesideGroup(_) | Way::BesideList)) => Stage::Beside,
+        (true, Some(Way::Known)) if entry.is_some() && fixed::any(tunnel) => Stage::Beside,
+        (true, Some(Way::Known)) => Stage::Converted,
         (true, Some(Way::Proper)) => {
-            let rows = entry.is_some() && !(tunnel.flood.is_empty() && tunnel.fixed.is_empty());
+            let rows = entry.is_some() && (!tunnel.flood.is_empty() || fixed::any(tunnel));
             let left = tunnel.group.is_some() && !here.made || rows || entry.is_some_and(|entry| entry.leaving);
             if left { Stage::Unfinished } else { Stage::Converted }
         }
@@ -262,7 +237,11 @@ fn describe(tunnel: &Tunnel) -> String {
         parts.push(format!("floods to a list of {} VTEPs", tunnel.flood.len()));
     }
     if !tunnel.fixed.is_empty() {
-        parts.push(format!("{} MACs written by somebody", tunnel.fixed.len()));
+        parts.push(format!("{} MACs written by somebody", tunnel.fixed.iter().filter(|row| row.dst.is_some()).count()));
+    }
+    if tunnel.proxy || !tunnel.neighbors.is_empty() {
+        let what = if tunnel.proxy { "answers ARP and ND from" } else { "has" };
+        parts.push(format!("{what} {} neighbours written by somebody", tunnel.neighbors.len()));
     }
     parts.push(if tunnel.learning { "learns from tunnelled frames" } else { "does not learn" }.to_owned());
     let learned: usize = tunnel.learned.values().sum();
@@ -282,6 +261,7 @@ fn describe_way(way: Option<Way>) -> String {
         }
         Some(Way::BesideList) => "EVPN, and its list and learning for hosts without (learning = \"beside\")".to_owned(),
         Some(Way::Proper) => "EVPN alone".to_owned(),
+        Some(Way::Known) => "EVPN for known hosts, and nothing flooded (flood = \"none\")".to_owned(),
         None => "as it was before EVPN".to_owned(),
     }
 }
@@ -290,6 +270,7 @@ fn describe_way(way: Option<Way>) -> String {
 fn first_way(tunnel: &Tunnel) -> Way {
     match tunnel.group {
         Some(group) if group.is_multicast() => Way::BesideGroup(group),
+        _ if fixed::is_silent(tunnel) => Way::Known,
         None if tunnel.flood.is_empty() && tunnel.fixed.is_empty() => Way::Proper,
         _ => Way::BesideList,
     }
@@ -307,12 +288,14 @@ fn before(tunnel: &Tunnel) -> Before {
         local: tunnel.local,
         flood: tunnel.flood.clone(),
         fixed: tunnel.fixed.clone(),
+        neighbors: tunnel.neighbors.clone(),
+        bare: tunnel.bridge.is_none(),
     }
 }
 
 /// Who is seen on the segment and announces nothing.
 fn strangers(tunnel: &Tunnel, announced: &BTreeMap<IpAddr, Option<IpAddr>>, own: Option<IpAddr>) -> BTreeSet<IpAddr> {
-    let seen = tunnel.learned.keys().chain(&tunnel.flood).chain(tunnel.fixed.iter().map(|(_, dst)| dst)).copied();
+    let seen = tunnel.learned.keys().chain(&tunnel.flood).chain(tunnel.fixed.iter().filter_map(|row| row.dst.as_ref())).copied();
     let one = tunnel.group.filter(|group| !group.is_multicast());
     seen.chain(one).filter(|vtep| !announced.contains_key(vtep) && Some(*vtep) != own).collect()
 }
@@ -326,7 +309,7 @@ pub(super) fn plan(
     fabric: &Fabric,
     entry: Option<&Entry>,
 ) -> Plan {
-    let bridge = tunnel.bridge.clone().unwrap_or_default();
+    let bridge = tunnel.bridge.clone().unwrap_or_else(|| NO_BRIDGE.to_owned());
     let stage = stage(tunnel, here, entry);
     let mut plan = Plan {
         vni,
@@ -360,7 +343,7 @@ pub(super) fn plan(
     match goal {
         Goal::Begin => begin(&mut plan, tunnel, fabric),
         Goal::Finish => finish(&mut plan, force, tunnel, here, fabric, announced),
-        Goal::Undo => undo(&mut plan, force, tunnel, here, announced),
+        Goal::Undo => undo(&mut plan, force, tunnel, here, fabric, announced),
     }
     if plan.way.is_some() && here.known && !here.ours {
         plan.refusals.push(match plan.way {
@@ -379,6 +362,7 @@ pub(super) fn keys(way: Way) -> String {
         Way::BesideGroup(group) => format!("flood = \"multicast\", group = \"{group}\""),
         Way::BesideList => "flood = \"ingress-replication\", learning = \"beside\"".to_owned(),
         Way::Proper => "flood = \"ingress-replication\", learning = false".to_owned(),
+        Way::Known => "flood = \"none\", learning = false".to_owned(),
     }
 }
 
@@ -397,6 +381,14 @@ fn begin(plan: &mut Plan, tunnel: &Tunnel, fabric: &Fabric) {
         )),
         (Some(vtep), None) => plan.first.push(Step::Ip(format!("link set {} type vxlan local {vtep}", tunnel.name))),
         _ => {}
+    }
+    if way == Way::Known && !tunnel.learned.is_empty() {
+        plan.refusals.push(format!(
+            "it floods to nobody and learns where {} MACs are, which would be forgotten: write a row for each on every host, and \
+             ip link set {} type vxlan nolearning",
+            tunnel.learned.values().sum::<usize>(),
+            tunnel.name
+        ));
     }
     // A device that was being given back is not yet as it was.
     let given_back = plan.entry.take().filter(|entry| entry.restoring).map(|entry| entry.before);
@@ -421,12 +413,16 @@ fn finish(
         Stage::Converted | Stage::Held | Stage::Other => return,
         Stage::Beside | Stage::Unfinished => {}
     }
-    plan.then = describe_way(Some(Way::Proper));
+    let silent = here.way == Some(Way::Known);
+    plan.then = describe_way(Some(if silent { Way::Known } else { Way::Proper }));
+    let macs = fabric.macs.get(&plan.vni).cloned().unwrap_or_default();
     if !force {
         if let Some(doubt) = &fabric.doubt {
             plan.refusals.push(format!("who else announces this VNI is not known for sure: {doubt}"));
         }
-        let strangers = strangers(tunnel, announced, fabric.vtep);
+        plan.refusals.extend(fixed::missing(tunnel, &macs));
+        // Where nothing is flooded nobody asks for copies: a host is known by its MACs.
+        let strangers = if silent { BTreeSet::new() } else { strangers(tunnel, announced, fabric.vtep) };
         if !strangers.is_empty() {
             plan.refusals.push(format!(
                 "{} on this segment without announcing it: convert {} first (evpnctl migrate there), or, where it is gone for \
@@ -435,12 +431,12 @@ fn finish(
                 if strangers.len() == 1 { "that host" } else { "those hosts" },
             ));
         }
-        if announced.is_empty() && plan.refusals.is_empty() {
+        if announced.is_empty() && plan.refusals.is_empty() && !silent {
             plan.refusals.push("nobody else announces this VNI: this host would be alone in it (--force where it is)".to_owned());
         }
     }
     let mut entry = plan.entry.take().unwrap_or_else(|| Entry { before: before(tunnel), ..Entry::default() });
-    if plan.stage == Stage::Beside {
+    if plan.stage == Stage::Beside && !silent {
         plan.way = Some(Some(Way::Proper));
         plan.notes.push(format!("announced by {}: compare with the hosts that should be", list(announced.keys())));
     }
@@ -465,10 +461,7 @@ fn finish(
             );
             plan.third.push(Step::BridgeMaybe(lines));
         }
-        if !tunnel.fixed.is_empty() {
-            let lines = tunnel.fixed.iter().map(|(mac, _)| format!("fdb del {mac} dev {} self", tunnel.name)).collect();
-            plan.third.push(Step::BridgeMaybe(lines));
-        }
+        plan.third.extend(fixed::take_over(tunnel, &macs));
     }
     plan.entry_after = Some(Entry { leaving: false, ..entry.clone() });
     plan.entry = Some(entry);
@@ -484,7 +477,14 @@ fn membership(tunnel: &Tunnel, before: &Before) -> Option<Membership> {
     Some(Membership { group, underlay, port: tunnel.port, zero_checksums: tunnel.zero_checksums })
 }
 
-fn undo(plan: &mut Plan, force: bool, tunnel: &Tunnel, here: &Here, announced: &BTreeMap<IpAddr, Option<IpAddr>>) {
+fn undo(
+    plan: &mut Plan,
+    force: bool,
+    tunnel: &Tunnel,
+    here: &Here,
+    fabric: &Fabric,
+    announced: &BTreeMap<IpAddr, Option<IpAddr>>,
+) {
     let Some(mut entry) = plan.entry.take() else {
         if here.known {
             plan.refusals.push("how it was before is not known: it was not converted by evpnctl migrate".to_owned());
@@ -496,7 +496,11 @@ fn undo(plan: &mut Plan, force: bool, tunnel: &Tunnel, here: &Here, announced: &
         return;
     }
     let before = entry.before.clone();
+    let macs = fabric.macs.get(&plan.vni).cloned().unwrap_or_default();
+    let rows = fixed::put_back(tunnel, &before, &macs);
     let back = match before.group {
+        // Where none of them can come back yet there is but one step.
+        _ if here.way == Some(Way::Known) => (!rows.is_empty() || plan.stage == Stage::Beside).then_some(Way::Known),
         Some(group) if group.is_multicast() => Some(Way::BesideGroup(group)),
         None if before.flood.is_empty() && before.fixed.is_empty() => None,
         _ => Some(Way::BesideList),
@@ -518,9 +522,10 @@ fn undo(plan: &mut Plan, force: bool, tunnel: &Tunnel, here: &Here, announced: &
                     hears.map(|(vtep, _)| format!("fdb del {FLOOD} dev {} dst {vtep}", tunnel.name)).collect();
                 plan.third.extend((!copies.is_empty()).then_some(Step::BridgeMaybe(copies)));
             } else if back == Way::BesideList {
-                plan.second.push(Step::Bridge(append(tunnel, &before)));
+                plan.second.extend((!before.flood.is_empty()).then(|| Step::Bridge(append(tunnel, &before))));
                 plan.second.extend(before.group.filter(|_| tunnel.group.is_none()).map(|group| Step::Ip(one(group))));
             }
+            plan.second.extend(rows);
             plan.way = Some(Some(back));
             entry.leaving = false;
             plan.entry_after = Some(Entry { stepping: false, ..entry.clone() });
@@ -544,9 +549,10 @@ fn undo(plan: &mut Plan, force: bool, tunnel: &Tunnel, here: &Here, announced: &
                     "{} would not hear this host any more: take a step back there first (evpnctl migrate --undo), or --force",
                     list(deaf)
                 ));
-            } else if here.known && back == Some(Way::BesideList) {
-                plan.notes
-                    .push("hosts that have dropped their list would not reach this one: first a step back on each".to_owned());
+            } else if here.known && matches!(back, Some(Way::BesideList | Way::Known)) {
+                let what =
+                    "hosts that have dropped their list, or their rows, would not reach this one: first a step back on each";
+                plan.notes.push(what.to_owned());
             }
             if !here.holders.is_empty() {
                 plan.refusals.push(format!(
@@ -555,6 +561,8 @@ fn undo(plan: &mut Plan, force: bool, tunnel: &Tunnel, here: &Here, announced: &
                 ));
             }
             plan.way = here.known.then_some(None);
+            // Those that an interrupted last step had taken over stand before the daemon takes its own away.
+            plan.second.extend(rows.into_iter().filter(|_| here.known));
             entry.restoring = true;
             plan.third = restore(tunnel, &before, announced);
             plan.entry_after = None;
@@ -574,19 +582,18 @@ fn restore(tunnel: &Tunnel, before: &Before, announced: &BTreeMap<IpAddr, Option
     if !before.flood.is_empty() {
         steps.push(Step::Bridge(append(tunnel, before)));
     }
-    if !before.fixed.is_empty() {
-        let lines = before.fixed.iter().map(|(mac, dst)| format!("fdb replace {mac} dev {name} dst {dst} self static"));
-        steps.push(Step::Bridge(lines.collect()));
-    }
+    steps.extend(fixed::restore(tunnel, before));
+    steps.extend(fixed::unmark(tunnel, before));
     // Those that came to the list by EVPN, and were left standing for who was beside it.
     let kept = |vtep: &&IpAddr| !before.flood.contains(vtep) && before.group != Some(**vtep);
-    let came: BTreeSet<&IpAddr> = announced.keys().chain(&tunnel.flood).filter(kept).collect();
+    let came: BTreeSet<&IpAddr> = announced.keys().chain(&tunnel.flood).chain(&tunnel.copies).filter(kept).collect();
     let gone: Vec<String> = came.iter().map(|vtep| format!("fdb del {FLOOD} dev {name} dst {vtep}")).collect();
     if !gone.is_empty() {
         steps.push(Step::BridgeMaybe(gone));
     }
     steps.push(Step::Ip(format!("link set {name} type vxlan {}", if before.learning { "learning" } else { "nolearning" })));
     let (learning, suppression) = (on_off(before.port_learning), on_off(before.suppression));
-    steps.push(Step::Bridge(vec![format!("link set dev {name} learning {learning} neigh_suppress {suppression}")]));
+    let port = tunnel.bridge.is_some().then(|| format!("link set dev {name} learning {learning} neigh_suppress {suppression}"));
+    steps.extend(port.map(|line| Step::Bridge(vec![line])));
     steps
 }

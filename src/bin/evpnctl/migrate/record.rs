@@ -11,8 +11,10 @@ use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use evpnd::base::{MacAddr, Vni};
+use evpnd::base::Vni;
 use serde::{Deserialize, Serialize};
+
+use super::fixed::{Neighbor, Row};
 
 /// A device as it was before it was converted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +36,13 @@ pub(super) struct Before {
     /// The VTEPs of its flood list that somebody wrote.
     pub flood: Vec<IpAddr>,
     /// The MACs that somebody wrote, and where they led.
-    pub fixed: Vec<(MacAddr, IpAddr)>,
+    pub fixed: Vec<Row>,
+    /// The neighbours.
+    #[serde(default)]
+    pub neighbors: Vec<Neighbor>,
+    /// It was in no bridge.
+    #[serde(default)]
+    pub bare: bool,
 }
 
 /// One VNI.
@@ -94,8 +102,10 @@ impl Record {
 /// The names in it become words of commands.
 fn parse(text: &str) -> Result<Record, String> {
     let record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let names = record.vnis.values().flat_map(|entry| [Some(&entry.before.device), entry.before.underlay.as_ref()]);
-    if let Some(name) = names.flatten().find(|name| !is_interface_name(name)) {
+    let before = || record.vnis.values().map(|entry| &entry.before);
+    let names = before().flat_map(|before| [Some(&before.device), before.underlay.as_ref()]).flatten();
+    let vias = before().flat_map(|before| before.fixed.iter().filter_map(|row| row.via.as_ref()));
+    if let Some(name) = names.chain(vias).find(|name| !is_interface_name(name)) {
         return Err(format!("{name:?} is no name of an interface"));
     }
     Ok(record)

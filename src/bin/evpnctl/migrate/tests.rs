@@ -5,8 +5,10 @@ use std::net::IpAddr;
 
 use evpnd::base::Vni;
 
-use super::plan::{Fabric, Goal, Here, Plan, Stage, Step, Tunnel, Way, plan, why_not};
+use super::fixed::{Known, Neighbor, Row};
+use super::plan::{Fabric, Goal, Here, Plan, Stage, Tunnel, Way, plan, why_not};
 use super::record::{Before, Entry};
+use super::step::Step;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -46,7 +48,7 @@ fn runs(way: Way) -> Here {
 /// Who announces VNI 100, and the group of each.
 fn fabric(vteps: &[(&str, Option<&str>)]) -> Fabric {
     let announced = vteps.iter().map(|(vtep, group)| (ip(vtep), group.map(ip))).collect();
-    Fabric { vtep: Some(ip("10.0.0.1")), doubt: None, vteps: BTreeMap::from([(vni(), announced)]) }
+    Fabric { vtep: Some(ip("10.0.0.1")), doubt: None, vteps: BTreeMap::from([(vni(), announced)]), macs: BTreeMap::new() }
 }
 
 fn make(goal: Goal, tunnel: &Tunnel, here: &Here, fabric: &Fabric, entry: Option<&Entry>) -> Plan {
@@ -207,11 +209,11 @@ fn what_others_than_the_file_hold_is_not_taken_from_them() {
 
 #[test]
 fn devices_of_others_and_such_as_evpnd_cannot_run_are_left_alone() {
-    assert_eq!(why_not(&on_a_group()), None);
+    assert_eq!(why_not(&on_a_group(), false), None);
     let with = |change: fn(&mut Tunnel)| {
         let mut tunnel = on_a_group();
         change(&mut tunnel);
-        why_not(&tunnel).unwrap_or_default()
+        why_not(&tunnel, false).unwrap_or_default()
     };
     assert!(with(|tunnel| tunnel.name = "cilium_vxlan".to_owned()).contains("Cilium"));
     assert!(with(|tunnel| tunnel.name = "flannel.1".to_owned()).contains("flannel"));
@@ -221,4 +223,47 @@ fn devices_of_others_and_such_as_evpnd_cannot_run_are_left_alone() {
     assert!(with(|tunnel| tunnel.external = true).contains("external"));
     assert!(with(|tunnel| tunnel.bridge = None).contains("in no bridge"));
     assert!(with(|tunnel| tunnel.vlan_aware = true).contains("VLAN-aware"));
+}
+
+/// Answered by what stands on the device, and flooded to nobody.
+#[test]
+fn what_floods_nothing_stays_so() {
+    let mac = evpnd::base::MacAddr([2, 0, 0, 0, 0, 7]);
+    let written = || Tunnel {
+        group: None,
+        underlay: None,
+        local: Some(ip("10.0.0.1")),
+        learning: false,
+        proxy: true,
+        fixed: vec![Row::to(mac, ip("10.0.0.2"))],
+        neighbors: vec![Neighbor { ip: ip("192.168.0.7"), mac, router: false }],
+        ..on_a_group()
+    };
+    let begun = make(Goal::Begin, &written(), &not_known(), &fabric(&[]), None);
+    assert_eq!((begun.way, begun.refusals.len()), (Some(Some(Way::Known)), 0));
+    let entry = begun.entry.unwrap();
+    // Beside hosts without EVPN, and as long as one of them is not announced: nobody else announces anything of type 3.
+    let known = runs(Way::Known);
+    let early = make(Goal::Finish, &written(), &known, &fabric(&[]), Some(&entry));
+    assert!(early.stage == Stage::Beside && early.refusals.len() == 2, "{:?}", early.refusals);
+    let told = Known { remote: Some((ip("10.0.0.2"), None)), ips: vec![ip("192.168.0.7")] };
+    let all = Fabric { macs: BTreeMap::from([(vni(), BTreeMap::from([(mac, told)]))]), ..fabric(&[]) };
+    let done = make(Goal::Finish, &written(), &known, &all, Some(&entry));
+    assert_eq!((done.way, done.refusals.len(), done.third.len()), (None, 0, 2));
+    let empty = Tunnel { fixed: vec![], neighbors: vec![], ..written() };
+    let back = make(Goal::Undo, &empty, &known, &all, Some(&entry));
+    assert_eq!((back.stage, back.way, back.second.len()), (Stage::Converted, Some(Some(Way::Known)), 2));
+    let out = make(Goal::Undo, &written(), &known, &all, Some(&entry));
+    assert_eq!((out.stage, out.way, out.second.len()), (Stage::Beside, Some(None), 0));
+    // What would be forgotten, and what cannot be in no bridge.
+    let learns = Tunnel { learned: BTreeMap::from([(ip("10.0.0.2"), 3)]), ..written() };
+    let said = make(Goal::Begin, &learns, &not_known(), &fabric(&[]), None).refusals;
+    assert!(said[0].contains("learns where 3 MACs are") && said[0].contains("type vxlan nolearning"), "{said:?}");
+    let bare = |flood: Vec<IpAddr>| Tunnel { bridge: None, flood, ..written() };
+    assert_eq!(why_not(&bare(vec![]), false), None);
+    assert!(why_not(&bare(vec![ip("10.0.0.2")]), false).unwrap().contains("(bridge = \"none\"), and this floods"));
+    assert!(
+        why_not(&Tunnel { bridge: None, ..empty.clone() }, false).is_some()
+            && why_not(&Tunnel { bridge: None, ..empty }, true).is_none()
+    );
 }
