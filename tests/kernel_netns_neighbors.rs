@@ -245,7 +245,7 @@ fn a_bridge_that_was_opened_is_closed_when_the_device_moves_on() {
         sh("ip link add vx0 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning; ip link set vx0 master br0 up");
         let mut room = Room::new();
         room.want(&[DeviceSpec { fix: true, ..spec(100) }]);
-        let mut open = |room: &mut Room, bridge: &str| {
+        let open = |room: &mut Room, bridge: &str| {
             while room.ready(100).bridge != bridge {}
             let ifindex = sh(&format!("ip -o link show {bridge}")).split(':').next().unwrap().parse().unwrap();
             let written = ["2001:db8::1", "192.0.2.1"].map(|address| op(ifindex, REPLACE, mac(1), address));

@@ -158,3 +158,59 @@ fn a_device_that_goes_half_way_does_not_keep_the_rest() {
     });
     daemons.iter().for_each(Evpnd::expect_no_difference);
 }
+
+/// The last step is interrupted while a second device alone keeps the host in the group, and refused when it is asked for again, because
+/// the reflector is away: others may flood to the group yet, and so the host stays in it until the step is done.
+#[test]
+fn a_last_step_that_is_refused_after_it_was_interrupted_keeps_its_group() {
+    let segment = Segment::new(2, Old::Group, Family::V4);
+    let reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
+    let daemons = segment.daemons();
+    let a = &segment.hosts[0];
+    segment.hosts.iter().for_each(|host| convert(host, &[]));
+    wait_until("the last step may be done", 20, || {
+        let output = migrate(a, &["--all", "--finish"]);
+        ensure(output.status.success(), || format!("{output:?}"))
+    });
+    let words = ["--all", "--apply", "--finish", "--wait", "20"];
+    let mut child = command(a, &words).stdout(Stdio::piped()).spawn().expect("evpnctl runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("waiting 20 s")), "it came to its pause");
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let helpers = || a.namespace.output("ip", ["-o", "link"]).matches(": evpnd-grp").count();
+    assert_eq!((joined(a, Family::V4), device(a).contains("239."), helpers()), (true, false, 1));
+    drop(reflector);
+    wait_until("it is refused", 20, || {
+        let output = migrate(a, &["--all", "--apply", "--finish", "--wait", "1"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure(output.status.code() == Some(1) && said.contains("left as it is"), || format!("{output:?}"))
+    });
+    assert_eq!((joined(a, Family::V4), helpers()), (true, 1));
+    let _reflector = Evpnd::start_again(&segment.middle);
+    daemons.iter().for_each(|daemon| daemon.expect_established(segment.middle.v4()));
+    convert(a, &["--finish"]);
+    assert_eq!((joined(a, Family::V4), helpers(), stage(a).as_str()), (false, 0, "converted"));
+}
+
+/// The file was written, and the run was killed before the daemon was told.
+#[test]
+fn a_file_that_the_daemon_was_not_told_of_is_read_when_asked_again() {
+    let segment = Segment::new(1, Old::Group, Family::V4);
+    let _reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
+    let daemons = segment.daemons();
+    let a = &segment.hosts[0];
+    convert(a, &[]);
+    let file = std::fs::read_to_string(a.path("evpnd.toml")).expect("the configuration");
+    convert(a, &["--undo"]);
+    std::fs::write(a.path("evpnd.toml"), file).expect("the configuration is written");
+    let vnis = || daemons[0].json(&["show", "vnis"]).as_array().map(Vec::len);
+    assert_eq!((stage(a).as_str(), vnis()), ("beside", Some(0)));
+    let output = migrate(a, &["--all", "--apply"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("the daemon had not read it"), "{output:?}");
+    assert_eq!(vnis(), Some(1));
+    let again = migrate(a, &["--all", "--apply"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing to do"), "{again:?}");
+    daemons[0].expect_no_difference();
+}

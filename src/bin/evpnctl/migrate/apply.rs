@@ -22,6 +22,8 @@ use crate::hooks::{deadline, is_over};
 
 /// How the devices begin that join and leave groups for others.
 pub(super) const HELPER: &str = "evpnd-grp";
+/// The highest number of one that is looked at.
+const MOST: u32 = 9999;
 /// How long the daemon may take for its part.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,26 +47,29 @@ pub(super) fn apply(quiet: bool, what: &Migrate, facts: Facts, plans: &[Plan], d
     let chosen: Vec<&Plan> = plans.iter().filter(|plan| plan.refusals.is_empty() && !plan.is_empty()).collect();
     let used = facts.tunnels.iter().filter_map(|tunnel| tunnel.vni).collect();
     let mut run = Run { plans: chosen, failed: Failures::new(), used, quiet };
-    let Facts { path, text, config, mut record, .. } = facts;
+    let Facts { path, text, config, mut record, tunnels, vnis, .. } = facts;
+    // In the file and not with the daemon: an interrupted run did not come to the reload.
+    let unknown = |plan: &&Plan| config.vnis.contains_key(&plan.vni) && !vnis.iter().any(|view| view.vni == plan.vni);
+    let idle: Vec<Vni> = plans.iter().filter(|plan| plan.is_empty()).filter(unknown).map(|plan| plan.vni).collect();
     let directory = &config.router.state_directory;
     for plan in &run.plans {
         keep(&mut record, plan.vni, plan.entry.as_ref());
     }
     record.save(directory)?;
-    // Left over where an earlier run was interrupted: what they held is asked for again below, where it is needed.
-    for helper in helpers() {
-        let _ = ip(&format!("link del {helper}"));
-    }
-    let memberships = run.memberships();
+    // Of a run that was interrupted: until the end, for they may be all that keeps this host in a group that others flood to.
+    let left: Vec<&Tunnel> = tunnels.iter().filter(|tunnel| tunnel.name.starts_with(HELPER)).collect();
+    let memberships =
+        run.memberships(left.iter().map(|helper| number_of(&helper.name).saturating_add(1)).max().unwrap_or_default());
     run.all(|plan| &plan.first, &memberships);
     if run.plans.iter().any(|plan| plan.pauses().0) {
         run.pause(what.wait);
     }
     run.all(|plan| &plan.second, &memberships);
     // Also where nothing is to be written: an interrupted run may not have come to the reload.
-    if run.plans.iter().any(|plan| !plan.third.is_empty() || plan.way.is_some()) {
+    if run.plans.iter().any(|plan| !plan.third.is_empty() || plan.way.is_some()) || !idle.is_empty() {
         let written = run.configure(&path, &text, &config, daemon)?;
         run.wait(daemon, &path, &written, &mut record)?;
+        run.wait_for_idle(daemon, &idle)?;
     }
     run.all(|plan| &plan.third, &memberships);
     if run.alive().any(|plan| plan.pauses().1) {
@@ -76,11 +81,17 @@ pub(super) fn apply(quiet: bool, what: &Migrate, facts: Facts, plans: &[Plan], d
         run.say(&format!("VNI {}: done: {}", plan.vni, plan.then));
     }
     record.save(directory)?;
+    let needed = |group| record.vnis.values().any(|entry| entry.leaving && entry.before.group == group);
+    for Tunnel { name, .. } in left.iter().filter(|helper| !needed(helper.group)) {
+        // The last that is up with its group has the socket leave that when it is set down (`vxlan_group_used`).
+        let _ = ip(&format!("link set {name} down")).and_then(|()| ip(&format!("link del {name}")));
+    }
     for (vni, why) in run.failed.iter().filter(|_| !quiet) {
         let again = "what was done before it stands; asked for again, it goes on from there, and --undo takes it back";
         let _ = writeln!(io::stderr(), "evpnctl: VNI {vni}: {why}; {again}");
     }
-    if !quiet && run.plans.is_empty() && !plans.is_empty() && plans.iter().all(|plan| plan.refusals.is_empty()) {
+    if !quiet && run.plans.is_empty() && idle.is_empty() && !plans.is_empty() && plans.iter().all(|plan| plan.refusals.is_empty())
+    {
         let more = plans.iter().any(|plan| matches!(plan.stage, Stage::Beside | Stage::Unfinished)) && !what.finish && !what.undo;
         println(&format!("nothing to do{}", if more { "; --finish is the last step" } else { "" }));
     }
@@ -116,7 +127,7 @@ impl Run<'_> {
     }
 
     /// Every group, with the number of its helper: many VNIs may share one.
-    fn memberships(&self) -> BTreeMap<Membership, usize> {
+    fn memberships(&self, first: u32) -> BTreeMap<Membership, u32> {
         let steps = self.plans.iter().flat_map(|plan| plan.first.iter().chain(&plan.last));
         let all: BTreeSet<Membership> = steps
             .filter_map(|step| match step {
@@ -124,12 +135,12 @@ impl Run<'_> {
                 _ => None,
             })
             .collect();
-        all.into_iter().zip(0..).collect()
+        all.into_iter().zip(first..).collect()
     }
 
     /// One part of every plan. Groups are joined and left once.
-    fn all(&mut self, part: impl for<'p> Fn(&'p Plan) -> &'p Vec<Step>, memberships: &BTreeMap<Membership, usize>) {
-        let mut taken: BTreeSet<(usize, bool)> = BTreeSet::new();
+    fn all(&mut self, part: impl for<'p> Fn(&'p Plan) -> &'p Vec<Step>, memberships: &BTreeMap<Membership, u32>) {
+        let mut taken: BTreeSet<(u32, bool)> = BTreeSet::new();
         for plan in self.plans.clone() {
             for step in part(plan) {
                 if self.failed.contains_key(&plan.vni) {
@@ -151,7 +162,7 @@ impl Run<'_> {
         }
     }
 
-    fn take(&self, step: &Step, memberships: &BTreeMap<Membership, usize>) -> Result<(), String> {
+    fn take(&self, step: &Step, memberships: &BTreeMap<Membership, u32>) -> Result<(), String> {
         let name = |membership: &Membership| format!("{HELPER}{}", memberships[membership]);
         match step {
             Step::Ip(words) => ip(words),
@@ -178,7 +189,7 @@ impl Run<'_> {
         let Membership { group, underlay, port, zero_checksums } = membership;
         let _ = ip(&format!("link del {name}"));
         let vni = (1..=Vni::MAX).rev().filter_map(Vni::new).find(|vni| !self.used.contains(vni));
-        let vni = vni.ok_or("every VNI is in use on this host")?.get() - memberships_below(name);
+        let vni = vni.ok_or("every VNI is in use on this host")?.get() - number_of(name);
         let flag = if *zero_checksums { " udp6zerocsumrx" } else { "" };
         ip(&format!("link add {name} type vxlan id {vni} group {group} dev {underlay} dstport {port}{flag}"))?;
         ip(&format!("link set {name} up"))
@@ -224,6 +235,18 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Waits for VNIs that the daemon had not read yet, and with which nothing else is to be done.
+    fn wait_for_idle(&mut self, daemon: &mut Daemon, idle: &[Vni]) -> Result<(), Trouble> {
+        let end = deadline(PATIENCE);
+        for vni in idle {
+            self.say(&format!("VNI {vni}: evpnctl reload: the daemon had not read it"));
+            if let Err((why, _)) = wait_until_in_step(daemon, *vni, end)? {
+                self.failed.insert(*vni, why);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the daemon has done its part for each VNI. One whose device it refuses leaves the file again where it had just come.
     fn wait(&mut self, daemon: &mut Daemon, path: &Path, written: &[Vni], record: &mut Record) -> Result<(), Trouble> {
         let end = deadline(PATIENCE);
@@ -257,9 +280,9 @@ impl Run<'_> {
     }
 }
 
-/// The helpers of one run have VNIs of their own.
-fn memberships_below(name: &str) -> u32 {
-    name.trim_start_matches(HELPER).parse().unwrap_or_default()
+/// A helper's number. The helpers of one run have VNIs of their own by it.
+fn number_of(name: &str) -> u32 {
+    name.trim_start_matches(HELPER).parse::<u32>().unwrap_or_default().min(MOST)
 }
 
 fn numbers(vnis: &[Vni]) -> String {
@@ -360,12 +383,6 @@ fn wait_until_let_go(daemon: &mut Daemon, plan: &Plan, end: std::time::Instant) 
 #[allow(clippy::disallowed_methods, reason = "a client may sleep")]
 pub(super) fn sleep(time: Duration) {
     std::thread::sleep(time);
-}
-
-/// Devices that an interrupted run left.
-fn helpers() -> Vec<String> {
-    let links = crate::doctor::facts::links().unwrap_or_default();
-    links.into_iter().map(|link| link.name).filter(|name| name.starts_with(HELPER)).collect()
 }
 
 fn ip(words: &str) -> Result<(), String> {

@@ -73,7 +73,7 @@ fn refusals(facts: &Facts, daemon: &mut Daemon, force: bool) -> Result<Vec<Strin
     let is_frrs = |tunnel: &Tunnel, vni: Vni| match &of_frr {
         Ok(vnis) => vnis.contains(&vni) || !tunnel.announced.is_empty(),
         // It may have any that EVPN can have.
-        Err(_) => plan::why_not(tunnel).is_none() || !tunnel.announced.is_empty(),
+        Err(_) => plan::why_not(tunnel, false).is_none() || !tunnel.announced.is_empty(),
     };
     for tunnel in &facts.tunnels {
         let Some(vni) = tunnel.vni.filter(|vni| is_frrs(tunnel, *vni)) else { continue };
