@@ -192,14 +192,13 @@ fn beside_multicast_over_ipv6() {
 }
 
 /// The last step of the way off: hosts that have left the group and hosts that have not share the segment.
-#[test]
-fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment() {
+fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment(family: Family) {
     let site = Site::new();
     let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
-    let more = format!("flood = \"multicast\"\ngroup = \"{}\"\n", group(Family::V4));
+    let more = format!("flood = \"multicast\"\ngroup = \"{}\"\n", group(family));
     let config = |number: usize, more: &str| {
         let host = &site.hosts[number];
-        Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, more)
+        Config::hypervisor(host, ASN, family).neighbor(site.middle.address(family), "").vni(VNI, more)
     };
     let daemons = [0, 1, 2].map(|n| Evpnd::start(&site.hosts[n], &config(n, if n < 2 { &more } else { "" })));
     let [one, two, three] = site.guests();
@@ -210,8 +209,8 @@ fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment() {
             expect_once(from, &others);
         }
     };
-    let [a, b, c] = site.hosts.each_ref().map(|host| host.v4());
-    let joined: std::net::IpAddr = group(Family::V4).parse().expect("an address");
+    let [a, b, c] = site.hosts.each_ref().map(|host| host.address(family));
+    let joined: std::net::IpAddr = group(family).parse().expect("an address");
     site.hosts[2].expect_flood_list(VNI, &[a, b]);
     site.hosts[0].expect_flood_list(VNI, &[c, joined]);
     site.hosts[1].expect_flood_list(VNI, &[c, joined]);
@@ -222,10 +221,13 @@ fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment() {
         daemons[n].say(&["reload"]);
         // Its device is made anew without the group.
         wait_until("its device has no group", 20, || {
-            let without = "ip -d link show vxlan100 | grep -q 'vxlan id' && ! ip -d link show vxlan100 | grep -q 'group 239'";
-            ensure(site.hosts[n].namespace.succeeds("sh", ["-c", without]), || "it has, or is not there".to_owned())
+            let show = ["-d", "link", "show", "dev", "vxlan100"];
+            let there = site.hosts[n].namespace.succeeds("ip", show);
+            let shown = if there { site.hosts[n].namespace.output("ip", show) } else { String::new() };
+            ensure(shown.contains("vxlan id 100") && !shown.contains(group(family)), || shown.clone())
         });
-        let others: Vec<_> = site.hosts.iter().filter(|host| host.number != site.hosts[n].number).map(|host| host.v4()).collect();
+        let others = site.hosts.iter().filter(|host| host.number != site.hosts[n].number);
+        let others: Vec<_> = others.map(|host| host.address(family)).collect();
         site.hosts[n].expect_flood_list(VNI, &others);
         if n == 0 {
             // The one that is still in the group has to hear that the other is not.
@@ -234,6 +236,16 @@ fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment() {
         all_once();
     }
     daemons.iter().for_each(Evpnd::expect_no_difference);
+}
+
+#[test]
+fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment_over_ipv4() {
+    hosts_in_a_group_and_hosts_that_replicate_share_a_segment(Family::V4);
+}
+
+#[test]
+fn hosts_in_a_group_and_hosts_that_replicate_share_a_segment_over_ipv6() {
+    hosts_in_a_group_and_hosts_that_replicate_share_a_segment(Family::V6);
 }
 
 /// From EVPN proper to learning, to known hosts and back, by reloads: guests reach one another in each, and what the last way left
