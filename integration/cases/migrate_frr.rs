@@ -20,6 +20,35 @@ struct Hosts {
     hosts: Vec<Host>,
 }
 
+/// What is notified of the rows of all hosts while one of them changes hands.
+struct Kept {
+    watches: Vec<RowWatch>,
+}
+
+impl Kept {
+    /// From FRR to evpnd: on no host was a row deleted, and none that leads to a guest was written.
+    #[track_caller]
+    fn expect_all(mut self, step: &str, guests: &[Guest]) {
+        for (number, watch) in (1..).zip(&mut self.watches) {
+            let seen = watch.seen();
+            assert_eq!(seen.deleted, 0, "{step}: on host {number}: {seen:?}");
+        }
+        self.expect_guests(step, guests);
+    }
+
+    /// And back: none that leads to a guest was deleted or written. zebra may, as it starts, delete a row of a flood list that stands, and write
+    /// it again.
+    #[track_caller]
+    fn expect_guests(mut self, step: &str, guests: &[Guest]) {
+        for (number, watch) in (1..).zip(&mut self.watches) {
+            let seen = watch.seen();
+            let touched: Vec<_> = guests.iter().map(Guest::mac).filter(|mac| seen.macs.contains(mac)).collect();
+            assert!(touched.is_empty(), "{step}: rows of guests {touched:?} changed on host {number}: {seen:?}");
+            println!("{step}: rows on host {number}: {} written, {} deleted", seen.written, seen.deleted);
+        }
+    }
+}
+
 impl Hosts {
     fn new(count: u8) -> Self {
         let fabric = Fabric::new();
@@ -30,6 +59,10 @@ impl Hosts {
 
     fn guests(&self) -> Vec<Guest> {
         self.hosts.iter().map(|host| self.fabric.guest_at(host, VNI)).collect()
+    }
+
+    fn watch(&self) -> Kept {
+        Kept { watches: self.hosts.iter().map(|host| RowWatch::new(host, VNI)).collect() }
     }
 
     fn expect_rows(&self, guests: &[Guest]) {
@@ -50,8 +83,8 @@ fn stop_frr(host: &Host) {
 }
 
 /// A neighbor, as `Config` writes it.
-fn neighbor(host: &Host) -> String {
-    format!("[[neighbor]]\naddress = \"{}\"\nconnect-retry = 1\n\n", host.v4())
+fn neighbor(address: IpAddr) -> String {
+    format!("[[neighbor]]\naddress = \"{address}\"\nconnect-retry = 1\n\n")
 }
 
 /// Changes the configuration that stands, which `evpnctl migrate` has written into.
@@ -67,9 +100,9 @@ fn edit(host: &Host, daemon: &Evpnd<'_>, change: impl Fn(&str) -> String) {
 /// Waits until the FRR of a host knows the guests of the others, and its reflector the one of this host by it. It announces more than
 /// guests once it finds a bridge with ports: their own MACs.
 #[track_caller]
-fn expect_taken_over(frr: &Frr<'_>, reflector: Option<&Frr<'_>>, guests: &[Guest], host: &Host) {
+fn expect_taken_over(frr: &Frr<'_>, reflector: Option<&Frr<'_>>, guests: &[Guest], host: &Host, family: Family) {
     let (own, others): (Vec<&Guest>, Vec<&Guest>) = guests.iter().partition(|guest| guest.number / 10 == host.number);
-    let routes_of = |host: &Host| format!("show bgp l2vpn evpn neighbors {} routes", host.v4());
+    let routes_of = |host: &Host| format!("show bgp l2vpn evpn neighbors {} routes", host.address(family));
     let mut all = vec![(frr, format!("show evpn mac vni {VNI}"), &others)];
     if let Some(reflector) = reflector {
         all.extend([(frr, routes_of(reflector.host()), &others), (reflector, routes_of(host), &own)]);
@@ -85,48 +118,42 @@ fn expect_taken_over(frr: &Frr<'_>, reflector: Option<&Frr<'_>>, guests: &[Guest
 /// The same once all are FRR's again.
 #[track_caller]
 fn expect_all_taken_over(frrs: &[Frr<'_>], guests: &[Guest], hosts: &[Host]) {
-    frrs.iter().zip(hosts).for_each(|(frr, host)| expect_taken_over(frr, None, guests, host));
+    frrs.iter().zip(hosts).for_each(|(frr, host)| expect_taken_over(frr, None, guests, host, Family::V4));
 }
 
-/// Rows of others on a host stay as they are while one host is converted, and so do its own; and the same on the way back.
-#[test]
-fn hosts_of_frr_become_hosts_of_evpnd_and_of_frr_again() {
-    let all = Hosts::new(4);
+/// Rows of others on a host stay as they are while one host is converted, and so do its own; and the same on the way back. Sessions are of
+/// the family; tunnels are of IPv4, for FRR 8.4 knows no others.
+fn there_and_back(count: u8, family: Family) {
+    let all = Hosts::new(count);
     let hosts = &all.hosts;
     let reflectors = [all.fabric.host(253), all.fabric.host(254)];
-    let clients: Vec<Neighbor<'_>> = hosts.iter().map(|host| Neighbor::new(host.v4(), ASN)).collect();
+    let [first, second] = reflectors.each_ref().map(|host| host.address(family));
+    let clients: Vec<Neighbor<'_>> = hosts.iter().map(|host| Neighbor::new(host.address(family), ASN)).collect();
     // FRR's reflectors drop the routes of a client that they lose at once: nothing hides a gap.
     let middles = reflectors.each_ref().map(|host| Frr::start(host, Role::Reflector, ASN, &clients));
-    let both = reflectors.each_ref().map(|host| Neighbor::new(host.v4(), ASN));
+    let both = [first, second].map(|address| Neighbor::new(address, ASN));
     let frrs: Vec<Frr<'_>> = hosts.iter().map(|host| Frr::start(host, Role::Hypervisor, ASN, &both)).collect();
     let guests = all.guests();
     all.expect_rows(&guests);
     let mut mesh = Mesh::start(&guests.iter().collect::<Vec<_>>());
     let mut daemons = Vec::new();
-    let watch = || -> Vec<RowWatch> { hosts.iter().map(|host| RowWatch::new(host, VNI)).collect() };
-    let tell = |rows: &mut [RowWatch], of: &Host| {
-        for (watch, other) in rows.iter_mut().zip(hosts) {
-            println!("rows of host {} while host {} is converted: {:?}", other.number, of.number, watch.seen());
-        }
-    };
     for (host, frr) in hosts.iter().zip(&frrs) {
-        let mut rows = watch();
-        let only = |config: Config| config.router("listen = []").neighbor(reflectors[0].v4(), "");
-        let config = only(Config::hypervisor(host, ASN, Family::V4));
+        let kept = all.watch();
+        let config = Config::hypervisor(host, ASN, Family::V4).router("listen = []").neighbor(first, "");
         mesh.step(format!("host {}: evpnd comes", host.number));
-        frr.configure(&[&format!("router bgp {ASN}"), &format!("neighbor {} shutdown", reflectors[0].v4())]);
+        frr.configure(&[&format!("router bgp {ASN}"), &format!("neighbor {first} shutdown")]);
         let daemon = Evpnd::start(host, &config);
-        daemon.expect_established(reflectors[0].v4());
+        daemon.expect_established(first);
         let early = migrate(host, &["--stop-frr", "--apply"]);
         assert!(String::from_utf8_lossy(&early.stderr).contains("is FRR's alone"), "{early:?}");
         convert(host, &[]);
         mesh.step(format!("host {}: FRR goes", host.number));
         stop_frr(host);
         mesh.step(format!("host {}: both reflectors", host.number));
-        edit(host, &daemon, |text| neighbor(&reflectors[1]) + text);
-        daemon.expect_established(reflectors[1].v4());
+        edit(host, &daemon, |text| neighbor(second) + text);
+        daemon.expect_established(second);
         daemons.push(daemon);
-        tell(&mut rows, host);
+        kept.expect_all(&format!("host {} to evpnd", host.number), &guests);
     }
     mesh.step("all are evpnd's");
     for host in hosts {
@@ -137,23 +164,33 @@ fn hosts_of_frr_become_hosts_of_evpnd_and_of_frr_again() {
     drop(frrs);
     let mut frrs = Vec::new();
     for (host, daemon) in hosts.iter().zip(daemons) {
-        let mut rows = watch();
+        let kept = all.watch();
         mesh.step(format!("host {}: FRR comes back", host.number));
-        edit(host, &daemon, |text| text.replacen(&neighbor(&reflectors[0]), "", 1));
+        edit(host, &daemon, |text| text.replacen(&neighbor(first), "", 1));
         let frr = Frr::start(host, Role::Hypervisor, ASN, &[both[0], Neighbor { more: &["shutdown"], ..both[1] }]);
-        expect_taken_over(&frr, Some(&middles[0]), &guests, host);
+        expect_taken_over(&frr, Some(&middles[0]), &guests, host, family);
         mesh.step(format!("host {}: evpnd goes", host.number));
         assert!(daemon.stop().success());
         mesh.step(format!("host {}: FRR on both", host.number));
-        frr.configure(&[&format!("router bgp {ASN}"), &format!("no neighbor {} shutdown", reflectors[1].v4())]);
+        frr.configure(&[&format!("router bgp {ASN}"), &format!("no neighbor {second} shutdown")]);
         // Else the next host is lost to this one as it leaves the first reflector.
-        expect_taken_over(&frr, Some(&middles[1]), &guests, host);
-        tell(&mut rows, host);
+        expect_taken_over(&frr, Some(&middles[1]), &guests, host, family);
+        kept.expect_guests(&format!("host {} to FRR", host.number), &guests);
         frrs.push(frr);
     }
     mesh.step("all are FRR's");
     expect_all_taken_over(&frrs, &guests, hosts);
     expect_nothing_lost(&mesh.end());
+}
+
+#[test]
+fn five_hosts_of_frr_become_hosts_of_evpnd_and_of_frr_again() {
+    there_and_back(5, Family::V4);
+}
+
+#[test]
+fn over_ipv6_sessions_three_hosts_of_frr_become_hosts_of_evpnd_and_of_frr_again() {
+    there_and_back(3, Family::V6);
 }
 
 /// One reflector cannot have two sessions with one address: evpnd has a second one, until the host's own is free.
@@ -173,6 +210,7 @@ fn with_one_reflector_evpnd_comes_by_a_second_address() {
     let mut mesh = Mesh::start(&guests.iter().collect::<Vec<_>>());
     let mut daemons = Vec::new();
     for host in hosts {
+        let kept = all.watch();
         mesh.step(format!("host {}: evpnd comes", host.number));
         host.namespace.ip(&format!("addr add {}/24 dev eth0", second(host)));
         let from = format!("local-address = \"{}\"\n", second(host));
@@ -183,16 +221,19 @@ fn with_one_reflector_evpnd_comes_by_a_second_address() {
         mesh.step(format!("host {}: FRR goes", host.number));
         stop_frr(host);
         daemons.push(daemon);
+        kept.expect_all(&format!("host {} to evpnd", host.number), &guests);
     }
     mesh.step("all are evpnd's");
     daemons.iter().for_each(Evpnd::expect_no_difference);
     frrs.clear();
     for (host, daemon) in hosts.iter().zip(daemons) {
+        let kept = all.watch();
         mesh.step(format!("host {}: FRR comes back", host.number));
         let frr = Frr::start(host, Role::Hypervisor, ASN, &one);
-        expect_taken_over(&frr, Some(&reflector), &guests, host);
+        expect_taken_over(&frr, Some(&reflector), &guests, host, Family::V4);
         mesh.step(format!("host {}: evpnd goes", host.number));
         assert!(daemon.stop().success());
+        kept.expect_guests(&format!("host {} to FRR", host.number), &guests);
         frrs.push(frr);
     }
     mesh.step("all are FRR's");
@@ -214,6 +255,7 @@ fn a_reflector_that_keeps_what_it_lost_lets_one_come_after_the_other() {
     let mut mesh = Mesh::start(&guests.iter().collect::<Vec<_>>());
     let mut daemons = Vec::new();
     for (host, frr) in hosts.iter().zip(frrs) {
+        let kept = all.watch();
         mesh.step(format!("host {}: FRR is killed", host.number));
         // zebra first, then bgpd, with SIGKILL.
         drop(frr);
@@ -224,17 +266,20 @@ fn a_reflector_that_keeps_what_it_lost_lets_one_come_after_the_other() {
         daemon.expect_established(middle.v4());
         daemon.expect_no_difference();
         daemons.push(daemon);
+        kept.expect_all(&format!("host {} to evpnd", host.number), &guests);
     }
     mesh.step("all are evpnd's");
     all.expect_rows(&guests);
     daemons.iter().for_each(Evpnd::expect_no_difference);
     let mut frrs = Vec::new();
     for (host, daemon) in hosts.iter().zip(daemons) {
+        let kept = all.watch();
         mesh.step(format!("host {}: evpnd ends", host.number));
         assert!(daemon.stop().success());
         mesh.step(format!("host {}: FRR begins", host.number));
         let frr = Frr::start(host, Role::Hypervisor, ASN, &one);
         reflector.expect_established(host.v4());
+        kept.expect_guests(&format!("host {} to FRR", host.number), &guests);
         frrs.push(frr);
     }
     mesh.step("all are FRR's");
