@@ -3,6 +3,7 @@
 mod adoption;
 mod bare;
 mod beside_frr;
+mod cloudstack;
 mod conflicts;
 mod demo;
 mod dhcp;
