@@ -401,9 +401,8 @@ fn a_bridge_that_filters_vlans_and_a_device_for_many_vnis() {
 }
 
 /// A device that still has a group is run beside it: hosts that know nothing else hear its broadcasts, and it theirs. Once the group
-/// is gone from the device, by EVPN alone.
-#[test]
-fn a_device_that_has_a_group_is_taken_beside_it() {
+/// is gone from the device, by EVPN alone. With `adopt`: of the rule; else of a caller, who asks once the device is there.
+fn beside_its_group(adopt: bool) {
     let site = Site::new();
     let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
     let [a, b, plain] = &site.hosts;
@@ -419,9 +418,12 @@ fn a_device_that_has_a_group_is_taken_beside_it() {
     here.plug(a, VNI);
     far.plug(plain, VNI);
     here.expect_ping(&far);
-    let rule = "adopt = \"all\"\nfix-devices = true\n";
+    let rule = if adopt { "adopt = \"all\"\nfix-devices = true\n" } else { "fix-devices = true\n" };
     let config = Config::hypervisor(a, ASN, Family::V4).neighbor(site.middle.v4(), "").section("vxlan", rule);
     let first = Evpnd::start(a, &config);
+    if !adopt {
+        first.say(&["vni", "add", "100", "--existing", "--for", "opennebula:17", "--wait", "10"]);
+    }
     let second = Evpnd::start(b, &Config::hypervisor(b, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, ""));
     there.plug(b, VNI);
     expect_vnis(&first, &[(VNI.into(), "ready")]);
@@ -449,4 +451,14 @@ fn a_device_that_has_a_group_is_taken_beside_it() {
     });
     here.expect_ping(&there);
     [&first, &second].into_iter().for_each(Evpnd::expect_no_difference);
+}
+
+#[test]
+fn a_device_that_has_a_group_is_taken_beside_it() {
+    beside_its_group(true);
+}
+
+#[test]
+fn a_device_that_has_a_group_is_held_beside_it() {
+    beside_its_group(false);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::base::{Time, Vni};
-use crate::config::{Flood, VniChange};
+use crate::config::{Flood, VniChange, VniConfig};
 use crate::control::{HELD_BY_RULE, Level, Reply, VniAdd};
 use crate::fib::{FoundDevice, UnfitDevice};
 
@@ -30,8 +30,16 @@ pub(super) struct Found {
 impl Speaker {
     /// The kernel room told of the devices there are.
     pub(super) fn devices_found(&mut self, now: Time, devices: Vec<FoundDevice>, unfit: Vec<UnfitDevice>) {
+        let mendable = |speaker: &Self| -> Vec<Vni> {
+            let existing = speaker.vnis.values().map(|state| &state.config).filter(|config| config.existing);
+            existing.filter(|config| speaker.may_mend(config)).map(|config| config.vni).collect()
+        };
+        let before = mendable(self);
         self.found.devices = Some((devices, unfit));
         self.adopt_found(now);
+        if self.config.vxlan.adopt.fix && mendable(self) != before {
+            self.wish_devices();
+        }
     }
 
     /// Takes the devices that the configuration says, and gives up those that are gone, or taken no more.
@@ -43,6 +51,7 @@ impl Speaker {
         }
         self.found.refused.retain(|vni| taken.contains_key(vni));
         self.adopt(now, |_| true);
+        self.follow_groups(now);
     }
 
     /// A VNI went: what could not be had beside it is tried again.
@@ -164,6 +173,34 @@ impl Speaker {
     pub(super) fn not_taken(&self) -> impl Iterator<Item = String> {
         let without_vni = self.found.not_taken.get(&None).into_iter().flatten();
         without_vni.chain(self.vnis_not_taken().flat_map(|(_, unfit)| unfit)).map(in_words)
+    }
+
+    /// VNIs that callers hold on whatever device there is (`vni add --existing`): each goes by the group of its device, or without.
+    fn follow_groups(&mut self, now: Time) {
+        let here = |vni: Vni| self.vnis.get(&vni).is_some_and(|state| state.run_time && state.config.existing);
+        let held = self.kept.run_time.iter().filter(|(vni, kept)| here(**vni) && !kept.callers.contains(HELD_BY_RULE));
+        let follow: Vec<(Vni, Option<IpAddr>)> =
+            held.filter_map(|(&vni, _)| Some((vni, self.group_beside(self.only_found(vni)?)))).collect();
+        for (vni, group) in follow {
+            self.follow_group(now, vni, group);
+        }
+    }
+
+    /// The one device of a VNI that somebody else made, where it is known.
+    fn only_found(&self, vni: Vni) -> Option<&FoundDevice> {
+        let (devices, _) = self.found.devices.as_ref()?;
+        let mut of_vni = devices.iter().filter(|found| found.vni == vni);
+        of_vni.next().filter(|_| of_vni.next().is_none())
+    }
+
+    /// The group of the device of a VNI that somebody else is to have made, as far as it is known.
+    pub(super) fn group_of_existing(&self, vni: Vni) -> Option<IpAddr> {
+        self.group_beside(self.only_found(vni)?)
+    }
+
+    /// Whether a device may be mended: not one of somebody else before it is known whether it has a group, which then stays.
+    pub(super) fn may_mend(&self, config: &VniConfig) -> bool {
+        !config.existing || self.only_found(config.vni).is_some()
     }
 
     /// The group beside which a device is run: hosts that know nothing but the group would hear no broadcast of one that left it unasked.

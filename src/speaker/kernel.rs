@@ -167,7 +167,8 @@ impl Speaker {
         }
         let spec = |vni: &VniState| {
             let spec = device_spec(&self.config, &vni.config)?;
-            Some(DeviceSpec { group: spec.group.or_else(|| self.group_kept(spec.vni)), ..spec })
+            let fix = spec.fix && self.may_mend(&vni.config);
+            Some(DeviceSpec { group: spec.group.or_else(|| self.group_kept(spec.vni)), fix, ..spec })
         };
         let specs = self.vnis.values().filter_map(spec).collect();
         self.actions.push_back(Action::Kernel(KernelCommand::Devices(specs)));

@@ -130,6 +130,9 @@ impl Speaker {
                 message: format!("{CALLERS} callers hold VNIs already: see evpnctl show vnis ID, and vni del --for"),
             };
         }
+        // As `adopt = "all"` has it: a device that floods to a group is run beside that.
+        let group = request.group.or_else(|| self.group_of_existing(vni).filter(|_| request.existing));
+        let request = &VniAdd { group, ..request.clone() };
         let making = !request.existing && self.let_make(vni);
         if there.is_none() {
             match self.config_at_run_time(request) {
