@@ -1,33 +1,47 @@
 //! Devices that somebody else made: taken as they are, by their VNI and not by their name, and never removed.
 
+use evpnd::lab::packet::{Frame, Outgoing};
+
 use crate::harness::evpnd::{Config, Evpnd};
 use crate::harness::fabric::Family;
 use crate::harness::{ensure, rows, wait_until};
 
 use super::scenario::{ASN, Site, VNI};
 
-#[test]
-fn a_device_with_another_name_is_adopted_and_left_behind() {
+/// Both hosts have a device of somebody else with this port, by other names than ours.
+fn devices_with_another_name(port: u16) {
     let site = Site::new();
     let _reflector = Evpnd::start(&site.middle, &Config::reflector(&site.middle, ASN));
     let [a, b, _] = &site.hosts;
-    a.namespace.ip_batch(&format!(
-        "link add name office type bridge\nlink set office up\n\
-         link add tunnel7 type vxlan id {VNI} local {} dstport 4789 nolearning\nlink set tunnel7 master office up\n",
-        a.v4()
-    ));
+    for host in [a, b] {
+        host.namespace.ip_batch(&format!(
+            "link add name office type bridge mcast_snooping 0\nlink set office addrgenmode none up\n\
+             link add tunnel7 type vxlan id {VNI} local {} dstport {port} nolearning\n\
+             link set tunnel7 addrgenmode none master office up\n",
+            host.v4()
+        ));
+    }
+    // `port` of the file is for what is made; where devices stand it is theirs.
     let config = |host| Config::hypervisor(host, ASN, Family::V4).neighbor(site.middle.v4(), "").vni(VNI, "");
     let (mut first, second) = (Evpnd::start(a, &config(a)), Evpnd::start(b, &config(b)));
-    // The guest is on the bridge that is there.
+    let capture = site.fabric.capture(a);
+    // The guests are on the bridges that are there.
     let (mut here, mut there) = (site.fabric.guest(11), site.fabric.guest(21));
     here.plug_into(a, "office");
-    there.plug(b, VNI);
-    b.expect_remote_macs(VNI, &[(&here, a.v4())]);
-    wait_until("rows on tunnel7", 15, || {
-        let found = rows::remote_macs(&a.namespace, "tunnel7")?;
-        ensure(found == [(there.mac(), b.v4())].into_iter().collect(), || format!("{found:?}"))
-    });
+    there.plug_into(b, "office");
+    for (host, guest, at) in [(a, &there, b), (b, &here, a)] {
+        wait_until("rows on tunnel7", 15, || {
+            let found = rows::remote_macs(&host.namespace, "tunnel7")?;
+            ensure(found == [(guest.mac(), at.v4())].into_iter().collect(), || format!("{found:?}"))
+        });
+    }
     here.expect_ping(&there);
+    there.expect_ping(&here);
+    let frames = capture.frames();
+    let tunnelled =
+        |port: u16| frames.iter().filter(|frame| matches!(Frame::classify(frame, port), Outgoing::Vxlan { .. })).count();
+    let other = if port == 4789 { 8472 } else { 4789 };
+    assert!(tunnelled(port) >= 4 && tunnelled(other) == 0, "{} by {port}, {} by {other}", tunnelled(port), tunnelled(other));
     assert!(!a.has_interface("vxlan100") && !a.has_interface("br100"), "nothing was made beside it");
     [&first, &second].into_iter().for_each(Evpnd::expect_no_difference);
     here.unplug();
@@ -38,6 +52,17 @@ fn a_device_with_another_name_is_adopted_and_left_behind() {
         let (macs, flood) = (rows::remote_macs(&a.namespace, "tunnel7")?, rows::flood_list(&a.namespace, "tunnel7"));
         ensure(macs.is_empty() && flood.is_empty(), || format!("{macs:?} {flood:?}"))
     });
+}
+
+#[test]
+fn a_device_with_another_name_is_adopted_and_left_behind() {
+    devices_with_another_name(4789);
+}
+
+/// The port of Linux' driver where nobody says another, and of Cilium and flannel.
+#[test]
+fn devices_by_port_8472_are_adopted_and_carry_traffic() {
+    devices_with_another_name(8472);
 }
 
 /// Devices that vanish and come back while the daemon runs.
