@@ -118,8 +118,8 @@ impl<'a> Hook<'a> {
         };
         let text = format!("evpnctl {}: {text}", self.name);
         let _ = writeln!(std::io::stderr(), "{text}");
-        // daemon.warning (RFC 5424 §6.2.1: 3 × 8 + 4).
-        let line = format!("<28>{text}");
+        // daemon.warning (RFC 5424 §6.2.1: 3 × 8 + 4), under the name of the daemon, as the scripts have it: one place to look.
+        let line = format!("<28>evpnd: {text}");
         let _ = UnixDatagram::unbound().and_then(|log| {
             log.set_write_timeout(Some(Duration::from_millis(200)))?;
             log.send_to(line.as_bytes(), "/dev/log")
