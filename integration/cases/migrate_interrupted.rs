@@ -9,19 +9,20 @@ use crate::harness::fabric::{Fabric, Family, Host};
 use crate::harness::{ensure, wait_until};
 
 use super::migrate::{Old, Segment, command, convert, device, flood_list, joined, make_old_device, migrate, rows, stage};
+use super::migrate_static::neighbors;
 use super::scenario::{ASN, VNI};
 
 /// The command is killed as it begins each of its steps, and the daemon on its host with it every other time; asked for the same
 /// again it comes to the same end.
 #[test]
 fn a_run_that_is_killed_at_any_step_is_resumed() {
-    for old in [Old::Group, Old::List] {
+    for old in [Old::Group, Old::List, Old::Neighbors] {
         let segment = Segment::new(2, old, Family::V4);
         let _reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
         let guests = segment.guests();
         let mut daemons = segment.daemons();
         let [a, b] = &segment.hosts[..] else { panic!() };
-        let before = (device(a), flood_list(a));
+        let before = (device(a), flood_list(a), rows(a), written(a));
         convert(b, &[]);
         let mut killed = 0;
         for (words, then) in
@@ -55,7 +56,7 @@ fn a_run_that_is_killed_at_any_step_is_resumed() {
             assert_eq!(joined(a, Family::V4), old == Old::Group && !out, "{then}");
         }
         assert!(killed >= 6, "killed {killed} times only");
-        assert_eq!((device(a), flood_list(a)), before);
+        assert_eq!((device(a), flood_list(a), rows(a), written(a)), before);
         guests[0].expect_ping(&guests[1]);
     }
 }
@@ -73,10 +74,15 @@ fn kill_at(host: &Host, words: &[&str], step: usize) -> bool {
     !reached
 }
 
+/// The neighbours that somebody wrote on the device, and what evpnd wrote there.
+fn written(host: &Host) -> Vec<String> {
+    neighbors(host).into_iter().filter(|line| line.contains(" dev vxlan100 ")).collect()
+}
+
 /// Killed at any step of the way there it is taken back instead, by one step or by two.
 #[test]
 fn a_run_that_is_killed_at_any_step_is_taken_back() {
-    for old in [Old::Group, Old::List, Old::Fixed { list: false }] {
+    for old in [Old::Group, Old::List, Old::Fixed { list: false }, Old::Neighbors] {
         let segment = Segment::new(2, old, Family::V4);
         let _reflector = Evpnd::start(&segment.middle, &Config::reflector(&segment.middle, ASN));
         let guests = segment.guests();
@@ -85,7 +91,7 @@ fn a_run_that_is_killed_at_any_step_is_taken_back() {
         if matches!(old, Old::Fixed { .. }) {
             segment.introduce(&guests);
         }
-        let state = || (device(a), flood_list(a), rows(a), joined(a, Family::V4));
+        let state = || (device(a), flood_list(a), rows(a), written(a), joined(a, Family::V4));
         let (before, file) = (state(), std::fs::read_to_string(a.path("evpnd.toml")).expect("the configuration"));
         convert(b, &[]);
         for words in [&[][..], &["--finish"]] {

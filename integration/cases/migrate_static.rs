@@ -9,9 +9,9 @@ use crate::harness::mesh::Mesh;
 use crate::harness::netns::Process;
 use crate::harness::{ensure, patience, wait_until};
 
-use super::migrate::{convert, device, expect_nothing_lost, fixed_rows, make_old_device, migrate, rows, stage};
+use super::migrate::{Old, Segment, convert, device, expect_nothing_lost, migrate, rows, stage};
 use super::modes::floods;
-use super::scenario::{ASN, VNI};
+use super::scenario::ASN;
 
 /// There, and back: what is asked for, how it is called, and where it leads.
 const STEPS: [(&[&str], &str, &str); 4] = [
@@ -22,7 +22,7 @@ const STEPS: [(&[&str], &str, &str); 4] = [
 ];
 
 /// Neighbours that somebody or the daemon wrote.
-fn neighbors(host: &Host) -> Vec<String> {
+pub(super) fn neighbors(host: &Host) -> Vec<String> {
     let text = host.namespace.output("ip", ["neigh", "show", "nud", "all"]);
     let written = |line: &&str| line.starts_with("192.168.0.") && (line.contains("PERMANENT") || line.contains("extern_learn"));
     let mut found: Vec<String> = text.lines().filter(written).map(|line| line.trim_end().to_owned()).collect();
@@ -34,14 +34,6 @@ type State = (String, Vec<String>, Vec<String>);
 
 fn state(host: &Host) -> State {
     (device(host), rows(host), neighbors(host))
-}
-
-/// A daemon on each host that knows of no VNI.
-fn daemons<'a>(hosts: &'a [Host], middle: &Host, family: Family) -> Vec<Evpnd<'a>> {
-    let start = |host: &'a Host| Evpnd::start(host, &Config::hypervisor(host, ASN, family).neighbor(middle.address(family), ""));
-    let daemons: Vec<_> = hosts.iter().map(start).collect();
-    daemons.iter().for_each(|daemon| daemon.expect_established(middle.address(family)));
-    daemons
 }
 
 /// What was written stands while a host may be without EVPN, and nothing of it afterwards.
@@ -65,26 +57,16 @@ fn expect_silence(captures: &[Capture]) {
 }
 
 fn there_and_back(count: u8, family: Family) {
-    let fabric = Fabric::new();
-    let hosts: Vec<Host> = (1..=count).map(|number| fabric.host(number)).collect();
-    let middle = fabric.host(254);
-    for host in &hosts {
-        make_old_device(host, VNI, &format!("local {} nolearning proxy", host.address(family)));
-        host.namespace.bridge_batch(&fixed_rows(host, &hosts, family));
-        let others = hosts.iter().filter(|other| other.number != host.number).map(|other| other.number * 10 + 1);
-        let lines = others.map(|number| {
-            format!("neigh add 192.168.0.{number} lladdr 02:00:00:00:00:{number:02x} dev vxlan100 nud permanent\n")
-        });
-        host.namespace.ip_batch(&lines.collect::<String>());
-    }
-    let _reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
-    let guests: Vec<_> = hosts.iter().map(|host| fabric.guest_at(host, VNI)).collect();
-    let daemons = daemons(&hosts, &middle, family);
+    let segment = Segment::new(count, Old::Neighbors, family);
+    let (fabric, hosts, middle) = (&segment.fabric, &segment.hosts, &segment.middle);
+    let _reflector = Evpnd::start(middle, &Config::reflector(middle, ASN));
+    let guests = segment.guests();
+    let daemons = segment.daemons();
     let captures: Vec<Capture> = hosts.iter().map(|host| fabric.capture(host)).collect();
     let before: Vec<State> = hosts.iter().map(state).collect();
     let mut mesh = Mesh::start_quietly(&guests.iter().collect::<Vec<_>>());
     for (words, name, then) in STEPS {
-        for host in &hosts {
+        for host in hosts {
             mesh.step(format!("host {}: {name}", host.number));
             convert(host, words);
             assert_eq!(stage(host), then);
@@ -148,7 +130,9 @@ fn hosts_without_a_bridge_leave_their_static_neighbours_and_return_to_them() {
         host.namespace.ip_batch(&lines.collect::<String>());
     }
     let _reflector = Evpnd::start(&middle, &Config::reflector(&middle, ASN));
-    let daemons = daemons(&hosts, &middle, Family::V4);
+    let config = |host: &Host| Config::hypervisor(host, ASN, Family::V4).neighbor(middle.v4(), "");
+    let daemons: Vec<_> = hosts.iter().map(|host| Evpnd::start(host, &config(host))).collect();
+    daemons.iter().for_each(|daemon| daemon.expect_established(middle.v4()));
     let captures: Vec<Capture> = hosts.iter().map(|host| fabric.capture(host)).collect();
     let before: Vec<State> = hosts.iter().map(state).collect();
     let pings = |host: &Host, to: u8| {
