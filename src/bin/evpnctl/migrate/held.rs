@@ -23,8 +23,10 @@ pub(super) fn leave(plan: &mut Plan, goal: Goal, tunnel: &Tunnel, here: &Here) {
     if goal == Goal::Undo && plan.entry.is_some() {
         plan.refusals.push(format!("the daemon runs it for {holders}: as long as it does, the device cannot be given back"));
     } else if goal != Goal::Undo && rest {
+        // A device with a group runs beside that, where `[vni-defaults]` say nothing else.
+        let way = if tunnel.group.is_some() { "beside its group, or as EVPN alone" } else { "as EVPN alone already" };
         plan.refusals.push(format!(
-            "the daemon runs it as EVPN alone already, for {holders}: a way beside hosts without EVPN begins where nobody holds it; \
+            "the daemon runs it {way}, for {holders}: a way that this command takes begins where nobody holds it; \
              what the device still has of before (evpnctl show vnis {}) goes where it is made",
             plan.vni
         ));
