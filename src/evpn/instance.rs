@@ -271,7 +271,6 @@ impl Evpn {
         self.by_vni.remove(&vni);
         self.duplicates.forget_instance(number);
         self.conflicts.forget_instance(number);
-        self.violations.forget_instance(number);
         self.pace.forget_instance(number);
         self.imports.forget(number);
         self.targets.remove(number);

@@ -71,18 +71,6 @@ impl Violations {
         self.by_mac.remove(&(key.0, mac, key.1));
         self.claims.remove(&(key, mac))
     }
-
-    /// An instance goes: its number may be another's next.
-    pub fn forget_instance(&mut self, number: u16) {
-        self.claims.retain(|((other, _), _), _| *other != number);
-        self.by_mac.retain(|(other, ..)| *other != number);
-        self.told.forget(|(other, _)| *other == number);
-    }
-
-    /// The claims in an instance.
-    fn of_instance(&self, number: u16) -> Vec<(Key, MacAddr)> {
-        self.claims.keys().filter(|((other, _), _)| *other == number).copied().collect()
-    }
 }
 
 impl Evpn {
@@ -137,11 +125,14 @@ impl Evpn {
         }
     }
 
-    /// An instance goes, or is made anew: its guests' claims are heard again there.
+    /// An instance goes, or is made anew: its guests' claims are heard again there, and its number may be another's next.
     pub(super) fn end_violations_in(&mut self, number: u16) {
-        for (key, mac) in self.violations.of_instance(number) {
+        let all: Vec<(Key, MacAddr)> =
+            self.violations.claims.keys().filter(|((other, _), _)| *other == number).copied().collect();
+        for (key, mac) in all {
             self.end_violation(key, mac, "its VNI leaves, or is set up anew");
         }
+        self.violations.told.forget(|(other, _)| *other == number);
     }
 
     /// An address was decided anew. `holder`: who has it for good. One of ours that claimed it while another had it so is asked, for it may

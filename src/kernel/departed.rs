@@ -88,8 +88,8 @@ impl Managed {
         }
     }
 
-    /// The VNI is new to this run, which began at `start`. An earlier one worked with somebody's device: a boot, or a network that is restarted, may not have
-    /// come to it yet. Where it stands nobody is waited for.
+    /// The VNI is new to this run, which began at `start`. An earlier one worked with somebody's device: a boot, or a network that is
+    /// restarted, may not have come to it yet. Where it stands nobody is waited for.
     pub(super) fn await_device_of_before(&mut self, stood: StoodDevice, start: Instant) {
         // Its name is not known yet: made again meanwhile as well it is not found.
         self.known.home = stood.bridge_ifindex.map(|bridge| (bridge, String::new()));
