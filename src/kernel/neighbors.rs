@@ -69,7 +69,6 @@ pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, flags: i32, sequence: u32) {
     };
     let at = codec::begin(out, kind, libc::NLM_F_REQUEST | extra | flags, sequence);
     header(out, op.remote.ip, op.ifindex, router);
-    codec::address(out, libc::NDA_DST, op.remote.ip);
     if router.is_some() {
         codec::attribute(out, libc::NDA_LLADDR, &op.mac.0);
         codec::attribute(out, NDA_PROTOCOL, &[PROTOCOL]);
@@ -77,6 +76,7 @@ pub(super) fn emit_op(out: &mut Vec<u8>, op: &Op, flags: i32, sequence: u32) {
     codec::finish(out, at);
 }
 
+/// The body of a write or (`router`: none) a delete, up to the address.
 fn header(out: &mut Vec<u8>, ip: IpAddr, ifindex: u32, router: Option<bool>) {
     let family = if ip.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let (state, flags) = match router {
@@ -87,14 +87,20 @@ fn header(out: &mut Vec<u8>, ip: IpAddr, ifindex: u32, router: Option<bool>) {
     out.extend_from_slice(&ifindex.to_ne_bytes());
     out.extend_from_slice(&state.to_ne_bytes());
     out.extend_from_slice(&[flags, 0]);
+    codec::address(out, libc::NDA_DST, ip);
 }
 
 /// Appends a dump request for the neighbours of one interface, of both families.
 pub(super) fn emit_dump(out: &mut Vec<u8>, ifindex: u32, sequence: u32) {
     let at = codec::begin(out, libc::RTM_GETNEIGH, libc::NLM_F_REQUEST | libc::NLM_F_DUMP, sequence);
+    those_of(out, ifindex);
+    codec::finish(out, at);
+}
+
+/// The body of such a request.
+fn those_of(out: &mut Vec<u8>, ifindex: u32) {
     out.extend_from_slice(&[0; NDMSG]);
     codec::attribute(out, libc::NDA_IFINDEX, &ifindex.to_ne_bytes());
-    codec::finish(out, at);
 }
 
 /// Whether the host asked for it in vain. What we delete says so, too.
@@ -136,16 +142,9 @@ impl Worker {
             let (ifindex, neighbor) = parse(message.body)?;
             (ifindex == bridge && neighbor.owner == NeighborOwner::Ours).then_some(neighbor.ip)
         };
-        let body = |out: &mut Vec<u8>| {
-            out.extend_from_slice(&[0; NDMSG]);
-            codec::attribute(out, libc::NDA_IFINDEX, &bridge.to_ne_bytes());
-        };
-        let found = self.requests.dump(libc::RTM_GETNEIGH, body, ours).unwrap_or_default();
+        let found = self.requests.dump(libc::RTM_GETNEIGH, |out| those_of(out, bridge), ours).unwrap_or_default();
         for ip in found {
-            let delete = |out: &mut Vec<u8>| {
-                header(out, ip, bridge, None);
-                codec::address(out, libc::NDA_DST, ip);
-            };
+            let delete = |out: &mut Vec<u8>| header(out, ip, bridge, None);
             if let Err(said) = self.requests.change(libc::RTM_DELNEIGH, 0, delete) {
                 tracing::debug!(%ip, bridge, error = said.text, "a neighbour stays at a bridge that its VNI has left");
             }

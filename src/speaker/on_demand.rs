@@ -501,12 +501,15 @@ mod tests {
         assert!(!speaker.vnis.contains_key(&vni(700)), "not at once again, against what was asked for");
     }
 
+    /// An earlier run of this boot had claimed a MAC for tap1 in VNI 7.
+    fn claimed(mac: MacAddr) -> KeptState {
+        KeptState { claims: [(vni(7), [(mac, "tap1".to_owned())].into())].into(), is_restart: true, ..KeptState::default() }
+    }
+
     #[test]
     fn a_release_takes_the_claim_back_where_the_device_is_gone() {
         let mac = MacAddr([2, 0, 0, 0, 0, 1]);
-        let kept =
-            KeptState { claims: [(vni(7), [(mac, "tap1".to_owned())].into())].into(), is_restart: true, ..KeptState::default() };
-        let mut speaker = speaker(kept);
+        let mut speaker = speaker(claimed(mac));
         outcome(&mut speaker);
         speaker.handle_request(Time::ZERO, RequestId(1), Request::MacRelease { vni: vni(7), mac });
         let (kept, replies, _) = outcome(&mut speaker);
@@ -517,9 +520,7 @@ mod tests {
     #[test]
     fn a_claim_goes_with_its_port_and_not_with_the_name_of_that() {
         let mac = MacAddr([2, 0, 0, 0, 0, 1]);
-        let kept =
-            KeptState { claims: [(vni(7), [(mac, "tap1".to_owned())].into())].into(), is_restart: true, ..KeptState::default() };
-        let mut speaker = speaker(kept);
+        let mut speaker = speaker(claimed(mac));
         let mut hear = |port, name: &str| {
             let heard = LocalMac { vni: vni(7), mac, port, port_name: name.to_owned(), is_static: true };
             speaker.handle_kernel(Time::ZERO, KernelEvent::LocalMac(heard));
@@ -534,9 +535,7 @@ mod tests {
     #[test]
     fn a_claim_follows_what_a_listing_says_of_its_port() {
         let mac = MacAddr([2, 0, 0, 0, 0, 1]);
-        let kept =
-            KeptState { claims: [(vni(7), [(mac, "tap1".to_owned())].into())].into(), is_restart: true, ..KeptState::default() };
-        let mut speaker = speaker(kept);
+        let mut speaker = speaker(claimed(mac));
         let mut list = |port, name: &str| {
             outcome(&mut speaker);
             let macs = vec![LocalMac { vni: vni(7), mac, port, port_name: name.to_owned(), is_static: true }];
@@ -544,10 +543,10 @@ mod tests {
             let saved = outcome(&mut speaker).0.is_some();
             (speaker.kept.claims.get(&vni(7)).and_then(|claims| claims.get(&mac)).cloned(), saved)
         };
-        let claimed = |name: &str, saved| (Some(name.to_owned()), saved);
-        assert_eq!(list(3, "web1"), claimed("web1", true), "renamed while evpnd was not running");
-        assert_eq!(list(3, "web1"), claimed("web1", false));
-        assert_eq!(list(3, "web2"), claimed("web2", true));
+        let follows = |name: &str, saved| (Some(name.to_owned()), saved);
+        assert_eq!(list(3, "web1"), follows("web1", true), "renamed while evpnd was not running");
+        assert_eq!(list(3, "web1"), follows("web1", false));
+        assert_eq!(list(3, "web2"), follows("web2", true));
         assert_eq!(list(4, "tap9"), (None, true), "another port");
     }
 
